@@ -1,0 +1,1 @@
+"""mlg: the Model Lifecycle Graph."""

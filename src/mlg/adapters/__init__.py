@@ -1,0 +1,1 @@
+"""Every driver of a port; each is imported by its module."""

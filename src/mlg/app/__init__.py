@@ -1,0 +1,1 @@
+"""Composition roots, one module a process: the only places that pick backends."""

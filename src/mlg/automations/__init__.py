@@ -1,0 +1,1 @@
+"""Trigger, condition, action rules (built in a later issue)."""

@@ -1,0 +1,5 @@
+"""The `mlg` command."""
+
+
+def main() -> None:
+    """Run the command line."""

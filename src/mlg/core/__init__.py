@@ -1,0 +1,1 @@
+"""Domain types, ports, errors and the clock; standard library only."""

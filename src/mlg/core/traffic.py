@@ -1,0 +1,79 @@
+"""How a service's traffic is split, and where its versions listen."""
+
+from dataclasses import dataclass
+from typing import Final
+
+FULL_BP: Final = 10_000
+"""All traffic, in basis points (1 bp = 0.01 %), so half a percent is exactly 50."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, order=True)
+class Share:
+    """The part of a service's requests that one version receives."""
+
+    version: str
+    bp: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TrafficSplit:
+    """Share of one service's requests that each model version receives.
+
+    Whole basis points, so a 0.5 % canary is 50 and a split always adds up
+    exactly. A value is immutable: a rollout step makes a new one.
+    """
+
+    service: str
+    shares: tuple[Share, ...]
+    """One share a version, sorted by version, so equal splits are equal values."""
+
+    def __post_init__(self) -> None:
+        total = sum(share.bp for share in self.shares)
+        versions = {share.version for share in self.shares}
+        in_range = all(0 <= share.bp <= FULL_BP for share in self.shares)
+        if total != FULL_BP or not in_range or len(versions) != len(self.shares):
+            raise ValueError(
+                f"shares of {self.service!r} must be 0..{FULL_BP} bp, one a version, "
+                f"with sum {FULL_BP}; got {self.shares} (sum {total})"
+            )
+        object.__setattr__(self, "shares", tuple(sorted(self.shares)))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Endpoint:
+    """One address that answers; loopback in the embedded form."""
+
+    host: str
+    port: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class VersionEndpoints:
+    """The replicas of one version of a service."""
+
+    version: str
+    endpoints: tuple[Endpoint, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ServiceEndpoints:
+    """Everything that can answer for one service: versions, stable one, popularity list."""
+
+    service: str
+    versions: tuple[VersionEndpoints, ...]
+    stable: str | None
+    """The version whose replicas rescue the others' failures."""
+    fallback: tuple[Endpoint, ...]
+    """Popularity servers: the last rescue, and the answer while no version exists."""
+    timeout_ms: int = 2_000
+    per_try_timeout_ms: int = 500
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Attempts:
+    """What the gateway saw of one version's replicas, retries counted one by one."""
+
+    service: str
+    version: str
+    total: int
+    errors: int

@@ -1,0 +1,1 @@
+"""Events become nodes and edges; recording, lineage, audit."""

@@ -1,0 +1,1 @@
+"""YAML to typed specifications, with the place of every mistake."""

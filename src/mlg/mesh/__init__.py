@@ -1,0 +1,1 @@
+"""A service and its split as gateway resources, as pure data."""

@@ -1,0 +1,1 @@
+"""Baselines, windows, verdicts and alerts (built in a later issue)."""

@@ -1,0 +1,1 @@
+"""Manifest steps become tables: contracts, snapshots, digests of code, the leak test."""

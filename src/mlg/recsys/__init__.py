@@ -1,0 +1,1 @@
+"""Rankers, ranking metrics, confidence calibration; pure, numpy over arrays."""

@@ -1,0 +1,1 @@
+"""What runs where: the wanted fleet, restarts and their limits."""

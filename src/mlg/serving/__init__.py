@@ -1,0 +1,1 @@
+"""The data plane: rank, score confidence, fall back, log."""

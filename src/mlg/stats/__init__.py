@@ -1,0 +1,1 @@
+"""Control charts, sequential tests and intervals; pure."""

@@ -1,0 +1,1 @@
+"""Durable sagas, one page of named steps each; the only home of DBOS."""
