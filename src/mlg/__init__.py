@@ -1,1 +1,22 @@
-"""mlg: the Model Lifecycle Graph."""
+"""mlg: the Model Lifecycle Graph.
+
+`mlg.Client` talks to a control plane; `mlg.Model` is what a recommender of one's own needs.
+Both are imported when they are asked for, so that `import mlg` costs nothing.
+"""
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any, Final
+
+if TYPE_CHECKING:
+    from mlg.client.client import Client
+    from mlg.core.ports import Model
+
+__all__ = ["Client", "Model"]
+
+_WHERE: Final = {"Client": "mlg.client.client", "Model": "mlg.core.ports"}
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _WHERE:
+        raise AttributeError(f"module 'mlg' has no attribute {name!r}")
+    return getattr(import_module(_WHERE[name]), name)

@@ -1,5 +1,51 @@
-"""The `mlg` command."""
+"""The `mlg` command: every group of commands, put together."""
+
+import typer
+
+from mlg.cli import (
+    commands_audit,
+    commands_demo,
+    commands_graph,
+    commands_instance,
+    commands_manifest,
+)
+
+app = typer.Typer(
+    name="mlg",
+    help="Model Lifecycle Graph: one manifest in, a recommender that trains, ships and accounts "
+    "for itself out.\n\nExit codes: 0 done, 1 a check said no, 2 manifest or usage, 3 not found, "
+    "4 conflict, 5 backend.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+)
+graph = typer.Typer(help="Care of the graph.", no_args_is_help=True)
+audit = typer.Typer(help="The account: export a proof, verify the log.", no_args_is_help=True)
+
+app.command()(commands_demo.demo)
+app.command()(commands_instance.up)
+app.command()(commands_instance.down)
+app.command()(commands_instance.status)
+app.command()(commands_instance.restart)
+app.command()(commands_manifest.schema)
+app.command()(commands_manifest.plan)
+app.command()(commands_manifest.apply)
+app.command()(commands_manifest.run)
+app.command()(commands_graph.trace)
+app.command()(commands_graph.impact)
+app.command()(commands_graph.production)
+app.command()(commands_graph.search)
+graph.command("rebuild")(commands_graph.rebuild)
+audit.command("export")(commands_audit.export)
+audit.command("verify")(commands_audit.verify_log)
+app.add_typer(graph, name="graph")
+app.add_typer(audit, name="audit")
 
 
 def main() -> None:
     """Run the command line."""
+    app()
+
+
+if __name__ == "__main__":
+    main()

@@ -27,6 +27,9 @@ KINDS: Final = frozenset(
     )
 )  # fmt: skip
 
+VIRTUAL_KINDS: Final = frozenset(("prediction",))
+"""Kinds that only answers carry; no event may name a node of them."""
+
 ROLE_CLASS: Final[dict[str, EdgeClass]] = {
     "derived_from": "lineage",
     "used": "lineage",
@@ -117,7 +120,7 @@ class Node:
     valid_to: datetime | None = None
 
     def __post_init__(self) -> None:
-        if self.kind not in KINDS:
+        if self.kind not in KINDS and self.kind not in VIRTUAL_KINDS:
             raise ValueError(f"unknown node kind {self.kind!r} of {self.uri}")
 
 

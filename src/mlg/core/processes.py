@@ -15,6 +15,7 @@ class ProcessSpec:
     """`gateway-1`, `replica-home-3`, `fallback-home`."""
     kind: ProcessKind
     argv: tuple[str, ...]
+    """`{nonce}` in an argument becomes the process' nonce, `{port}` its port."""
     env: tuple[tuple[str, str], ...] = ()
     service: str = ""
     version: str = ""

@@ -67,6 +67,8 @@ class ServiceEndpoints:
     """Popularity servers: the last rescue, and the answer while no version exists."""
     timeout_ms: int = 2_000
     per_try_timeout_ms: int = 500
+    model: str = ""
+    """The Open Inference Protocol's name of what it serves; empty: the service's own name."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -1,0 +1,240 @@
+"""The graph's SQLite file: its tables, how it is opened, what its errors mean."""
+
+import contextlib
+import json
+import queue
+import sqlite3
+from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Final
+from urllib.parse import quote, unquote
+
+from mlg.core.errors import BackendError
+from mlg.core.nodes import ROLE_CLASS, Attr
+from mlg.graph.encode import GENESIS
+
+EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
+CLASSES: Final = ("lineage", "causal", "version", "ownership")
+PROVENANCES: Final = ("declared", "observed", "inferred")
+
+_GENERATED: Final = ("key", "id", "at", "recorded_at", "type", "actor", "subject", "cause")
+"""Columns of `event` that are made from `data`."""
+
+
+def _generated(name: str) -> str:
+    text = "CAST(data AS TEXT)"
+    value = f"CASE WHEN json_valid({text}) THEN json_extract({text}, '$.{name}') END"
+    return f"{name} TEXT GENERATED ALWAYS AS ({value}) VIRTUAL"
+
+
+MIGRATIONS: Final[tuple[tuple[str, ...], ...]] = (
+    (
+        "CREATE TABLE event (seq INTEGER PRIMARY KEY, data BLOB NOT NULL,"
+        " prev_hash BLOB NOT NULL, hash BLOB NOT NULL, "
+        + ", ".join(_generated(name) for name in _GENERATED)
+        + ")",
+        "CREATE UNIQUE INDEX event_key ON event (key)",
+        "CREATE UNIQUE INDEX event_id ON event (id)",
+        "CREATE TRIGGER event_no_update BEFORE UPDATE ON event BEGIN"
+        " SELECT RAISE(ABORT, 'the event log is append-only'); END",
+        "CREATE TRIGGER event_no_delete BEFORE DELETE ON event BEGIN"
+        " SELECT RAISE(ABORT, 'the event log is append-only'); END",
+        "CREATE TRIGGER event_in_order BEFORE INSERT ON event"
+        " WHEN NEW.seq IS NOT (SELECT coalesce(max(seq), 0) + 1 FROM event) BEGIN"
+        " SELECT RAISE(ABORT, 'the event log is append-only'); END",
+        "CREATE TABLE log_head (one INTEGER PRIMARY KEY CHECK (one = 1),"
+        " seq INTEGER NOT NULL, hash BLOB NOT NULL)",
+        f"INSERT INTO log_head VALUES (1, 0, x'{GENESIS}')",
+        "CREATE TABLE retold (id TEXT PRIMARY KEY, stored TEXT NOT NULL) WITHOUT ROWID",
+        "CREATE TABLE role (id INTEGER PRIMARY KEY, name TEXT UNIQUE NOT NULL)",
+        "CREATE TABLE node (id INTEGER PRIMARY KEY, uri TEXT UNIQUE NOT NULL,"
+        " kind TEXT NOT NULL, name TEXT NOT NULL, digest TEXT, attrs TEXT NOT NULL,"
+        " valid_from INTEGER NOT NULL, valid_to INTEGER,"
+        " last_at INTEGER, last_key TEXT, last_place INTEGER)",
+        "CREATE INDEX node_kind ON node (kind, uri)",
+        "CREATE INDEX node_service ON node (json_extract(attrs, '$.service'))"
+        " WHERE kind = 'deployment'",
+        "CREATE TABLE node_fact (node_id INTEGER NOT NULL, at INTEGER NOT NULL,"
+        " key TEXT NOT NULL, place INTEGER NOT NULL, seq INTEGER NOT NULL,"
+        " name TEXT NOT NULL, digest TEXT, attrs TEXT NOT NULL, ended INTEGER NOT NULL,"
+        " PRIMARY KEY (node_id, at, key, place)) WITHOUT ROWID",
+        "CREATE TABLE edge (id INTEGER PRIMARY KEY, src_id INTEGER NOT NULL,"
+        " dst_id INTEGER NOT NULL, role INTEGER NOT NULL, class INTEGER NOT NULL,"
+        " at INTEGER NOT NULL, seq INTEGER NOT NULL, place INTEGER NOT NULL,"
+        " provenance INTEGER NOT NULL, ended INTEGER NOT NULL,"
+        " valid_from INTEGER, valid_to INTEGER)",
+        "CREATE INDEX edge_out ON edge (src_id, role, dst_id, valid_from, valid_to)",
+        "CREATE INDEX edge_in ON edge (dst_id, role, src_id, valid_from, valid_to)",
+        "CREATE VIRTUAL TABLE search USING fts5(name, uri, attrs,"
+        " tokenize = 'unicode61 remove_diacritics 2', prefix = '2 3')",
+    ),
+)
+"""One tuple of statements a version; `PRAGMA user_version` counts those applied."""
+
+PROJECTIONS: Final = ("node", "node_fact", "edge", "search")
+"""Tables that `rebuild` makes again; `role` only ever grows."""
+
+
+def micros(at: datetime) -> int:
+    """Return microseconds since 1970, exact."""
+    return (at - EPOCH) // timedelta(microseconds=1)
+
+
+def moment(at_us: int) -> datetime:
+    """Return the time of so many microseconds since 1970."""
+    return EPOCH + timedelta(microseconds=at_us)
+
+
+def attrs_text(attrs: tuple[tuple[str, Attr], ...]) -> str:
+    """Return attributes as JSON text."""
+    return json.dumps(dict(attrs), ensure_ascii=False, sort_keys=True)
+
+
+def attrs_pairs(text: str) -> tuple[tuple[str, Attr], ...]:
+    """Return the attributes that `attrs_text` wrote."""
+    return tuple(json.loads(text).items())
+
+
+def search_text(uri: str) -> str:
+    """Return a URI as words for the index."""
+    return unquote(uri)
+
+
+_HINTS: Final = (
+    ("full", "free disk space, then repeat the command; nothing of it was written"),
+    ("not a database", "the file is damaged: restore a backup (mlg restore)"),
+    ("malformed", "the file is damaged: restore a backup (mlg restore)"),
+    ("locked", "another process holds the file: see mlg status, then repeat"),
+    ("readonly", "give this user the right to write the file and its folder"),
+    ("unable to open", "check that the file exists and that this user may read its folder"),
+    ("no such table", "this is not a graph of mlg, or `mlg up` never ran here"),
+    ("disk i/o", "check the disk and its free space, then repeat"),
+)
+
+
+def backend_error(error: Exception, path: Path) -> BackendError:
+    """Return the error of the driver in the house's words."""
+    text = str(error)
+    hint = next((hint for word, hint in _HINTS if word in text.lower()), "see mlg doctor")
+    return BackendError(
+        f"the graph could not be read or written: {text}", where=path.name, hint=hint
+    )
+
+
+def connect(path: Path, *, write: bool) -> sqlite3.Connection:
+    """Return a connection in autocommit mode, for use by one thread at a time.
+
+    Raises:
+        BackendError: The file cannot be opened or is no graph of ours.
+    """
+    mode = "rwc" if write else "ro"
+    try:
+        found = sqlite3.connect(
+            f"file:{quote(str(path))}?mode={mode}",
+            uri=True,
+            isolation_level=None,
+            check_same_thread=False,
+            timeout=10.0,
+        )
+    except sqlite3.Error as error:
+        raise backend_error(error, path) from error
+    try:
+        found.execute("PRAGMA cache_size = -65536")
+        if write:
+            found.execute("PRAGMA journal_mode = WAL")
+            found.execute("PRAGMA synchronous = FULL")
+            migrate(found, path)
+        else:
+            check_version(found, path)
+    except (sqlite3.Error, BackendError) as error:
+        found.close()
+        if isinstance(error, BackendError):
+            raise
+        raise backend_error(error, path) from error
+    return found
+
+
+def check_version(connection: sqlite3.Connection, path: Path) -> int:
+    """Return how many migrations the file has seen.
+
+    Raises:
+        BackendError: A newer mlg made it, or it is empty and the connection only reads.
+    """
+    version = int(connection.execute("PRAGMA user_version").fetchone()[0])
+    if version > len(MIGRATIONS):
+        raise BackendError(
+            f"the graph has schema version {version}, this mlg knows up to {len(MIGRATIONS)}",
+            where=path.name,
+            hint="use the newer mlg that wrote it",
+        )
+    return version
+
+
+def migrate(connection: sqlite3.Connection, path: Path) -> None:
+    """Bring the file to the newest schema in one transaction.
+
+    Raises:
+        BackendError: A newer mlg made the file.
+    """
+    if check_version(connection, path) < len(MIGRATIONS):
+        with transaction(connection):
+            for version in range(check_version(connection, path), len(MIGRATIONS)):
+                for statement in MIGRATIONS[version]:
+                    connection.execute(statement)
+                connection.execute(f"PRAGMA user_version = {version + 1}")
+    known = {row[0] for row in connection.execute("SELECT name FROM role")}
+    missing = [(name,) for name in ROLE_CLASS if name not in known]
+    if missing:
+        with transaction(connection):
+            connection.executemany("INSERT OR IGNORE INTO role (name) VALUES (?)", missing)
+
+
+@contextlib.contextmanager
+def transaction(connection: sqlite3.Connection) -> Iterator[None]:
+    """Hold the write lock; commit at the end, roll back on any error."""
+    connection.execute("BEGIN IMMEDIATE")
+    try:
+        yield
+        connection.execute("COMMIT")
+    except BaseException:
+        if connection.in_transaction:
+            connection.execute("ROLLBACK")
+        raise
+
+
+class ReadPool:
+    """Read-only connections, lent to one thread at a time."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._idle: queue.SimpleQueue[sqlite3.Connection] = queue.SimpleQueue()
+
+    @contextlib.contextmanager
+    def snapshot(self) -> Iterator[sqlite3.Connection]:
+        """Lend a connection inside one read transaction, so that its answers agree.
+
+        Raises:
+            BackendError: The file cannot be read.
+        """
+        try:
+            connection = self._idle.get_nowait()
+        except queue.Empty:
+            connection = connect(self._path, write=False)
+        try:
+            connection.execute("BEGIN")
+            yield connection
+        except sqlite3.Error as error:
+            raise backend_error(error, self._path) from error
+        finally:
+            if connection.in_transaction:
+                connection.execute("ROLLBACK")
+            self._idle.put(connection)
+
+    def close(self) -> None:
+        """Close every idle connection."""
+        while True:
+            try:
+                self._idle.get_nowait().close()
+            except queue.Empty:
+                return

@@ -1,0 +1,357 @@
+"""Processes of this machine that outlive the one that started them."""
+
+import errno
+import os
+import signal
+import socket
+import subprocess
+import threading
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, BinaryIO, Final
+
+import msgspec
+import psutil
+
+from mlg.core.clock import Clock
+from mlg.core.errors import BackendError
+from mlg.core.ports import Files, Ids
+from mlg.core.processes import ProcessKind, ProcessSpec, ProcessState
+
+if TYPE_CHECKING:
+    from mlg.core.ports import Launcher
+
+_FOLDER: Final = "run"
+_POLL_S: Final = 0.01
+_LARGEST_LOG: Final = 16 << 20
+_HANDED_DOWN: Final = ("PATH", "HOME", "USER", "LANG", "TZ", "TMPDIR", "VIRTUAL_ENV")
+_HANDED_DOWN_BY_PREFIX: Final = ("LC_", "LD_", "PYTHON", "OMP_", "OPENBLAS_", "MKL_", "MLG_")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Entry:
+    """What `run/<id>.json` keeps of a process."""
+
+    id: str
+    kind: ProcessKind
+    service: str
+    version: str
+    digest: str
+    pid: int
+    mark: str
+    """Start time of the pid, in a form that survives clock changes and reboots."""
+    port: int
+    nonce: str
+    started_at: datetime
+    argv: tuple[str, ...]
+    memory_bytes: int | None = None
+
+
+class ProcessLauncher:
+    """Starts each process in a session of its own, with its log and a record in `run/`.
+
+    The working folder is the home. Of the environment only what a process needs to run is
+    handed down (and `MLG_…`), so that the operator's secrets stay with the control plane.
+
+    Args:
+        files: The home's files; take `run/<id>.json`.
+        clock: Start times, and waiting.
+        ids: Nonces.
+        home: The folder of the instance; takes `run/<id>.log`.
+        env: What may be handed down; this process' environment unless given.
+    """
+
+    def __init__(
+        self,
+        files: Files,
+        clock: Clock,
+        ids: Ids,
+        home: Path,
+        *,
+        env: Mapping[str, str] | None = None,
+    ) -> None:
+        self._files, self._clock, self._ids, self._home = files, clock, ids, home
+        self._env = dict(os.environ if env is None else env)
+        self._lock = threading.RLock()
+        self._exits: dict[int, int] = {}
+
+    def start(self, spec: ProcessSpec) -> ProcessState:
+        with self._lock:
+            there = self._entry(spec.id)
+            if there is not None and self._alive(there):
+                if there.digest == spec.digest:
+                    return self._state(there)
+                raise BackendError(
+                    f"{spec.id} runs under another digest (pid {there.pid})",
+                    where=spec.id,
+                    hint="stop it first",
+                )
+            if there is not None:
+                self.stop(spec.id)
+            listening = self._listening(spec)
+            try:
+                entry = self._spawn(spec, listening)
+            finally:
+                if listening is not None:
+                    listening.close()
+            try:
+                if spec.memory_bytes is not None:
+                    _limit_memory(entry.pid, spec.memory_bytes)
+                self._files.write(_record(spec.id), msgspec.json.encode(entry), mode=0o600)
+            except BaseException:
+                self._end(entry, grace_s=0.0)
+                raise
+            return self._state(entry)
+
+    def stop(self, id: str, *, grace_s: float = 5.0) -> None:
+        with self._lock:
+            entry = self._entry(id)
+            if entry is None:
+                return
+            self._end(entry, grace_s=grace_s)
+            self._files.remove(_record(id))
+
+    def state(self) -> tuple[ProcessState, ...]:
+        with self._lock:
+            entries = [
+                self._entry(Path(path).stem)
+                for path in self._files.list(_FOLDER)
+                if path.endswith(".json")
+            ]
+            states = [self._state(entry) for entry in entries if entry is not None]
+            return tuple(sorted(states, key=lambda state: state.id))
+
+    def _listening(self, spec: ProcessSpec) -> socket.socket | None:
+        """Bind the port: for the process, or only to see that it is free."""
+        if not spec.listen:
+            held = [s for s in self.state() if s.alive and s.port == spec.port]
+            if spec.port and not held:
+                check_port(spec.port)
+            return None
+        listening = socket.socket(socket.AF_INET, socket.SOCK_STREAM)
+        try:
+            listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            listening.bind(("127.0.0.1", spec.port))
+            listening.listen(1024)
+        except OSError as error:
+            listening.close()
+            raise _port_error(spec.port, error) from error
+        return listening
+
+    def _spawn(self, spec: ProcessSpec, listening: socket.socket | None) -> _Entry:
+        port = listening.getsockname()[1] if listening else spec.port
+        nonce = self._ids.new_id()
+        env = {
+            name: value
+            for name, value in self._env.items()
+            if name in _HANDED_DOWN or name.startswith(_HANDED_DOWN_BY_PREFIX)
+        }
+        env |= dict(spec.env) | {"MLG_NONCE": nonce}
+        if listening is not None:
+            env["MLG_LISTEN_FD"] = str(listening.fileno())
+        argv = [a.replace("{nonce}", nonce).replace("{port}", str(port)) for a in spec.argv]
+        try:
+            with self._log(spec.id) as log:
+                process = subprocess.Popen(
+                    argv,
+                    env=env,
+                    cwd=self._home,
+                    stdin=subprocess.DEVNULL,
+                    stdout=log,
+                    stderr=subprocess.STDOUT,
+                    start_new_session=True,
+                    pass_fds=(listening.fileno(),) if listening else (),
+                )
+        except OSError as error:
+            raise BackendError(
+                f"could not be started: {error.strerror or error}",
+                where=spec.id,
+                hint=f"can {spec.argv[0]} be run by hand?",
+            ) from error
+        # it outlives this object and is reaped by its pid, so Popen must not wait for it
+        process.returncode = 0
+        return _Entry(
+            id=spec.id,
+            kind=spec.kind,
+            service=spec.service,
+            version=spec.version,
+            digest=spec.digest,
+            pid=process.pid,
+            mark=_mark(process.pid) or "",
+            port=port,
+            nonce=nonce,
+            started_at=self._clock.now(),
+            argv=spec.argv,
+            memory_bytes=spec.memory_bytes,
+        )
+
+    def _log(self, id: str) -> BinaryIO:
+        path = self._home / _FOLDER / f"{id}.log"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        if path.exists() and path.stat().st_size > _LARGEST_LOG:
+            path.replace(path.with_suffix(".log.1"))
+        return path.open("ab")
+
+    def _entry(self, id: str) -> _Entry | None:
+        content = self._files.read(_record(id))
+        if content is None:
+            return None
+        try:
+            return msgspec.json.decode(content, type=_Entry)
+        except msgspec.MsgspecError as error:
+            raise BackendError(
+                f"record of a process is damaged: {error}",
+                where=_record(id),
+                hint="end the process by hand if it runs, then remove the file",
+            ) from error
+
+    def _state(self, entry: _Entry) -> ProcessState:
+        alive = self._alive(entry)
+        return ProcessState(
+            id=entry.id,
+            kind=entry.kind,
+            service=entry.service,
+            version=entry.version,
+            digest=entry.digest,
+            pid=entry.pid,
+            port=entry.port,
+            nonce=entry.nonce,
+            started_at=entry.started_at,
+            alive=alive,
+            exit_code=None if alive else self._exits.get(entry.pid),
+        )
+
+    def _alive(self, entry: _Entry) -> bool:
+        self._reap(entry.pid)
+        return entry.mark != "" and _mark(entry.pid) == entry.mark
+
+    def _reap(self, pid: int) -> None:
+        """Take the exit code of a child that ended; others' children are not ours to reap."""
+        try:
+            ended, status = os.waitpid(pid, os.WNOHANG)
+        except ChildProcessError:
+            return
+        if ended:
+            self._exits[pid] = os.waitstatus_to_exitcode(status)
+
+    def _end(self, entry: _Entry, *, grace_s: float) -> None:
+        """End the whole group: the leader by its recorded start time, orphans by the group."""
+        if self._alive(entry) and grace_s > 0:
+            _signal_group(entry.pid, signal.SIGTERM)
+            deadline_s = self._clock.monotonic_s() + grace_s
+            while self._alive(entry) and self._clock.monotonic_s() < deadline_s:
+                self._clock.wait(_POLL_S)
+        # a pid is not given away while its group has members: with the leader gone and the
+        # pid unused, whatever is in the group is what the leader left behind
+        if self._alive(entry) or not psutil.pid_exists(entry.pid):
+            _signal_group(entry.pid, signal.SIGKILL)
+        while self._alive(entry):
+            self._clock.wait(_POLL_S)
+
+
+def check_port(port: int, host: str = "127.0.0.1") -> None:
+    """Make sure that nobody listens on a port.
+
+    Raises:
+        BackendError: The port is in use, or may not be used.
+    """
+    with socket.socket(socket.AF_INET, socket.SOCK_STREAM) as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind((host, port))
+            probe.listen(1)
+        except OSError as error:
+            raise _port_error(port, error) from error
+
+
+def free_port(host: str = "127.0.0.1") -> int:
+    """Return a port that is free now; it may be taken by the time it is used."""
+    with socket.socket(socket.AF_INET, socket.SOCK_STREAM) as probe:
+        probe.bind((host, 0))
+        return int(probe.getsockname()[1])
+
+
+def _port_error(port: int, error: OSError) -> BackendError:
+    if error.errno != errno.EADDRINUSE:
+        return BackendError(
+            f"port {port} could not be listened on: {error.strerror}",
+            where=f"127.0.0.1:{port}",
+            hint="choose a port above 1023 that this user may use",
+        )
+    owner = _listener_of(port)
+    return BackendError(
+        f"port {port} is in use" + (f" (pid {owner})" if owner else ""),
+        where=f"127.0.0.1:{port}",
+        hint="end what listens there, or choose another port (--port 0 takes a free one)",
+    )
+
+
+def _listener_of(port: int) -> int | None:
+    """Return who listens on a port, where this user may know."""
+    try:
+        for connection in psutil.net_connections("tcp"):
+            local = connection.laddr
+            if connection.status == psutil.CONN_LISTEN and local and local.port == port:
+                return connection.pid
+    except (psutil.Error, OSError):
+        return None
+    return None
+
+
+def _mark(pid: int) -> str | None:
+    """Return boot and start time of a running process, or None for none and for a zombie.
+
+    In ticks since boot: `create_time` is wall time, and moves when the clock is set.
+    """
+    try:
+        stat = Path(f"/proc/{pid}/stat").read_text(encoding="utf-8", errors="replace")
+        boot = Path("/proc/sys/kernel/random/boot_id").read_text(encoding="utf-8").strip()
+    except OSError:
+        return None if Path("/proc/self/stat").exists() else _mark_elsewhere(pid)
+    fields = stat.rpartition(")")[2].split()
+    return None if fields[0] in "ZX" else f"{boot}:{fields[19]}"
+
+
+def _mark_elsewhere(pid: int) -> str | None:
+    """The same on systems without /proc."""
+    try:
+        process = psutil.Process(pid)
+        ended = process.status() in (psutil.STATUS_ZOMBIE, psutil.STATUS_DEAD)
+        return None if ended else f"{process.create_time():.2f}"
+    except psutil.Error:
+        return None
+
+
+def _signal_group(pid: int, number: signal.Signals) -> None:
+    try:
+        os.killpg(pid, number)
+    except (ProcessLookupError, PermissionError):
+        return
+
+
+def _limit_memory(pid: int, memory_bytes: int) -> None:
+    """Bound what the process may write to (RLIMIT_DATA); reserved addresses are not counted."""
+    if not hasattr(psutil, "RLIMIT_DATA"):
+        return
+    try:
+        psutil.Process(pid).rlimit(psutil.RLIMIT_DATA, (memory_bytes, memory_bytes))
+    except psutil.NoSuchProcess:
+        return
+    except psutil.Error as error:
+        raise BackendError(
+            f"memory could not be limited to {memory_bytes} bytes: {error}", where=f"pid {pid}"
+        ) from error
+
+
+def _record(id: str) -> str:
+    return f"{_FOLDER}/{id}.json"
+
+
+if TYPE_CHECKING:
+    from mlg.adapters.files_memory import MemoryFiles
+    from mlg.adapters.ids_uuid7 import Uuid7Ids
+    from mlg.core.clock import ManualClock
+
+    _: Launcher = ProcessLauncher(MemoryFiles(), ManualClock(), Uuid7Ids(ManualClock()), Path())

@@ -1,0 +1,25 @@
+"""Secrets from a mapping, for tests and the simulator."""
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING
+
+from mlg.core.errors import NotFoundError
+
+if TYPE_CHECKING:
+    from mlg.core.ports import Secrets
+
+
+class MemorySecrets:
+    """Knows the secrets it was given, by their whole reference."""
+
+    def __init__(self, secrets: Mapping[str, str]) -> None:
+        self._secrets = dict(secrets)
+
+    def resolve(self, ref: str) -> str:
+        if ref not in self._secrets:
+            raise NotFoundError("there is no such secret", where=ref or "(empty)")
+        return self._secrets[ref]
+
+
+if TYPE_CHECKING:
+    _: Secrets = MemorySecrets({})

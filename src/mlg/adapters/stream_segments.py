@@ -1,0 +1,387 @@
+"""The event stream in append-only segment files; the files are the log.
+
+A file is one JSON header line, then frames: `u32 length, u32 crc32, msgpack`
+(little-endian; the payload is the array `[kind, key, microseconds since 1970, payload]`).
+Each writer has files of its own, so writers never wait for one another; a reader tails
+them all. A record is in the page cache when `append` returns, so kill -9 loses nothing,
+and on disk within a second, so a power cut loses at most that.
+"""
+
+import os
+import re
+import secrets
+import struct
+import threading
+import time
+import zlib
+from collections.abc import Callable, Sequence
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
+
+import msgspec
+
+from mlg.core.errors import BackendError
+from mlg.core.ports import Batch, Cursor, EventStream, Record
+
+_HEAD: Final = struct.Struct("<II")
+_ARRAY_OF_4: Final = b"\x94"
+"""First byte of every frame's msgpack; finding the next frame after damage starts at it."""
+_MAX_FRAME: Final = 1 << 20
+_MAX_HEADER: Final = 64 * 1024
+_CHUNK: Final = 4 << 20
+_EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
+_MICROSECOND: Final = timedelta(microseconds=1)
+_NAME: Final = re.compile(r"[A-Za-z0-9._-]+")
+_SUFFIX: Final = ".seg"
+
+
+class _Frame(msgspec.Struct, array_like=True):
+    kind: str
+    key: str
+    at_us: int
+    payload: bytes
+
+
+class _Found(NamedTuple):
+    records: list[Record]
+    end: int
+    gaps: int
+
+
+_ENCODER: Final = msgspec.msgpack.Encoder()
+_DECODER: Final = msgspec.msgpack.Decoder(_Frame)
+
+
+def _framed(record: Record) -> bytes:
+    at_us = (record.at - _EPOCH) // _MICROSECOND
+    body = _ENCODER.encode(
+        _Frame(kind=record.kind, key=record.key, at_us=at_us, payload=record.payload)
+    )
+    if len(body) > _MAX_FRAME:
+        raise BackendError(f"a record of {len(body)} bytes is over {_MAX_FRAME}", where="log")
+    return _HEAD.pack(len(body), zlib.crc32(body)) + body
+
+
+def _record_at(data: bytes, at: int) -> tuple[Record, int] | None:
+    """Return the valid frame at an offset and where it ends, or None."""
+    if at + _HEAD.size > len(data):
+        return None
+    length, crc = _HEAD.unpack_from(data, at)
+    start, end = at + _HEAD.size, at + _HEAD.size + length
+    if not 0 < length <= _MAX_FRAME or end > len(data):
+        return None
+    body = data[start:end]
+    if zlib.crc32(body) != crc:
+        return None
+    try:
+        frame = _DECODER.decode(body)
+        at_time = _EPOCH + frame.at_us * _MICROSECOND
+    except (msgspec.MsgspecError, OverflowError):
+        return None
+    return Record(kind=frame.kind, key=frame.key, at=at_time, payload=frame.payload), end
+
+
+def _next_frame(data: bytes, at: int) -> int | None:
+    """Return the offset of the first valid frame after damage, or None."""
+    body = data.find(_ARRAY_OF_4, at + _HEAD.size)
+    while body != -1:
+        if _record_at(data, body - _HEAD.size) is not None:
+            return body - _HEAD.size
+        body = data.find(_ARRAY_OF_4, body + 1)
+    return None
+
+
+def _scan(data: bytes, limit: int, *, final: bool) -> _Found:
+    """Return the records at the start of the bytes, and how many bytes they took.
+
+    Damaged frames are skipped and counted; a torn tail is left for the next read, unless
+    `final`: then it is cut, that is, counted and passed over.
+    """
+    records: list[Record] = []
+    at, gaps = 0, 0
+    while len(records) < limit and at < len(data):
+        found = _record_at(data, at)
+        if found is not None:
+            records.append(found[0])
+            at = found[1]
+            continue
+        further = _next_frame(data, at + 1)
+        if further is not None:
+            gaps, at = gaps + 1, further
+            continue
+        if final:
+            gaps, at = gaps + 1, len(data)
+        break
+    return _Found(records, at, gaps)
+
+
+class _Writer:
+    """One open segment file, its rotation and its fsync thread."""
+
+    def __init__(
+        self,
+        folder: Path,
+        writer_id: str,
+        header: dict[str, Any],
+        *,
+        max_bytes: int,
+        max_age_s: float,
+        monotonic_s: Callable[[], float],
+    ) -> None:
+        self._folder, self._id, self._header = folder, writer_id, header
+        self._max_bytes, self._max_age_s, self._now_s = max_bytes, max_age_s, monotonic_s
+        self._lock = threading.Lock()
+        self._closing = threading.Event()
+        self._dirty = False
+        self._part = 0
+        self.sync_errors = 0
+        self._open()
+        self._thread = threading.Thread(target=self._sync_each_second, daemon=True)
+        self._thread.start()
+
+    def _open(self) -> None:
+        name = f"{self._id}-{secrets.token_hex(4)}{_SUFFIX}"
+        head = msgspec.json.encode({**self._header, "writer": self._id, "part": self._part})
+        flags = os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC
+        fd = os.open(self._folder / name, flags, 0o640)
+        try:
+            self._size = os.write(fd, head + b"\n")
+            if self._size != len(head) + 1:
+                raise OSError("the disk is full")
+        except OSError:
+            os.close(fd)
+            (self._folder / name).unlink(missing_ok=True)
+            raise
+        self._fd, self._opened_s, self._part = fd, self._now_s(), self._part + 1
+
+    def write(self, data: bytes) -> None:
+        with self._lock:
+            old = self._size >= self._max_bytes
+            if old or self._now_s() - self._opened_s >= self._max_age_s:
+                self._rotate()
+            wrote = 0
+            try:
+                while wrote < len(data):
+                    wrote += os.write(self._fd, data[wrote:])
+            except OSError:
+                os.ftruncate(self._fd, self._size)  # no torn frame before the next one
+                raise
+            self._size += wrote
+            self._dirty = True
+
+    def _rotate(self) -> None:
+        former = self._fd
+        self._open()
+        os.fsync(former)
+        os.close(former)
+
+    def _sync_each_second(self) -> None:
+        while not self._closing.wait(1.0):
+            self._sync()
+
+    def _sync(self) -> None:
+        with self._lock:
+            if not self._dirty:
+                return
+            self._dirty = False
+            fd = os.dup(self._fd)  # rotation may close the original meanwhile
+        try:
+            os.fsync(fd)
+        except OSError:
+            self.sync_errors += 1
+        finally:
+            os.close(fd)
+
+    def close(self) -> None:
+        self._closing.set()
+        self._thread.join()
+        self._sync()
+        os.close(self._fd)
+
+
+class SegmentStream:
+    """Predictions and feedback of one service, in the files of one folder.
+
+    Args:
+        folder: `<home>/segments/<service>`.
+        writer_id: Id of the process that appends; None reads only.
+        header: What every row of this writer shares: schema, feature names, versions.
+        max_bytes: A file of this size is followed by a new one.
+        max_age_s: So is a file of this age.
+        monotonic_s: Seconds that never run back, for the age of files.
+
+    Raises:
+        BackendError: The folder or its first file cannot be made.
+        ValueError: The writer's id is no file name.
+    """
+
+    def __init__(
+        self,
+        folder: Path,
+        writer_id: str | None = None,
+        *,
+        header: dict[str, Any] | None = None,
+        max_bytes: int = 64 << 20,
+        max_age_s: float = 3_600.0,
+        monotonic_s: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._folder = folder
+        self._writer: _Writer | None = None
+        if writer_id is None:
+            return
+        if not _NAME.fullmatch(writer_id):
+            raise ValueError(f"expected a file name as writer id, got {writer_id!r}")
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+            self._writer = _Writer(
+                folder,
+                writer_id,
+                {"format": 1, **(header or {})},
+                max_bytes=max_bytes,
+                max_age_s=max_age_s,
+                monotonic_s=monotonic_s,
+            )
+        except OSError as error:
+            raise self._failed(error) from error
+
+    @property
+    def sync_errors(self) -> int:
+        """Failed fsyncs so far: rows in memory of the system that a power cut would lose."""
+        return self._writer.sync_errors if self._writer else 0
+
+    def append(self, records: Sequence[Record]) -> None:
+        if self._writer is None:
+            raise BackendError("this stream was opened for reading", where=self._folder.name)
+        try:
+            self._writer.write(b"".join(map(_framed, records)))
+        except OSError as error:
+            raise self._failed(error) from error
+
+    def read(self, cursor: Cursor, limit: int = 10_000) -> Batch:
+        positions = dict(cursor.positions)
+        records: list[Record] = []
+        gaps = 0
+        pending = self._files()
+        positions = {name: at for name, at in positions.items() if name in pending}
+        while pending and len(records) < limit:
+            quota = max(1, (limit - len(records)) // len(pending))
+            for name, final in list(pending.items()):
+                room = min(quota, limit - len(records))
+                if room == 0:
+                    break
+                at = positions.get(name, 0)
+                found = self._read_file(name, at, room, final=final)
+                records += found.records
+                gaps += found.gaps
+                if found.end == at or len(found.records) < room:
+                    del pending[name]
+                positions[name] = found.end
+        end = Cursor(consumer=cursor.consumer, positions=tuple(sorted(positions.items())))
+        return Batch(records=tuple(records), cursor=end, gaps=gaps)
+
+    def committed(self, consumer: str) -> Cursor:
+        path = self._cursor_path(consumer)
+        try:
+            cursor = msgspec.json.decode(path.read_bytes(), type=Cursor)
+        except FileNotFoundError:
+            return Cursor(consumer=consumer)
+        except (OSError, msgspec.MsgspecError) as error:
+            raise BackendError(
+                f"expected a cursor, got: {error}",
+                where=f"cursors/{path.name}",
+                hint="remove the file to read from the beginning; effects carry their keys.",
+            ) from error
+        return cursor
+
+    def commit(self, cursor: Cursor) -> None:
+        path = self._cursor_path(cursor.consumer)
+        beside = path.with_suffix(f".{secrets.token_hex(4)}.tmp")
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            with beside.open("wb") as file:
+                file.write(msgspec.json.encode(cursor))
+                file.flush()
+                os.fsync(file.fileno())
+            beside.replace(path)
+        except OSError as error:
+            beside.unlink(missing_ok=True)
+            raise self._failed(error) from error
+
+    def close(self) -> None:
+        """Flush to disk and close; a stream that only reads has nothing to close."""
+        if self._writer is not None:
+            self._writer.close()
+            self._writer = None
+
+    def _files(self) -> dict[str, bool]:
+        """Return the segment files by name, and whether each will never grow again.
+
+        A file is final once its writer has a younger one: its torn tail is cut then.
+        """
+        changed: list[tuple[int, str]] = []
+        try:
+            with os.scandir(self._folder) as entries:
+                changed = [
+                    (entry.stat().st_mtime_ns, entry.name)
+                    for entry in entries
+                    if entry.name.endswith(_SUFFIX)
+                ]
+        except FileNotFoundError:
+            return {}
+        except OSError as error:
+            raise self._failed(error) from error
+        youngest = {name.rpartition("-")[0]: name for _, name in sorted(changed)}
+        return {
+            name: youngest[name.rpartition("-")[0]] != name for _, name in sorted(changed)
+        }
+
+    def _read_file(self, name: str, at: int, limit: int, *, final: bool) -> _Found:
+        try:
+            with (self._folder / name).open("rb", buffering=0) as file:
+                size = os.fstat(file.fileno()).st_size
+                if at == 0:
+                    head = file.read(_MAX_HEADER) or b""
+                    at = head.find(b"\n") + 1
+                    if at == 0:  # the writer died in its first write
+                        return _Found([], 0, 0)
+                if at >= size:
+                    return _Found([], at, 0)
+                file.seek(at)
+                data = file.read(_CHUNK) or b""
+        except FileNotFoundError:
+            return _Found([], at, 0)
+        except OSError as error:
+            raise self._failed(error) from error
+        whole = at + len(data) >= size
+        found = _scan(data, limit, final=final and whole)
+        return _Found(found.records, at + found.end, found.gaps)
+
+    def _cursor_path(self, consumer: str) -> Path:
+        if not _NAME.fullmatch(consumer):
+            raise ValueError(f"expected a file name as consumer, got {consumer!r}")
+        return self._folder / "cursors" / f"{consumer}.json"
+
+    def _failed(self, error: OSError) -> BackendError:
+        return BackendError(
+            f"the segment log failed: {error.strerror or error}",
+            where=f"segments/{self._folder.name}",
+            hint="free disk space or make the folder writable.",
+        )
+
+
+def segment_header(path: Path) -> dict[str, Any]:
+    """Return the JSON header of a segment file.
+
+    Raises:
+        BackendError: The file cannot be read, or has no header.
+    """
+    try:
+        with path.open("rb") as file:
+            return msgspec.json.decode(file.readline(_MAX_HEADER), type=dict[str, Any])
+    except (OSError, msgspec.MsgspecError) as error:
+        raise BackendError(f"no segment header: {error}", where=path.name) from error
+
+
+if TYPE_CHECKING:
+    _: EventStream = SegmentStream(Path())

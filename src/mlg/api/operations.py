@@ -1,0 +1,147 @@
+"""What the API needs of the control plane, as values and functions handed in."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+from mlg.api.security import Denial, Failure
+from mlg.core.clock import Clock
+from mlg.core.ports import GraphReader, GraphStore
+from mlg.core.principal import Principal
+
+JsonObject = dict[str, Any]
+"""A JSON object; its fields may be added to, never renamed."""
+
+
+class Operations(Protocol):
+    """What the control plane can do and tell; all synchronous, called in threads.
+
+    Every method raises a LifecycleError in its own words; what it raises is answered with
+    the error's HTTP status. Methods that act record their event themselves.
+    """
+
+    def plan(self, manifest_path: str) -> JsonObject:
+        """Return what `apply` would change.
+
+        Raises:
+            ManifestError: The manifest is wrong, with file:line:column.
+        """
+        ...
+
+    def apply(self, manifest_path: str, principal: Principal) -> JsonObject:
+        """Make the manifest the one in force; the second time nothing changes.
+
+        Raises:
+            ManifestError: The manifest is wrong; the former one stays in force.
+        """
+        ...
+
+    def run(self, pipeline: str, principal: Principal, params: JsonObject) -> JsonObject:
+        """Start a pipeline and return `{"run_id"}` at once.
+
+        Raises:
+            NotFoundError: No such pipeline.
+        """
+        ...
+
+    def run_status(self, run_id: str) -> JsonObject:
+        """Return `{"run_id", "pipeline", "state", "steps": [{"name", "state", ...}], ...}`.
+
+        Raises:
+            NotFoundError: No such run.
+        """
+        ...
+
+    def runs(self) -> list[JsonObject]:
+        """Return the runs as `run_status` does, newest first."""
+        ...
+
+    def status(self) -> JsonObject:
+        """Return `{"services": [{"service", "live", "versions", "health"}], "ports", "pids"}`.
+
+        Raises:
+            NotFoundError: Nothing runs.
+        """
+        ...
+
+    def service_health(self, service: str) -> JsonObject:
+        """Return `{"service", "live", "health", "replicas": [...]}`.
+
+        Raises:
+            NotFoundError: No such service.
+        """
+        ...
+
+    def live(self) -> JsonObject:
+        """Return `{"project", **live_summary.summary(state)}`; called every second."""
+        ...
+
+    def prediction(self, prediction_id: str) -> JsonObject:
+        """Return one answer as the log keeps it; the viewer is a keyed hash.
+
+        Raises:
+            NotFoundError: No such prediction, or it was erased.
+        """
+        ...
+
+    def trace_prediction(self, prediction: str) -> JsonObject:
+        """Return the trace, in the shape of `trace`, of a prediction's URI or bare id.
+
+        Raises:
+            NotFoundError: No such prediction.
+        """
+        ...
+
+    def audit_export(self, prediction_id: str, principal: Principal) -> tuple[str, bytes]:
+        """Return the file name and the bytes of a ZIP bundle that can be verified alone.
+
+        Raises:
+            NotFoundError: No such prediction.
+        """
+        ...
+
+    def audit_verify(self) -> JsonObject:
+        """Return `{"ok", "events", "first_bad": {"seq", "reason"} | None}`."""
+        ...
+
+    def restart(self, service: str, principal: Principal) -> JsonObject:
+        """Replace the service's replicas one after the other, without a failed request.
+
+        Raises:
+            NotFoundError: No such service.
+        """
+        ...
+
+    def down(self, principal: Principal) -> JsonObject:
+        """End the data plane and return; the control plane ends itself after the answer."""
+        ...
+
+    def metrics_text(self) -> str:
+        """Return the control plane's own and the gateway-derived series, Prometheus text."""
+        ...
+
+    def metric_targets(self) -> list[JsonObject]:
+        """Return `[{"targets": ["host:port"], "labels": {...}}]`, Prometheus HTTP discovery."""
+        ...
+
+    def gateway_port(self) -> int:
+        """Return the port that viewers' requests go to; 0 when no gateway runs."""
+        ...
+
+
+def _unrecorded(_: Denial | Failure) -> None:
+    return None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ApiServices:
+    """Everything the API is handed: it opens and starts nothing itself."""
+
+    reader: GraphReader
+    store: GraphStore
+    operations: Operations
+    clock: Clock
+    on_denied: Callable[[Denial], None] = _unrecorded
+    """Called in a thread for each recorded denial."""
+    on_failure: Callable[[Failure], None] = _unrecorded
+    """Called in a thread for each exception that nobody expected."""

@@ -1,0 +1,322 @@
+"""The shapes of answers: what programs read, made from the core types.
+
+Fields may be added, never renamed. No web framework is needed here, so the command line
+makes the same documents from a database that it reads itself.
+"""
+
+from datetime import datetime
+from typing import Any
+
+import msgspec
+
+from mlg.core.clock import rfc3339
+from mlg.core.events import EdgeFact, NodeFact, Revision, StoredEvent
+from mlg.core.nodes import Attr, Edge, Node
+from mlg.core.reading import NodePage, Production, Walk
+
+
+class NodeAnswer(msgspec.Struct, frozen=True, kw_only=True):
+    """One node as it stands."""
+
+    uri: str
+    kind: str
+    name: str
+    attrs: dict[str, Attr]
+    digest: str | None
+    valid_from: str
+    valid_to: str | None
+
+
+class ReachedAnswer(msgspec.Struct, frozen=True, kw_only=True):
+    """One node that a walk came to."""
+
+    uri: str
+    kind: str
+    name: str
+    depth: int
+    attrs: dict[str, Attr]
+
+
+class EdgeAnswer(msgspec.Struct, frozen=True, kw_only=True, rename={"class_": "class"}):
+    """One arrow, from what came first to what came of it."""
+
+    src: str
+    dst: str
+    role: str
+    class_: str
+    valid_from: str
+    valid_to: str | None
+    provenance: str
+
+
+class WalkAnswer(msgspec.Struct, frozen=True, kw_only=True):
+    """A trace or an impact."""
+
+    root: str
+    direction: str
+    total: int
+    truncated: bool
+    nodes: list[ReachedAnswer]
+    edges: list[EdgeAnswer]
+
+
+class NodesAnswer(msgspec.Struct, frozen=True, kw_only=True):
+    """A page of nodes."""
+
+    nodes: list[NodeAnswer]
+    total: int
+    truncated: bool
+    cursor: str | None
+
+
+class FoundAnswer(msgspec.Struct, frozen=True, kw_only=True):
+    """What a search found, best first."""
+
+    nodes: list[NodeAnswer]
+
+
+class VersionAnswer(msgspec.Struct, frozen=True, kw_only=True):
+    """One version that took traffic."""
+
+    model_version: str
+    deployment: str
+    image_digest: str
+    share_bp: int
+    since: str
+    health: str
+
+
+class ProductionAnswer(msgspec.Struct, frozen=True, kw_only=True):
+    """What served a service at a time."""
+
+    service: str
+    at: str
+    versions: list[VersionAnswer]
+
+
+class NodeFactAnswer(msgspec.Struct, frozen=True, kw_only=True):
+    """What an event says about a node."""
+
+    uri: str
+    name: str
+    digest: str | None
+    attrs: dict[str, Attr]
+    ended: bool
+
+
+class EdgeFactAnswer(msgspec.Struct, frozen=True, kw_only=True):
+    """What an event says about an arrow."""
+
+    src: str
+    role: str
+    dst: str
+    provenance: str
+    ended: bool
+
+
+class EventAnswer(msgspec.Struct, frozen=True, kw_only=True):
+    """One event with its place in the chain."""
+
+    seq: int
+    hash: str
+    prev_hash: str
+    key: str
+    id: str
+    at: str
+    recorded_at: str
+    type: str
+    actor: str
+    subject: str
+    cause: str | None
+    nodes: list[NodeFactAnswer]
+    edges: list[EdgeFactAnswer]
+    data: dict[str, Attr]
+
+
+class HeadAnswer(msgspec.Struct, frozen=True, kw_only=True):
+    """Where the log stands."""
+
+    seq: int
+    hash: str
+
+
+class EventsAnswer(msgspec.Struct, frozen=True, kw_only=True):
+    """Events in order, and where the log stands."""
+
+    events: list[EventAnswer]
+    head: HeadAnswer
+
+
+class ErrorAnswer(msgspec.Struct, frozen=True, kw_only=True):
+    """Every refusal and failure."""
+
+    error: str
+    what: str
+    where: str = ""
+    hint: str = ""
+
+
+class ServicesAnswer(msgspec.Struct, frozen=True, kw_only=True):
+    """The services, as in `status`."""
+
+    services: list[dict[str, Any]]
+
+
+class RunsAnswer(msgspec.Struct, frozen=True, kw_only=True):
+    """The runs, newest first."""
+
+    runs: list[dict[str, Any]]
+
+
+class ManifestRequest(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Which manifest to plan or apply; a path on the control plane's machine."""
+
+    manifest_path: str
+
+
+class RunRequest(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Which pipeline to run."""
+
+    pipeline: str
+    params: dict[str, Any] = {}
+
+
+class ExportRequest(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Which answer to account for."""
+
+    prediction_id: str
+
+
+class RestartRequest(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Which service to restart."""
+
+    service: str
+
+
+class DownRequest(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Nothing to say: `{}`."""
+
+
+def node_answer(node: Node) -> NodeAnswer:
+    """Return a node as the API gives it."""
+    return NodeAnswer(
+        uri=node.uri,
+        kind=node.kind,
+        name=node.name,
+        attrs=dict(node.attrs),
+        digest=node.digest,
+        valid_from=rfc3339(node.valid_from),
+        valid_to=_maybe(node.valid_to),
+    )
+
+
+def page_answer(page: NodePage) -> NodesAnswer:
+    """Return a page of nodes as the API gives it."""
+    return NodesAnswer(
+        nodes=[node_answer(node) for node in page.nodes],
+        total=page.total,
+        truncated=page.truncated,
+        cursor=page.cursor,
+    )
+
+
+def walk_answer(walk: Walk) -> WalkAnswer:
+    """Return a walk in the shape of `trace` and `impact`."""
+    return WalkAnswer(
+        root=walk.root,
+        direction=walk.direction,
+        total=walk.total,
+        truncated=walk.truncated,
+        nodes=[
+            ReachedAnswer(
+                uri=reached.node.uri,
+                kind=reached.node.kind,
+                name=reached.node.name,
+                depth=reached.depth,
+                attrs=dict(reached.node.attrs),
+            )
+            for reached in walk.nodes
+        ],
+        edges=[_edge_answer(edge) for edge in walk.edges],
+    )
+
+
+def production_answer(production: Production) -> ProductionAnswer:
+    """Return what served at a time in the shape of `production`."""
+    return ProductionAnswer(
+        service=production.service,
+        at=rfc3339(production.at),
+        versions=[
+            VersionAnswer(
+                model_version=version.model_version,
+                deployment=version.deployment,
+                image_digest=version.image_digest,
+                share_bp=version.share_bp,
+                since=rfc3339(version.since),
+                health=version.health,
+            )
+            for version in production.versions
+        ],
+    )
+
+
+def event_answer(stored: StoredEvent) -> EventAnswer:
+    """Return an event with its place in the chain."""
+    event = stored.event
+    return EventAnswer(
+        seq=stored.seq,
+        hash=stored.hash,
+        prev_hash=stored.prev_hash,
+        key=event.key,
+        id=event.id,
+        at=rfc3339(event.at),
+        recorded_at=rfc3339(event.recorded_at),
+        type=event.type,
+        actor=event.actor,
+        subject=event.subject,
+        cause=event.cause,
+        nodes=[_node_fact(fact) for fact in event.nodes],
+        edges=[_edge_fact(fact) for fact in event.edges],
+        data=dict(event.data),
+    )
+
+
+def head_answer(head: Revision) -> HeadAnswer:
+    """Return where the log stands."""
+    return HeadAnswer(seq=head.seq, hash=head.hash)
+
+
+def _edge_answer(edge: Edge) -> EdgeAnswer:
+    return EdgeAnswer(
+        src=edge.src,
+        dst=edge.dst,
+        role=edge.role,
+        class_=edge.edge_class,
+        valid_from=rfc3339(edge.valid_from),
+        valid_to=_maybe(edge.valid_to),
+        provenance=edge.provenance,
+    )
+
+
+def _node_fact(fact: NodeFact) -> NodeFactAnswer:
+    return NodeFactAnswer(
+        uri=fact.uri,
+        name=fact.name,
+        digest=fact.digest,
+        attrs=dict(fact.attrs),
+        ended=fact.ended,
+    )
+
+
+def _edge_fact(fact: EdgeFact) -> EdgeFactAnswer:
+    return EdgeFactAnswer(
+        src=fact.src,
+        role=fact.role,
+        dst=fact.dst,
+        provenance=fact.provenance,
+        ended=fact.ended,
+    )
+
+
+def _maybe(at: datetime | None) -> str | None:
+    return None if at is None else rfc3339(at)

@@ -1,0 +1,106 @@
+"""Questions to the graph: trace, impact, production, search, rebuild."""
+
+from pathlib import Path
+from typing import Any
+
+import typer
+
+from mlg.cli.instance import HomeOption, JsonOption, connect, home_of, out, reported, show, table
+from mlg.cli.offline import answers
+
+
+def trace(
+    uri: str = typer.Argument(help="A node's URI, or the id or URI of a prediction."),
+    depth: int | None = typer.Option(None, help="Hops at most."),
+    home: Path | None = HomeOption,
+    as_json: bool = JsonOption,
+) -> None:
+    """Show everything that a thing came from.
+
+    Example: mlg trace mlg://model_version/mlg/movies/ranker@3f2a4b5c6d7e
+    """
+    with reported(as_json):
+        document = answers(home_of(home)).trace(uri, depth=depth)
+        show(document, as_json, _print_walk)
+
+
+def impact(
+    uri: str = typer.Argument(help="A node's URI."),
+    depth: int | None = typer.Option(None, help="Hops at most."),
+    home: Path | None = HomeOption,
+    as_json: bool = JsonOption,
+) -> None:
+    """Show everything that came of a thing.
+
+    Example: mlg impact mlg://dataset/mlg/movies/ratings
+    """
+    with reported(as_json):
+        document = answers(home_of(home)).impact(uri, depth=depth)
+        show(document, as_json, _print_walk)
+
+
+def production(
+    service: str = typer.Argument(help="Name of the service."),
+    at: str | None = typer.Option(None, help="A time such as 2026-11-24T14:05:00Z; default now."),
+    home: Path | None = HomeOption,
+    as_json: bool = JsonOption,
+) -> None:
+    """Show what served a service at a time.
+
+    Example: mlg production home --at 2026-11-24T14:05:00Z
+    """
+    with reported(as_json):
+        document = answers(home_of(home)).production(service, at=at)
+        show(
+            document,
+            as_json,
+            lambda found: table(
+                f"{found['service']} at {found['at']}",
+                ["model version", "share", "since", "health"],
+                [
+                    [v["model_version"], f"{v['share_bp'] / 100:g} %", v["since"], v["health"]]
+                    for v in found["versions"]
+                ],
+            ),
+        )
+
+
+def search(
+    text: str = typer.Argument(help="Words; the beginning of a word is enough."),
+    kind: list[str] = typer.Option([], help="Only nodes of these kinds."),
+    home: Path | None = HomeOption,
+    as_json: bool = JsonOption,
+) -> None:
+    """Find nodes by name, URI or attribute.
+
+    Example: mlg search ranker --kind model_version
+    """
+    with reported(as_json):
+        document = answers(home_of(home)).search(text, kinds=kind)
+        show(
+            document,
+            as_json,
+            lambda found: table(
+                f"nodes that match {text!r}",
+                ["kind", "name", "uri"],
+                [[n["kind"], n["name"], n["uri"]] for n in found["nodes"]],
+            ),
+        )
+
+
+def rebuild(home: Path | None = HomeOption, as_json: bool = JsonOption) -> None:
+    """Make the graph's projections again from the event log.
+
+    Example: mlg graph rebuild
+    """
+    with reported(as_json):
+        document = connect(home_of(home), timeout_s=600).rebuild()
+        show(document, as_json, lambda found: out.print(f"{found['events']} events read"))
+
+
+def _print_walk(walk: dict[str, Any]) -> None:
+    more = " (cut at the limit)" if walk["truncated"] else ""
+    out.print(f"{walk['root']}  {walk['direction']}: {walk['total']} nodes{more}", soft_wrap=True)
+    for node in walk["nodes"]:
+        indent = "  " * int(node["depth"])
+        out.print(f"{indent}{node['kind']}  {node['uri']}", soft_wrap=True, markup=False)

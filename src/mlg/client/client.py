@@ -1,0 +1,318 @@
+"""The Python client of the control plane: what the command line calls, as methods."""
+
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from http.client import HTTPConnection, HTTPException, HTTPResponse
+from typing import Any, Final
+from urllib.parse import quote, urlencode, urlsplit
+
+from mlg.core.errors import (
+    BackendError,
+    ConflictError,
+    ContractError,
+    DeniedError,
+    LifecycleError,
+    ManifestError,
+    NotFoundError,
+)
+
+JsonObject = dict[str, Any]
+
+DEFAULT_URL: Final = "http://127.0.0.1:7070"
+LONG_S: Final = 600.0
+"""Wait of the calls that do work before they answer: apply, restart, down, exports."""
+
+_ERRORS: Final = {
+    kind.code: kind
+    for kind in (
+        ManifestError,
+        NotFoundError,
+        ConflictError,
+        DeniedError,
+        BackendError,
+        ContractError,
+    )
+}
+_BY_STATUS: Final = {
+    400: ManifestError,
+    403: DeniedError,
+    404: NotFoundError,
+    409: ConflictError,
+    415: ManifestError,
+    422: ManifestError,
+}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StreamMessage:
+    """One message of the live stream."""
+
+    event: str
+    """`graph`, `live` or `problem`."""
+    seq: int | None
+    """The graph event's seq, to go on from."""
+    data: Any
+
+
+class Client:
+    """Talks to one control plane; every call is one connection, so threads may share it.
+
+    Every method raises the LifecycleError that the control plane answered, in its own words,
+    or a BackendError when nothing answers at the address.
+
+    Args:
+        url: Where the control plane listens; only `http`.
+        timeout: Seconds to wait for a connection or an answer.
+    """
+
+    def __init__(self, url: str = DEFAULT_URL, timeout: float = 30.0) -> None:
+        parts = urlsplit(url)
+        if parts.scheme != "http" or not parts.hostname:
+            raise ManifestError(
+                f"expected an address like {DEFAULT_URL}, got {url!r}",
+                where="url",
+                hint="the control plane listens on loopback without TLS.",
+            )
+        self.url, self.timeout = url.rstrip("/"), timeout
+        self._host, self._port = parts.hostname, parts.port or 80
+
+    def status(self) -> JsonObject:
+        """Return what runs: services, ports, processes."""
+        return self._get("status")
+
+    def services(self) -> list[JsonObject]:
+        """Return the services, as in `status`."""
+        return self._get("services")["services"]
+
+    def service_health(self, service: str) -> JsonObject:
+        """Return the health of a service and of its replicas."""
+        return self._get(f"services/{_part(service)}/health")
+
+    def live(self) -> JsonObject:
+        """Return the live counters."""
+        return self._get("live")
+
+    def plan(self, manifest_path: str) -> JsonObject:
+        """Return what applying the manifest would change."""
+        return self._post("plan", {"manifest_path": manifest_path}, LONG_S)
+
+    def apply(self, manifest_path: str) -> JsonObject:
+        """Make the manifest the one in force."""
+        return self._post("apply", {"manifest_path": manifest_path}, LONG_S)
+
+    def run(self, pipeline: str, params: Mapping[str, Any] | None = None) -> str:
+        """Start a pipeline and return the run's id; the run goes on by itself."""
+        body = {"pipeline": pipeline, "params": dict(params or {})}
+        return self._post("runs", body, LONG_S)["run_id"]
+
+    def runs(self) -> list[JsonObject]:
+        """Return the runs, newest first."""
+        return self._get("runs")["runs"]
+
+    def run_status(self, run_id: str) -> JsonObject:
+        """Return where a run stands, step by step."""
+        return self._get(f"runs/{_part(run_id)}")
+
+    def events(
+        self, after: int = 0, limit: int = 1_000, *, newest: int | None = None
+    ) -> JsonObject:
+        """Return `{"events", "head"}`: those with seq > `after`, or the `newest` so many."""
+        return self._get("events", after=after, limit=limit, newest=newest)
+
+    def nodes(
+        self,
+        kind: str | Sequence[str] | None = None,
+        *,
+        uri: str | None = None,
+        attr: tuple[str, str] | None = None,
+        as_of: str | None = None,
+        limit: int = 100,
+        cursor: str | None = None,
+    ) -> JsonObject:
+        """Return `{"nodes", "total", "truncated", "cursor"}`, in URI order."""
+        named = None if attr is None else f"{attr[0]}={attr[1]}"
+        return self._get(
+            "nodes", kind=kind, uri=uri, attr=named, as_of=as_of, limit=limit, cursor=cursor
+        )
+
+    def trace(
+        self,
+        uri: str,
+        *,
+        depth: int | None = None,
+        limit: int = 10_000,
+        as_of: str | None = None,
+        stop_at: Sequence[str] = (),
+    ) -> JsonObject:
+        """Return the causes and sources of a thing, of a prediction also by its bare id."""
+        return self._get(
+            "trace", uri=uri, depth=depth, limit=limit, as_of=as_of, stop_at=stop_at
+        )
+
+    def impact(
+        self,
+        uri: str,
+        *,
+        depth: int | None = None,
+        limit: int = 10_000,
+        as_of: str | None = None,
+        stop_at: Sequence[str] = (),
+    ) -> JsonObject:
+        """Return what came of a thing."""
+        return self._get(
+            "impact", uri=uri, depth=depth, limit=limit, as_of=as_of, stop_at=stop_at
+        )
+
+    def production(self, service: str, at: str | None = None) -> JsonObject:
+        """Return which versions took traffic at a time (RFC 3339); now when none is given."""
+        return self._get("production", service=service, at=at)
+
+    def search(
+        self, text: str, *, kind: str | Sequence[str] | None = None, limit: int = 50
+    ) -> list[JsonObject]:
+        """Return the nodes that match every word, best first."""
+        return self._get("search", q=text, kind=kind, limit=limit)["nodes"]
+
+    def prediction(self, prediction_id: str) -> JsonObject:
+        """Return one answer as the log keeps it."""
+        return self._get(f"predictions/{_part(prediction_id)}")
+
+    def audit_export(self, prediction_id: str) -> tuple[str, bytes]:
+        """Return the file name and the bytes of the bundle that accounts for an answer."""
+        response, body = self._call(
+            "POST", "/api/v1/audit-exports", {"prediction_id": prediction_id}, LONG_S
+        )
+        _, _, name = (response.getheader("Content-Disposition") or "").partition('filename="')
+        return name.rstrip('"') or "audit.zip", body
+
+    def audit_verify(self) -> JsonObject:
+        """Return `{"ok", "events", "first_bad"}` of the event log's chain."""
+        return self._get("audit/verify", timeout_s=LONG_S)
+
+    def restart(self, service: str) -> JsonObject:
+        """Replace the service's replicas one after the other."""
+        return self._post("restart", {"service": service}, LONG_S)
+
+    def down(self) -> JsonObject:
+        """End everything, the control plane last."""
+        return self._post("down", {}, LONG_S)
+
+    def metrics(self) -> str:
+        """Return the control plane's series, in Prometheus' text format."""
+        return self._call("GET", "/metrics", None, self.timeout)[1].decode()
+
+    def metric_targets(self) -> list[JsonObject]:
+        """Return what Prometheus should scrape."""
+        return self._get("metrics/targets")
+
+    def stream(self, after: int | None = None) -> Iterator[StreamMessage]:
+        """Yield new graph events and live counters as they come, until the server stops.
+
+        Raises:
+            BackendError: The connection broke.
+            LifecycleError: The control plane refused, in its own words.
+        """
+        query = "" if after is None else f"?after={after}"
+        connection = HTTPConnection(self._host, self._port, timeout=self.timeout)
+        try:
+            connection.request(
+                "GET", f"/stream{query}", headers={"Accept": "text/event-stream"}
+            )
+            response = connection.getresponse()
+            if response.status != 200:
+                refused = error_of(response.status, response.read())
+                raise refused
+            yield from _messages(response)
+        except (OSError, HTTPException) as broken:
+            raise self._unreachable(broken) from broken
+        finally:
+            connection.close()
+
+    def _get(self, path: str, timeout_s: float | None = None, **query: Any) -> Any:
+        given = {name: value for name, value in query.items() if value is not None}
+        text = urlencode(given, doseq=True)
+        target = f"/api/v1/{path}" + (f"?{text}" if text else "")
+        return json.loads(self._call("GET", target, None, timeout_s or self.timeout)[1])
+
+    def _post(self, path: str, body: Mapping[str, Any], timeout_s: float) -> Any:
+        return json.loads(self._call("POST", f"/api/v1/{path}", body, timeout_s)[1])
+
+    def _call(
+        self, method: str, target: str, body: Mapping[str, Any] | None, timeout_s: float
+    ) -> tuple[HTTPResponse, bytes]:
+        connection = HTTPConnection(self._host, self._port, timeout=timeout_s)
+        headers = {"Accept": "application/json"}
+        if body is not None:
+            headers["Content-Type"] = "application/json"
+        try:
+            connection.request(
+                method, target, None if body is None else json.dumps(body), headers
+            )
+            response = connection.getresponse()
+            content = response.read()
+        except (OSError, HTTPException) as broken:
+            raise self._unreachable(broken) from broken
+        finally:
+            connection.close()
+        if response.status >= 300:
+            raise error_of(response.status, content)
+        return response, content
+
+    def _unreachable(self, broken: Exception) -> BackendError:
+        return BackendError(
+            f"no answer from the control plane ({broken or type(broken).__name__})",
+            where=self.url,
+            hint="is it running? `mlg up` starts it.",
+        )
+
+
+def error_of(status: int, body: bytes) -> LifecycleError:
+    """Return the error that an answer carries, as the class that the server raised.
+
+    Args:
+        status: HTTP status of the answer.
+        body: Its body; an error object, or anything when the answer is not from `mlg`.
+
+    Examples:
+        >>> error_of(404, b'{"error": "not_found", "what": "no such run", "where": "r1"}')
+        NotFoundError('r1: no such run')
+    """
+    try:
+        content: object = json.loads(body)
+    except ValueError:
+        content = None
+    if not isinstance(content, dict) or "what" not in content:
+        return BackendError(
+            f"got status {status} with a body that is no error of mlg",
+            hint="does another program listen at this address?",
+        )
+    kind = _ERRORS.get(str(content.get("error"))) or _BY_STATUS.get(status, BackendError)
+    return kind(
+        str(content["what"]),
+        where=str(content.get("where", "")),
+        hint=str(content.get("hint", "")),
+    )
+
+
+def _part(text: str) -> str:
+    return quote(text, safe="")
+
+
+def _messages(response: HTTPResponse) -> Iterator[StreamMessage]:
+    fields: dict[str, str] = {}
+    for raw in response:
+        line = raw.decode().rstrip("\r\n")
+        if line:
+            name, _, value = line.partition(":")
+            value = value.removeprefix(" ")
+            fields[name] = f"{fields[name]}\n{value}" if name in fields else value
+            continue
+        if "data" in fields:
+            seq = fields.get("id", "")
+            yield StreamMessage(
+                event=fields.get("event", "message"),
+                seq=int(seq) if seq.isdecimal() else None,
+                data=json.loads(fields["data"]),
+            )
+        fields = {}

@@ -1,0 +1,143 @@
+"""Events as canonical bytes (RFC 8785), and the hash that chains them."""
+
+import hashlib
+from collections.abc import Iterable, Mapping
+from typing import Any, Final, cast
+
+import msgspec
+import rfc8785
+
+from mlg.core.clock import parse_time, rfc3339
+from mlg.core.events import EdgeFact, Event, NodeFact
+from mlg.core.nodes import Attr
+from mlg.core.uris import EventId, Uri
+
+GENESIS: Final = "0" * 64
+"""What the first event's `prev_hash` is."""
+
+STAMP: Final = ("at", "cause", "id", "recorded_at")
+"""Fields that differ when a step runs again; content under one key is compared without them."""
+
+
+def canonical(value: object) -> bytes:
+    """Return a JSON value as RFC 8785 bytes.
+
+    Raises:
+        ValueError: The value holds NaN, an infinity, or an integer beyond 2**53 - 1.
+
+    Examples:
+        >>> canonical({"b": 1.0, "a": [True, None]})
+        b'{"a":[true,null],"b":1}'
+    """
+    return rfc8785.dumps(cast("Any", value))
+
+
+def pairs_object(pairs: Iterable[tuple[str, Attr]]) -> dict[str, Attr]:
+    """Return pairs as a JSON object.
+
+    Raises:
+        ValueError: A key comes twice.
+    """
+    listed = tuple(pairs)
+    found = dict(listed)
+    if len(found) != len(listed):
+        raise ValueError(f"a key comes twice in {listed!r}")
+    return found
+
+
+def object_pairs(found: Mapping[str, Attr]) -> tuple[tuple[str, Attr], ...]:
+    """Return a JSON object as pairs sorted by key."""
+    return tuple(sorted(found.items()))
+
+
+def encode(event: Event) -> bytes:
+    """Return the event as canonical JSON bytes, every field present.
+
+    Raises:
+        ValueError: A time has no zone, a key comes twice, or a number has no canonical form.
+    """
+    return canonical(
+        {
+            "key": event.key,
+            "id": event.id,
+            "at": rfc3339(event.at),
+            "recorded_at": rfc3339(event.recorded_at),
+            "type": event.type,
+            "actor": event.actor,
+            "subject": event.subject,
+            "cause": event.cause,
+            "nodes": [
+                {
+                    "uri": fact.uri,
+                    "name": fact.name,
+                    "digest": fact.digest,
+                    "attrs": pairs_object(fact.attrs),
+                    "ended": fact.ended,
+                }
+                for fact in event.nodes
+            ],
+            "edges": [
+                {
+                    "src": fact.src,
+                    "role": fact.role,
+                    "dst": fact.dst,
+                    "provenance": fact.provenance,
+                    "ended": fact.ended,
+                }
+                for fact in event.edges
+            ],
+            "data": pairs_object(event.data),
+        }
+    )
+
+
+def decode(data: bytes) -> Event:
+    """Return the event that the bytes hold.
+
+    Raises:
+        ValueError: The bytes are not what `encode` makes: damaged, or not canonical.
+    """
+    try:
+        found = msgspec.json.decode(data, type=dict[str, Any])
+        event = Event(
+            key=found["key"],
+            id=EventId(found["id"]),
+            at=parse_time(found["at"]),
+            recorded_at=parse_time(found["recorded_at"]),
+            type=found["type"],
+            actor=found["actor"],
+            subject=Uri(found["subject"]),
+            cause=found["cause"],
+            nodes=tuple(
+                NodeFact(**{**fact, "attrs": object_pairs(fact["attrs"])})
+                for fact in found["nodes"]
+            ),
+            edges=tuple(EdgeFact(**fact) for fact in found["edges"]),
+            data=object_pairs(found["data"]),
+        )
+        again = encode(event)
+    except (msgspec.MsgspecError, KeyError, TypeError, AttributeError) as error:
+        raise ValueError(f"these bytes are no event: {error}") from error
+    if again != data:
+        raise ValueError("these bytes are an event, but not in its canonical form")
+    return event
+
+
+def content(data: bytes) -> bytes:
+    """Return encoded event bytes without the `STAMP` fields, for comparing under one key.
+
+    A step that a crash made run again says the same thing with a new id at a later
+    time; that is the same content.
+    """
+    found = msgspec.json.decode(data, type=dict[str, Any])
+    return canonical({name: value for name, value in found.items() if name not in STAMP})
+
+
+def chain_hash(prev_hash: str, data: bytes) -> str:
+    """Return sha256(prev_hash bytes + data) as hex; `prev_hash` is hex too.
+
+    Examples:
+        >>> chain_hash(GENESIS, b"")[:8]
+        '66687aad'
+    """
+    return hashlib.sha256(bytes.fromhex(prev_hash) + data).hexdigest()

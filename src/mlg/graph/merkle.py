@@ -1,0 +1,103 @@
+"""Merkle trees as in RFC 6962: one root over many leaves, and short proofs that one is in it."""
+
+import hashlib
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import Final
+
+EMPTY_ROOT: Final = hashlib.sha256(b"").digest()
+"""Root of a tree without leaves."""
+
+
+def leaf_hash(leaf: bytes) -> bytes:
+    """Return the hash of a leaf, kept apart from node hashes by its prefix."""
+    return hashlib.sha256(b"\x00" + leaf).digest()
+
+
+def node_hash(left: bytes, right: bytes) -> bytes:
+    """Return the hash of an inner node."""
+    return hashlib.sha256(b"\x01" + left + right).digest()
+
+
+@dataclass(frozen=True, slots=True)
+class Frontier:
+    """The full subtrees of a growing tree, largest first: enough for the root at any size.
+
+    Examples:
+        >>> Frontier().add(b"a").root == leaf_hash(b"a")
+        True
+    """
+
+    peaks: tuple[tuple[int, bytes], ...] = ()
+    """(number of leaves, hash) of each full subtree."""
+
+    def add(self, leaf: bytes) -> "Frontier":
+        """Return the tree with one more leaf."""
+        peaks, size, found = self.peaks, 1, leaf_hash(leaf)
+        while peaks and peaks[-1][0] == size:
+            size, found, peaks = size * 2, node_hash(peaks[-1][1], found), peaks[:-1]
+        return Frontier((*peaks, (size, found)))
+
+    @property
+    def root(self) -> bytes:
+        """Return the root over the leaves so far."""
+        if not self.peaks:
+            return EMPTY_ROOT
+        found = self.peaks[-1][1]
+        for _, left in reversed(self.peaks[:-1]):
+            found = node_hash(left, found)
+        return found
+
+
+def root(leaves: Iterable[bytes]) -> bytes:
+    """Return the root over the leaves; of none, sha256 of nothing."""
+    tree = Frontier()
+    for leaf in leaves:
+        tree = tree.add(leaf)
+    return tree.root
+
+
+def proof(leaves: Sequence[bytes], index: int) -> tuple[bytes, ...]:
+    """Return the sibling hashes from the leaf up to the root.
+
+    Raises:
+        ValueError: There is no such leaf.
+    """
+    if not 0 <= index < len(leaves):
+        raise ValueError(f"leaf {index} of a tree of {len(leaves)}")
+    level = [leaf_hash(leaf) for leaf in leaves]
+    path: list[bytes] = []
+    while len(level) > 1:
+        sibling = index ^ 1
+        if sibling < len(level):
+            path.append(level[sibling])
+        paired = [
+            node_hash(level[at], level[at + 1]) for at in range(0, len(level) - 1, 2)
+        ]
+        level = paired + ([level[-1]] if len(level) % 2 else [])
+        index //= 2
+    return tuple(path)
+
+
+def verify(
+    leaf: bytes, index: int, size: int, path: Sequence[bytes], expected_root: bytes
+) -> bool:
+    """Return whether the leaf is at this index of the tree with this size and root.
+
+    Source:
+        RFC 9162, section 2.1.3.2 (verifying an inclusion proof).
+    """
+    if not 0 <= index < size:
+        return False
+    found, at, last = leaf_hash(leaf), index, size - 1
+    for sibling in path:
+        if last == 0:
+            return False
+        if at % 2 or at == last:
+            found = node_hash(sibling, found)
+            while at % 2 == 0 and at != 0:
+                at, last = at // 2, last // 2
+        else:
+            found = node_hash(found, sibling)
+        at, last = at // 2, last // 2
+    return last == 0 and found == expected_root

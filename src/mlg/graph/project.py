@@ -1,0 +1,224 @@
+"""Events to nodes and edges: what each event says, and how many sayings resolve to one graph.
+
+Facts resolve by (`at`, `key`), never by arrival, so any order of ingest gives one graph.
+"""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from datetime import datetime
+
+from mlg.core.events import EdgeFact, Event, StoredEvent
+from mlg.core.nodes import ALLOWED, KINDS, ROLE_CLASS, Attr, EdgeClass
+from mlg.core.uris import Uri, parse_uri
+
+Order = tuple[datetime, str, int]
+"""Where a fact stands among all facts: event time, event key, place in the event."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class NodeUpsert:
+    """What one event says about one node."""
+
+    uri: Uri
+    kind: str
+    order: Order
+    name: str = ""
+    digest: str | None = None
+    attrs: tuple[tuple[str, Attr], ...] = ()
+    ended: bool = False
+    implied: bool = False
+    """Only named by an edge or as a subject: it exists, and nothing more is known."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class EdgeUpsert:
+    """What one event says about one arrow."""
+
+    src: Uri
+    role: str
+    dst: Uri
+    edge_class: EdgeClass
+    order: Order
+    provenance: str
+    ended: bool
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class NodeState:
+    """A node after some of its facts."""
+
+    name: str
+    digest: str | None
+    attrs: tuple[tuple[str, Attr], ...]
+    valid_from: datetime
+    valid_to: datetime | None
+    last: Order | None
+    """Order of the newest fact that was not implied."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Interval:
+    """One span in which an arrow held."""
+
+    valid_from: datetime
+    valid_to: datetime | None
+    opened_by: Order
+
+
+def check_edge(fact: EdgeFact) -> EdgeClass:
+    """Return the class of an arrow that the direction table allows.
+
+    Raises:
+        ValueError: Unknown role or provenance, or the table has no such (src, role, dst).
+    """
+    src, dst = parse_uri(fact.src).kind, parse_uri(fact.dst).kind
+    if fact.role not in ROLE_CLASS:
+        raise ValueError(f"unknown edge role {fact.role!r} from {fact.src} to {fact.dst}")
+    if (src, dst) not in ALLOWED[fact.role]:
+        raise ValueError(
+            f"no edge {src} -{fact.role}-> {dst} is allowed ({fact.src} to {fact.dst}); "
+            "src is what came first, see the table in mlg.core.nodes"
+        )
+    if fact.provenance not in {"declared", "observed", "inferred"}:
+        raise ValueError(f"unknown provenance {fact.provenance!r} of the edge to {fact.dst}")
+    return ROLE_CLASS[fact.role]
+
+
+def default_name(uri: Uri) -> str:
+    """Return the name of a node that no fact has named."""
+    parts = parse_uri(uri)
+    return parts.name if parts.version is None else f"{parts.name}@{parts.version}"
+
+
+def project(stored: StoredEvent) -> tuple[tuple[NodeUpsert, ...], tuple[EdgeUpsert, ...]]:
+    """Return what the event says about nodes and edges, in the event's order.
+
+    Raises:
+        ValueError: A URI or kind is unknown, or an edge is not allowed.
+    """
+    return project_event(stored.event)
+
+
+def project_event(
+    event: Event,
+) -> tuple[tuple[NodeUpsert, ...], tuple[EdgeUpsert, ...]]:
+    """Return the same as `project`, for an event that has no place in the log yet.
+
+    Raises:
+        ValueError: A URI or kind is unknown, or an edge is not allowed.
+    """
+    told = {fact.uri for fact in event.nodes}
+    implied = dict.fromkeys(
+        uri
+        for uri in (event.subject, *(end for e in event.edges for end in (e.src, e.dst)))
+        if uri not in told
+    )
+    nodes = [
+        NodeUpsert(
+            uri=fact.uri,
+            kind=_known_kind(fact.uri),
+            order=(event.at, event.key, place),
+            name=fact.name,
+            digest=fact.digest,
+            attrs=fact.attrs,
+            ended=fact.ended,
+        )
+        for place, fact in enumerate(event.nodes)
+    ]
+    nodes += [
+        NodeUpsert(
+            uri=uri, kind=_known_kind(uri), order=(event.at, event.key, place), implied=True
+        )
+        for place, uri in enumerate(implied)
+    ]
+    edges = tuple(
+        EdgeUpsert(
+            src=fact.src,
+            role=fact.role,
+            dst=fact.dst,
+            edge_class=check_edge(fact),
+            order=(event.at, event.key, place),
+            provenance=fact.provenance,
+            ended=fact.ended,
+        )
+        for place, fact in enumerate(event.edges)
+    )
+    return tuple(nodes), edges
+
+
+def _known_kind(uri: Uri) -> str:
+    kind = parse_uri(uri).kind
+    if kind not in KINDS:
+        raise ValueError(f"unknown node kind {kind!r} of {uri}")
+    return kind
+
+
+def fold(state: NodeState | None, fact: NodeUpsert) -> NodeState:
+    """Return the state after one more fact, which must be newer than `state.last` or implied.
+
+    A fact after the end opens the node again: a pipeline that was removed from a
+    manifest may come back.
+
+    Raises:
+        ValueError: The fact is older than the newest; use `resolve` with all of them.
+    """
+    at = fact.order[0]
+    if state is None:
+        state = NodeState(
+            name=default_name(fact.uri),
+            digest=None,
+            attrs=(),
+            valid_from=at,
+            valid_to=None,
+            last=None,
+        )
+    if not fact.implied and state.last is not None and fact.order < state.last:
+        raise ValueError(f"a fact about {fact.uri} from {at} is older than the newest")
+    valid_from = min(state.valid_from, at)
+    if fact.implied:
+        return NodeState(
+            name=state.name,
+            digest=state.digest,
+            attrs=state.attrs,
+            valid_from=valid_from,
+            valid_to=state.valid_to,
+            last=state.last,
+        )
+    return NodeState(
+        name=fact.name or state.name,
+        digest=fact.digest or state.digest,
+        attrs=tuple(sorted({**dict(state.attrs), **dict(fact.attrs)}.items())),
+        valid_from=valid_from,
+        valid_to=at if fact.ended else None,
+        last=fact.order,
+    )
+
+
+def resolve(facts: Iterable[NodeUpsert]) -> NodeState | None:
+    """Return the state of one node after all its facts, given in any order."""
+    state: NodeState | None = None
+    for fact in sorted(facts, key=lambda fact: fact.order):
+        state = fold(state, fact)
+    return state
+
+
+def intervals(facts: Iterable[tuple[Order, bool]]) -> tuple[Interval, ...]:
+    """Return the spans in which one arrow held.
+
+    Args:
+        facts: (order, ended) of every fact about the arrow, in any order. An end
+            before any start says nothing; a second start inside a span neither.
+    """
+    spans: list[Interval] = []
+    opened: Order | None = None
+    for order, ended in sorted(facts):
+        if ended and opened is not None:
+            spans.append(
+                Interval(valid_from=opened[0], valid_to=order[0], opened_by=opened)
+            )
+            opened = None
+        elif not ended and opened is None:
+            opened = order
+    if opened is not None:
+        spans.append(Interval(valid_from=opened[0], valid_to=None, opened_by=opened))
+    return tuple(spans)

@@ -1,0 +1,181 @@
+"""`services:` who answers, with what, and how a new version takes over."""
+
+from typing import Annotated, Literal
+
+from msgspec import Meta, field
+
+from mlg.manifest.specs_base import (
+    AnyBp,
+    Bp,
+    Bytes,
+    Milliseconds,
+    Name,
+    Probability,
+    Ratio,
+    Seconds,
+    Spec,
+    Text,
+)
+
+
+class ResourcesSpec(Spec, kw_only=True):
+    """What one replica may use."""
+
+    cpu: Annotated[float, Meta(gt=0)] | None = None
+    """Processor cores."""
+    memory_bytes: Bytes | None = field(name="memory", default=None)
+    """Memory."""
+
+
+class ConfidenceSpec(Spec, kw_only=True):
+    """When the model steps back for the popularity list."""
+
+    abstain_below: Ratio = 0.0
+    """Raw confidence under which the popularity list answers."""
+    explore_bp: Bp = field(name="explore", default=100)
+    """Share of would-be abstentions that the model answers all the same."""
+
+
+class StagingSpec(Spec, kw_only=True):
+    """What a version must pass before it sees a viewer."""
+
+    window: Annotated[
+        str,
+        Meta(
+            pattern=r"^(always|([01][0-9]|2[0-3]):[0-5][0-9]-([01][0-9]|2[0-3]):[0-5][0-9])$",
+            extra={"expected": '"always" or a daily span, like "01:00-05:00"'},
+        ),
+    ] = "always"
+    """When staging may run: `always`, or a daily span in UTC."""
+    compose: bool = False
+    """Also start the version's image beside its dependencies."""
+    tests: tuple[Literal["contract", "golden", "load", "bias"], ...] = ("contract", "golden")
+    """Batteries to run."""
+
+
+class CanarySpec(Spec, kw_only=True):
+    """How a new version's share of the traffic grows."""
+
+    steps_bp: Annotated[tuple[Bp, ...], Meta(min_length=1)] = field(
+        name="steps", default=(50, 500, 2_500, 10_000)
+    )
+    """Ascending shares, the last 100%; a step ends on evidence, not on a clock."""
+    min_units: Annotated[int, Meta(ge=1)] = 200
+    """Sticky units that a step must have seen at least."""
+    max_hold_s: Seconds = field(name="max_hold", default=86_400.0)
+    """Event time after which an inconclusive step pauses and calls."""
+    sticky: Text = "user_id"
+    """Field of the request by which a viewer stays with one version."""
+
+
+class RolloutGate(Spec, kw_only=True):
+    """What one measure must show during a canary; the keys depend on the measure."""
+
+    alpha: Probability | None = None
+    """Chance of stopping a good version."""
+    from_bp: Bp | None = field(name="from", default=None)
+    """Share of the traffic from which on the gate is read."""
+    max_increase_bp: AnyBp | None = field(name="max_increase", default=None)
+    """Relative rise over the control that is still accepted."""
+    max_drop_bp: AnyBp | None = field(name="max_drop", default=None)
+    """Relative fall under the control that is still accepted."""
+    max_bp: Bp | None = field(name="max", default=None)
+    """Largest value accepted."""
+    min_bp: Bp | None = field(name="min", default=None)
+    """Smallest value accepted."""
+
+
+GateName = Literal[
+    "errors",
+    "latency_p50",
+    "latency_p95",
+    "latency_p99",
+    "cpu",
+    "cache_hits",
+    "ctr",
+    "watch_through",
+    "abstention",
+    "rescue",
+    "fallback",
+]
+
+
+class RolloutSpec(Spec, kw_only=True):
+    """How a new version takes over."""
+
+    staging: StagingSpec | None = None
+    """What it must pass before."""
+    canary: CanarySpec | None = None
+    """How its share grows."""
+    gates: dict[GateName, RolloutGate] = field(default_factory=dict[GateName, RolloutGate])
+    """Measure -> what it must show."""
+    swaps_per_hour: Annotated[int, Meta(ge=1)] | None = None
+    """Most changes of the version at 100% in any hour."""
+    swap_back_s: Seconds | None = field(name="swap_back", default=None)
+    """How long the former version stays warm at 0%."""
+
+
+class ShareObjective(Spec, kw_only=True):
+    """An objective of a share that must stay low."""
+
+    max_bp: Bp = field(name="max")
+    """Largest share over the objective's period."""
+
+
+class LatencyObjective(Spec, kw_only=True):
+    """An objective of a latency that must stay low."""
+
+    max_ms: Milliseconds = field(name="max")
+    """Largest latency, in milliseconds."""
+
+
+class AvailabilityObjective(Spec, kw_only=True):
+    """An objective of a share that must stay high."""
+
+    min_bp: Bp = field(name="min")
+    """Smallest share over the objective's period."""
+
+
+class RollbackSpec(Spec, kw_only=True):
+    """Objectives of the service; burning them too fast reverses a release."""
+
+    error_rate: ShareObjective | None = None
+    """Share of failed attempts."""
+    latency_p99: LatencyObjective | None = None
+    """Time in which 99 of 100 answers are given."""
+    availability: AvailabilityObjective | None = None
+    """Share of requests that were answered."""
+
+
+class ServiceSpec(Spec, kw_only=True):
+    """One recommender that viewers ask."""
+
+    model: Name | None = None
+    """The pipeline whose newest accepted model answers; or else `adopt`."""
+    replicas: Annotated[int, Meta(ge=1, le=1_000)] = 1
+    """Processes that answer."""
+    depends_on: tuple[Name, ...] = ()
+    """Services that must be healthy first."""
+    resources: ResourcesSpec | None = None
+    """What one replica may use."""
+    fallback: Literal["popularity"] = "popularity"
+    """What answers when the model does not."""
+    confidence: ConfidenceSpec | None = None
+    """When the model steps back."""
+    clock: Literal["system", "request"] = "system"
+    """`request`: the time in `context.at` is the event time (replays); else the machine's."""
+    adopt: (
+        Annotated[
+            str,
+            Meta(
+                pattern=r"^https?://[^\s/]+\S*$",
+                extra={"expected": "an address, like http://existing:8000"},
+            ),
+        ]
+        | None
+    ) = None
+    """Address of a recommender that mlg did not train."""
+    rollout: RolloutSpec | None = None
+    """How a new version takes over."""
+    rollback: RollbackSpec | None = None
+    """Objectives that reverse a release."""

@@ -1,0 +1,102 @@
+"""`monitors:`, `calendar:` and `automations:` what is watched, expected and done."""
+
+from typing import Annotated, ClassVar, Literal
+
+from msgspec import Meta, field
+
+from mlg.manifest.specs_base import ColumnName, Json, Name, SecondsBetween, Spec, Text
+
+Day = Annotated[
+    str,
+    Meta(
+        pattern=r"^[0-9]{4}-(0[1-9]|1[0-2])-(0[1-9]|[12][0-9]|3[01])"
+        r"(T([01][0-9]|2[0-3]):[0-5][0-9](:[0-5][0-9])?Z)?$",
+        extra={"expected": "a day or a UTC time, like 2026-07-01 or 2026-07-01T06:00Z"},
+    ),
+]
+
+
+class WindowSpec(Spec, kw_only=True):
+    """How much one point of a chart covers: a time or a number of events."""
+
+    EXACTLY_ONE: ClassVar = ("seconds", "events")
+
+    seconds: Annotated[float, Meta(gt=0)] | None = None
+    """Length in seconds."""
+    events: Annotated[int, Meta(ge=1)] | None = None
+    """Number of predictions."""
+
+
+class LimitsSpec(Spec, kw_only=True):
+    """How often a monitor may be wrong."""
+
+    false_alarm_every_s: SecondsBetween = field(name="false_alarms", default=2_592_000.0)
+    """Mean time between false alarms over all charts of the monitor, written `1/30d`."""
+
+
+class MonitorSpec(Spec, kw_only=True):
+    """Charts over the live traffic of one service."""
+
+    watch: Name
+    """The service."""
+    features: Annotated[
+        tuple[ColumnName, ...],
+        Meta(min_length=1, extra={"one_or_many": True, "expected": "`all` or a list"}),
+    ] = ("all",)
+    """`all`, or the logged features to watch."""
+    limits: LimitsSpec | None = None
+    """How often it may be wrong."""
+    window: Annotated[WindowSpec, Meta(extra={"unit": "window"})] | None = None
+    """What one point covers: `2s` or `1000 events`."""
+    on_alert: Literal["record", "notify", "heal"] = "record"
+    """What follows an alert."""
+
+
+class CalendarEntry(Spec, kw_only=True):
+    """Something expected, so that it is not taken for a fault; exactly one of the kinds."""
+
+    EXACTLY_ONE: ClassVar = ("promotion", "season", "holiday", "maintenance", "ical")
+
+    promotion: Name | None = None
+    """Name of a promotion."""
+    season: Name | None = None
+    """Name of a season."""
+    holiday: Name | None = None
+    """Name of a holiday."""
+    maintenance: Name | None = None
+    """Name of planned work."""
+    ical: Text | None = None
+    """Path or address of an iCalendar file with the entries."""
+    start: Day | None = field(name="from", default=None)
+    """First day, or a UTC time."""
+    end: Day | None = field(name="to", default=None)
+    """Last day, or a UTC time."""
+    services: tuple[Name, ...] = ()
+    """Services that it concerns; all if left out."""
+
+
+OneTrigger = Annotated[
+    dict[Name, Json],
+    Meta(min_length=1, max_length=1, extra={"expected": "one trigger, like {alert: drift}"}),
+]
+OneAction = Annotated[
+    dict[Name, dict[str, Json]],
+    Meta(
+        min_length=1,
+        max_length=1,
+        extra={"expected": "one action, like restart: {service: home}"},
+    ),
+]
+
+
+class AutomationSpec(Spec, kw_only=True):
+    """A rule: when something happens and a condition holds, do something."""
+
+    autonomy: Literal["observe", "propose", "act"] = "propose"
+    """`observe` records what it would do, `propose` asks a person, `act` does it."""
+    on: OneTrigger
+    """What starts the rule."""
+    condition: Text | None = field(name="if", default=None)
+    """A condition in CEL; it sees `event` and `graph`."""
+    do: Annotated[tuple[OneAction, ...], Meta(min_length=1)]
+    """Actions, in order."""

@@ -1,0 +1,429 @@
+"""Envoy's resources as plain JSON values: clusters, endpoints, routes, listener, bootstrap.
+
+Pure data: nothing here reads a file, a clock or a socket. The fields are those that the
+experiments of `evidence/serving.md` were run with; what differs says why.
+"""
+
+from collections.abc import Sequence
+from typing import Any, Final
+
+from mlg.core.traffic import Endpoint, ServiceEndpoints
+
+Resource = dict[str, Any]
+"""One JSON object in the words of Envoy's v3 API."""
+
+FALLBACK: Final = "fallback"
+"""In place of a version in the name of the cluster that answers while no version exists."""
+ROUTES: Final = "viewers"
+"""Name of the route configuration, and the statistics prefix of the viewers' listener."""
+STICKY_HEADER: Final = "mlg-sticky-key"
+ASSIGNED_HEADER: Final = "mlg-assigned-version"
+"""Set by the gateway on every request: the version that the split chose, rescued or not."""
+HEALTH_PATH: Final = "/v2/health/ready"
+
+_API: Final = "type.googleapis.com/envoy"
+_CLUSTER: Final = f"{_API}.config.cluster.v3.Cluster"
+_ASSIGNMENT: Final = f"{_API}.config.endpoint.v3.ClusterLoadAssignment"
+_ROUTE: Final = f"{_API}.config.route.v3.RouteConfiguration"
+_ANY_HEALTHY: Final = 100_000
+"""Overprovisioning in percent: one healthy replica in a thousand keeps its priority whole.
+
+Envoy's own 140 would send 30 % of the viewers to the next priority, the popularity list,
+as soon as one of two replicas is gone.
+"""
+
+
+def cluster_name(service: str, version: str) -> str:
+    """Return the name of a version's cluster.
+
+    Examples:
+        >>> cluster_name("home", "3f2a")
+        'home@3f2a'
+    """
+    return f"{service}@{version}"
+
+
+def split_cluster_name(name: str) -> tuple[str, str]:
+    """Return the service and the version of a cluster name, empty when it is not one of ours.
+
+    Examples:
+        >>> split_cluster_name("home@3f2a")
+        ('home', '3f2a')
+    """
+    service, at, version = name.rpartition("@")
+    return (service, version) if at else ("", "")
+
+
+def file_source(folder: str, file: str) -> Resource:
+    """Return the configuration source of one file that is replaced by rename."""
+    return {
+        "resource_api_version": "V3",
+        "path_config_source": {
+            "path": f"{folder}/{file}",
+            "watched_directory": {"path": folder},
+        },
+    }
+
+
+def assignment(name: str, tiers: Sequence[Sequence[Endpoint]]) -> Resource:
+    """Return a cluster's endpoints by priority; an address counts only where it comes first.
+
+    Args:
+        name: The cluster's name.
+        tiers: Endpoints of priority 0, 1, ...; empty tiers are skipped.
+    """
+    seen: set[Endpoint] = set()
+    localities: list[Resource] = []
+    for tier in tiers:
+        fresh = [endpoint for endpoint in tier if endpoint not in seen]
+        seen.update(fresh)
+        if fresh:
+            localities.append(
+                {
+                    "priority": len(localities),
+                    "lb_endpoints": [{"endpoint": {"address": _address(e)}} for e in fresh],
+                }
+            )
+    return {
+        "@type": _ASSIGNMENT,
+        "cluster_name": name,
+        "endpoints": localities,
+        "policy": {"overprovisioning_factor": _ANY_HEALTHY},
+    }
+
+
+def cluster(name: str, *, eject: bool, folder: str, file: str) -> Resource:
+    """Return one version's cluster; its endpoints come from a file of their own.
+
+    Endpoints by file (EDS) and not in the cluster: a replica that comes or goes leaves the
+    cluster, its connections and the per-host counters of the others as they are.
+
+    Args:
+        name: The cluster's name.
+        eject: Whether failing hosts are ejected. Only for the stable version: a canary's
+            attempts must keep being counted until the verdict.
+        folder: Folder that holds the endpoints' file, as the gateway sees it.
+        file: Name of that file.
+    """
+    resource: Resource = {
+        "@type": _CLUSTER,
+        "name": name,
+        "type": "EDS",
+        "eds_cluster_config": {"eds_config": file_source(folder, file)},
+        "connect_timeout": "0.25s",
+        "lb_policy": "LEAST_REQUEST",
+        "ignore_health_on_host_removal": True,
+        "health_checks": [
+            {
+                "timeout": "0.5s",
+                "interval": "0.5s",
+                "no_traffic_interval": "0.5s",
+                "unhealthy_threshold": 2,
+                "healthy_threshold": 1,
+                "http_health_check": {"path": HEALTH_PATH},
+            }
+        ],
+        "circuit_breakers": {
+            "thresholds": [
+                {
+                    "max_connections": 1024,
+                    "max_pending_requests": 1024,
+                    "max_requests": 1024,
+                    "retry_budget": {
+                        "budget_percent": {"value": 20},
+                        "min_retry_concurrency": 16,
+                    },
+                }
+            ]
+        },
+    }
+    if eject:
+        resource["outlier_detection"] = {
+            "consecutive_5xx": 5,
+            "interval": "0.5s",
+            "base_ejection_time": "2s",
+            "max_ejection_percent": 100,
+            "consecutive_gateway_failure": 3,
+            "enforcing_consecutive_gateway_failure": 100,
+        }
+    return resource
+
+
+def retry_policy(per_try_timeout_ms: int) -> Resource:
+    """Return the rescue: every retry goes to another host and to the next priority."""
+    extensions = f"{_API}.extensions.retry"
+    return {
+        "retry_on": "connect-failure,refused-stream,reset,5xx",
+        "num_retries": 2,
+        "per_try_timeout": _seconds(per_try_timeout_ms),
+        "retry_back_off": {"base_interval": "0.005s", "max_interval": "0.05s"},
+        "host_selection_retry_max_attempts": 3,
+        "retry_host_predicate": [
+            {
+                "name": "envoy.retry_host_predicates.previous_hosts",
+                "typed_config": {
+                    "@type": f"{extensions}.host.previous_hosts.v3.PreviousHostsPredicate"
+                },
+            }
+        ],
+        "retry_priority": {
+            "name": "envoy.retry_priorities.previous_priorities",
+            "typed_config": {
+                "@type": (
+                    f"{extensions}.priority.previous_priorities.v3.PreviousPrioritiesConfig"
+                ),
+                "update_frequency": 1,
+            },
+        },
+    }
+
+
+def service_action(service: ServiceEndpoints, weights: Sequence[tuple[str, int]]) -> Resource:
+    """Return the route action of one service.
+
+    Args:
+        service: Names and timeouts.
+        weights: Version and its weight out of 10,000, in the order in which they share the
+            hash space; one named `FALLBACK` while no version exists.
+    """
+    return {
+        "timeout": _seconds(service.timeout_ms),
+        "retry_policy": retry_policy(service.per_try_timeout_ms),
+        "hash_policy": [
+            {"header": {"header_name": STICKY_HEADER}, "terminal": True},
+            {"header": {"header_name": "x-request-id"}},
+        ],
+        "weighted_clusters": {
+            "use_hash_policy": True,
+            "clusters": [
+                {
+                    "name": cluster_name(service.service, version),
+                    "weight": weight,
+                    "request_headers_to_add": [_set(ASSIGNED_HEADER, version)],
+                }
+                for version, weight in weights
+            ],
+        },
+    }
+
+
+def route(match: Resource, action: Resource) -> Resource:
+    """Return a route to clusters."""
+    return {"match": match, "route": action}
+
+
+def refusal(match: Resource, status: int, what: str) -> Resource:
+    """Return a route that the gateway answers itself; the listener puts it into JSON."""
+    return {
+        "match": match,
+        "direct_response": {"status": status, "body": {"inline_string": what}},
+    }
+
+
+def route_configuration(routes: Sequence[Resource]) -> Resource:
+    """Return the viewers' route configuration.
+
+    Headers between gateway and replicas stop here, in both directions.
+    """
+    return {
+        "@type": _ROUTE,
+        "name": ROUTES,
+        "request_headers_to_remove": ["mlg-fault"],
+        "response_headers_to_remove": ["mlg-fault"],
+        "virtual_hosts": [{"name": "mlg", "domains": ["*"], "routes": list(routes)}],
+    }
+
+
+def listener(*, host: str, port: int, folder: str, access_log: str, log_bp: int) -> Resource:
+    """Return the viewers' listener; several gateways may bind the same port.
+
+    Args:
+        host: Address to listen on.
+        port: Port to listen on.
+        folder: Folder of the xDS files.
+        access_log: Path of the access log, one JSON object a line.
+        log_bp: Share of the good answers that are logged, in basis points; answers
+            with a code of 400 or more always are.
+    """
+    manager = f"{_API}.extensions.filters.network.http_connection_manager.v3"
+    return {
+        "name": ROUTES,
+        "address": _address(Endpoint(host=host, port=port)),
+        "enable_reuse_port": True,
+        "filter_chains": [
+            {
+                "filters": [
+                    {
+                        "name": "envoy.filters.network.http_connection_manager",
+                        "typed_config": {
+                            "@type": f"{manager}.HttpConnectionManager",
+                            "stat_prefix": ROUTES,
+                            "codec_type": "AUTO",
+                            # viewers are never trusted with Envoy's own control headers
+                            "use_remote_address": True,
+                            "internal_address_config": {},
+                            "generate_request_id": True,
+                            "preserve_external_request_id": True,
+                            "always_set_request_id_in_response": True,
+                            "normalize_path": True,
+                            "merge_slashes": True,
+                            "path_with_escaped_slashes_action": "REJECT_REQUEST",
+                            "server_name": "mlg",
+                            "request_headers_timeout": "10s",
+                            "stream_idle_timeout": "60s",
+                            "common_http_protocol_options": {"idle_timeout": "300s"},
+                            "local_reply_config": _local_replies(),
+                            "rds": {
+                                "route_config_name": ROUTES,
+                                "config_source": file_source(folder, "rds.json"),
+                            },
+                            "http_filters": _http_filters(),
+                            "access_log": [_access_log(access_log, log_bp)],
+                        },
+                    }
+                ]
+            }
+        ],
+    }
+
+
+def bootstrap(viewers: Resource, *, folder: str, admin_socket: str) -> Resource:
+    """Return what one gateway is started with.
+
+    The node id is left out: the launcher gives the process' nonce by `--service-node`.
+
+    Args:
+        viewers: The listener.
+        folder: Folder of the xDS files.
+        admin_socket: Unix socket of the admin interface, open to its owner only;
+            relative to the gateway's working folder (a socket's path is 107 bytes at most).
+    """
+    monitors = f"{_API}.extensions.resource_monitors.downstream_connections.v3"
+    return {
+        "admin": {"address": {"pipe": {"path": admin_socket, "mode": 0o600}}},
+        "dynamic_resources": {"cds_config": file_source(folder, "cds.json")},
+        "static_resources": {"listeners": [viewers]},
+        "overload_manager": {
+            "resource_monitors": [
+                {
+                    "name": "envoy.resource_monitors.global_downstream_max_connections",
+                    "typed_config": {
+                        "@type": f"{monitors}.DownstreamConnectionsConfig",
+                        "max_active_downstream_connections": 10_000,
+                    },
+                }
+            ]
+        },
+    }
+
+
+def _http_filters() -> list[Resource]:
+    """Filters in order; a sticky key copied out of the body goes before the router."""
+    return [
+        {
+            "name": "envoy.filters.http.router",
+            "typed_config": {
+                "@type": f"{_API}.extensions.filters.http.router.v3.Router",
+                "suppress_envoy_headers": True,
+            },
+        }
+    ]
+
+
+def _local_replies() -> Resource:
+    """The gateway's own answers in the form of every other error."""
+
+    def body(error: str, hint: str) -> Resource:
+        return {
+            "json_format": {
+                "error": error,
+                "what": "%LOCAL_REPLY_BODY%",
+                "where": "%REQ(:PATH)%",
+                "hint": hint,
+            }
+        }
+
+    not_found = {
+        "filter": {
+            "status_code_filter": {
+                "comparison": {
+                    "op": "EQ",
+                    "value": {"default_value": 404, "runtime_key": "mlg.not_found"},
+                }
+            }
+        },
+        "body_format_override": body("not_found", "see `mlg status` for what is served"),
+    }
+    return {
+        "mappers": [not_found],
+        "body_format": body(
+            "backend", "see `mlg status`, then the logs in the home's run folder"
+        ),
+    }
+
+
+def _access_log(path: str, log_bp: int) -> Resource:
+    return {
+        "name": "envoy.access_loggers.file",
+        "filter": {
+            "or_filter": {
+                "filters": [
+                    {
+                        "status_code_filter": {
+                            "comparison": {
+                                "op": "GE",
+                                "value": {
+                                    "default_value": 400,
+                                    "runtime_key": "mlg.access_log_from",
+                                },
+                            }
+                        }
+                    },
+                    {
+                        "runtime_filter": {
+                            "runtime_key": "mlg.access_log_share",
+                            "percent_sampled": {
+                                "numerator": log_bp,
+                                "denominator": "TEN_THOUSAND",
+                            },
+                            "use_independent_randomness": True,
+                        }
+                    },
+                ]
+            }
+        },
+        "typed_config": {
+            "@type": f"{_API}.extensions.access_loggers.file.v3.FileAccessLog",
+            "path": path,
+            "log_format": {
+                "json_format": {
+                    "at": "%START_TIME(%s.%6f)%",
+                    "method": "%REQ(:METHOD)%",
+                    "path": "%REQ(:PATH)%",
+                    "code": "%RESPONSE_CODE%",
+                    "flags": "%RESPONSE_FLAGS%",
+                    "cluster": "%UPSTREAM_CLUSTER%",
+                    "upstream": "%UPSTREAM_HOST%",
+                    "attempts": "%UPSTREAM_REQUEST_ATTEMPT_COUNT%",
+                    "duration_ms": "%DURATION%",
+                    "request_id": "%REQ(X-REQUEST-ID)%",
+                }
+            },
+        },
+    }
+
+
+def _address(endpoint: Endpoint) -> Resource:
+    return {"socket_address": {"address": endpoint.host, "port_value": endpoint.port}}
+
+
+def _set(header: str, value: str) -> Resource:
+    return {
+        "header": {"key": header, "value": value},
+        "append_action": "OVERWRITE_IF_EXISTS_OR_ADD",
+    }
+
+
+def _seconds(ms: int) -> str:
+    """Milliseconds in protobuf's JSON form of a duration."""
+    return f"{ms / 1000:.3f}s"

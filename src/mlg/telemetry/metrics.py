@@ -1,0 +1,130 @@
+"""Names of the metrics that mlg exposes: one table, from which the docs page is made."""
+
+from dataclasses import dataclass
+from typing import Final, Literal
+
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
+
+_SECONDS: Final = (
+    0.0005, 0.001, 0.002, 0.004, 0.008, 0.015, 0.03, 0.06, 0.125, 0.25, 0.5, 1.0, 2.0,
+)  # fmt: skip
+_UNIT: Final = tuple(i / 20 for i in range(1, 21))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class MetricSpec:
+    """One metric: its name and labels never change, fields may be added."""
+
+    name: str
+    kind: Literal["counter", "gauge", "histogram"]
+    help: str
+    labels: tuple[str, ...] = ()
+    buckets: tuple[float, ...] = ()
+    exposed_by: tuple[Literal["replica", "control"], ...] = ("replica",)
+
+
+METRICS: Final = (
+    MetricSpec(
+        name="mlg_requests_total",
+        kind="counter",
+        help="Viewer requests, counted once, at the gateway.",
+        labels=("service", "version", "served_by", "code"),
+        exposed_by=("control",),
+    ),
+    MetricSpec(
+        name="mlg_attempts_total",
+        kind="counter",
+        help="Recommend attempts that reached a replica or fallback server, retries one by one.",
+        labels=("service", "version", "served_by", "code"),
+    ),
+    MetricSpec(
+        name="mlg_request_seconds",
+        kind="histogram",
+        help="Seconds from a whole request body to its answer, the log write included.",
+        labels=("service", "version"),
+        buckets=_SECONDS,
+    ),
+    MetricSpec(
+        name="mlg_confidence",
+        kind="histogram",
+        help="Confidence that viewers were shown, after the shrink by drift severity.",
+        labels=("service", "version"),
+        buckets=_UNIT,
+    ),
+    MetricSpec(
+        name="mlg_raw_confidence",
+        kind="histogram",
+        help="The model's own calibrated confidence; what monitors and restarts read.",
+        labels=("service", "version"),
+        buckets=_UNIT,
+    ),
+    MetricSpec(
+        name="mlg_abstentions_total",
+        kind="counter",
+        help="Answers that the replica took from the popularity list for lack of confidence.",
+        labels=("service", "version"),
+    ),
+    MetricSpec(
+        name="mlg_faults_total",
+        kind="counter",
+        help="Answers withheld by the replica (500 with mlg-fault), by what was wrong with them.",
+        labels=("service", "version", "fault"),
+    ),
+    MetricSpec(
+        name="mlg_feedback_total",
+        kind="counter",
+        help="Feedback events taken, repeated ones included.",
+        labels=("service", "version", "event"),
+    ),
+    MetricSpec(
+        name="mlg_log_gaps_total",
+        kind="counter",
+        help="Log records lost because they could not be written; the answers were given.",
+        labels=("service", "version"),
+    ),
+    MetricSpec(
+        name="mlg_policy_errors_total",
+        kind="counter",
+        help="Policy files that were refused; the last valid policy stayed in force.",
+        labels=("service", "version"),
+    ),
+    MetricSpec(
+        name="mlg_ready",
+        kind="gauge",
+        help="1 when warmed up and not draining.",
+        labels=("service", "version"),
+    ),
+)
+"""Every metric that exists now."""
+
+_BY_NAME: Final = {spec.name: spec for spec in METRICS}
+
+
+def spec(name: str, kind: str) -> MetricSpec:
+    """Return the table's row of a metric.
+
+    Raises:
+        ValueError: There is no metric of this name and kind.
+    """
+    found = _BY_NAME.get(name)
+    if found is None or found.kind != kind:
+        raise ValueError(f"no {kind} {name!r} in the table of metrics")
+    return found
+
+
+def counter(name: str, registry: CollectorRegistry) -> Counter:
+    """Return a new counter of the table in the registry; raises as `spec` does."""
+    row = spec(name, "counter")
+    return Counter(row.name, row.help, row.labels, registry=registry)
+
+
+def gauge(name: str, registry: CollectorRegistry) -> Gauge:
+    """Return a new gauge of the table in the registry; raises as `spec` does."""
+    row = spec(name, "gauge")
+    return Gauge(row.name, row.help, row.labels, registry=registry)
+
+
+def histogram(name: str, registry: CollectorRegistry) -> Histogram:
+    """Return a new histogram of the table in the registry; raises as `spec` does."""
+    row = spec(name, "histogram")
+    return Histogram(row.name, row.help, row.labels, registry=registry, buckets=row.buckets)
