@@ -323,10 +323,10 @@ def _head(connection: sqlite3.Connection) -> Revision:
 
 
 def _head_of_log(connection: sqlite3.Connection) -> Revision:
-    row = connection.execute(
-        "SELECT seq, hash FROM event ORDER BY seq DESC LIMIT 1"
-    ).fetchone()
-    return Revision(seq=row[0], hash=bytes(row[1]).hex()) if row else Revision(seq=0, hash=GENESIS)
+    row = connection.execute("SELECT seq, hash FROM event ORDER BY seq DESC LIMIT 1").fetchone()
+    return (
+        Revision(seq=row[0], hash=bytes(row[1]).hex()) if row else Revision(seq=0, hash=GENESIS)
+    )
 
 
 def _stored(raw: RawEvent, path: Path) -> StoredEvent:
@@ -338,9 +338,7 @@ def _stored(raw: RawEvent, path: Path) -> StoredEvent:
             where=path.name,
             hint="run mlg audit verify, then restore a backup",
         ) from error
-    return StoredEvent(
-        seq=raw.seq, event=event, prev_hash=raw.prev_hash, hash=raw.hash
-    )
+    return StoredEvent(seq=raw.seq, event=event, prev_hash=raw.prev_hash, hash=raw.hash)
 
 
 if TYPE_CHECKING:

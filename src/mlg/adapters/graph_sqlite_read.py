@@ -109,9 +109,7 @@ class SqliteGraphReader:
             return int(connection.execute("SELECT seq FROM log_head").fetchone()[0])
 
 
-def read_chain(
-    connection: sqlite3.Connection, after: int, limit: int
-) -> tuple[RawEvent, ...]:
+def read_chain(connection: sqlite3.Connection, after: int, limit: int) -> tuple[RawEvent, ...]:
     """Return stored events as they lie there, also damaged ones."""
     rows = connection.execute(
         "SELECT seq, CAST(data AS BLOB), CAST(prev_hash AS BLOB), CAST(hash AS BLOB),"
@@ -404,7 +402,9 @@ def _nodes_by_attr(
             if query.as_of is None
             else _node_as_of(connection, row, micros(query.as_of))
         )
-        if not any(name == wanted[0] and _text(value) == wanted[1] for name, value in node.attrs):
+        if not any(
+            name == wanted[0] and _text(value) == wanted[1] for name, value in node.attrs
+        ):
             continue
         total += 1
         if node.uri > (query.cursor or "") and len(matching) <= limit:
@@ -418,9 +418,7 @@ def _nodes_by_attr(
 # --- production
 
 
-def _serving(
-    connection: sqlite3.Connection, service: str, at: datetime
-) -> list[InProduction]:
+def _serving(connection: sqlite3.Connection, service: str, at: datetime) -> list[InProduction]:
     parts = parse_uri(service) if service.startswith("mlg://") else None
     rows = connection.execute(
         f"SELECT {_COLUMNS} FROM node WHERE kind = 'deployment'"  # noqa: S608 - our own names

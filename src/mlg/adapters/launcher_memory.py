@@ -54,15 +54,15 @@ class MemoryLauncher:
         self._states[spec.id] = state
         return state
 
-    def stop(self, id: str, *, grace_s: float = 5.0) -> None:  # noqa: ARG002 (ends at once)
+    def stop(self, id: str, *, grace_s: float = 5.0) -> None:  # noqa: A002, ARG002
         self._states.pop(id, None)
 
     def state(self) -> tuple[ProcessState, ...]:
         return tuple(state for _, state in sorted(self._states.items()))
 
-    def crash(self, id: str, exit_code: int = -9) -> None:
+    def crash(self, name: str, exit_code: int = -9) -> None:
         """End a process without being asked to."""
-        self._states[id] = replace(self._states[id], alive=False, exit_code=exit_code)
+        self._states[name] = replace(self._states[name], alive=False, exit_code=exit_code)
 
     def _port(self, spec: ProcessSpec) -> int:
         if not spec.port:

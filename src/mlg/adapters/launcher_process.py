@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, BinaryIO, Final
+from typing import TYPE_CHECKING, BinaryIO, Final, NoReturn
 
 import msgspec
 import psutil
@@ -105,11 +105,9 @@ class ProcessLauncher:
                 raise
             return self._state(entry)
 
-    def stop(self, id: str, *, grace_s: float = 5.0) -> None:
-        with self._lock:
-            entry = self._entry(id)
-            if entry is None:
-                return
+    def stop(self, id: str, *, grace_s: float = 5.0) -> None:  # noqa: A002 (the port's word)
+        entry = self._entry(id)
+        if entry is not None:
             self._end(entry, grace_s=grace_s)
             self._files.remove(_record(id))
 
@@ -137,7 +135,7 @@ class ProcessLauncher:
             listening.listen(1024)
         except OSError as error:
             listening.close()
-            raise _port_error(spec.port, error) from error
+            _refuse_port(spec.port, error)
         return listening
 
     def _spawn(self, spec: ProcessSpec, listening: socket.socket | None) -> _Entry:
@@ -187,15 +185,15 @@ class ProcessLauncher:
             memory_bytes=spec.memory_bytes,
         )
 
-    def _log(self, id: str) -> BinaryIO:
-        path = self._home / _FOLDER / f"{id}.log"
+    def _log(self, name: str) -> BinaryIO:
+        path = self._home / _FOLDER / f"{name}.log"
         path.parent.mkdir(parents=True, exist_ok=True)
         if path.exists() and path.stat().st_size > _LARGEST_LOG:
             path.replace(path.with_suffix(".log.1"))
         return path.open("ab")
 
-    def _entry(self, id: str) -> _Entry | None:
-        content = self._files.read(_record(id))
+    def _entry(self, name: str) -> _Entry | None:
+        content = self._files.read(_record(name))
         if content is None:
             return None
         try:
@@ -203,7 +201,7 @@ class ProcessLauncher:
         except msgspec.MsgspecError as error:
             raise BackendError(
                 f"record of a process is damaged: {error}",
-                where=_record(id),
+                where=_record(name),
                 hint="end the process by hand if it runs, then remove the file",
             ) from error
 
@@ -263,7 +261,7 @@ def check_port(port: int, host: str = "127.0.0.1") -> None:
             probe.bind((host, port))
             probe.listen(1)
         except OSError as error:
-            raise _port_error(port, error) from error
+            _refuse_port(port, error)
 
 
 def free_port(host: str = "127.0.0.1") -> int:
@@ -273,19 +271,24 @@ def free_port(host: str = "127.0.0.1") -> int:
         return int(probe.getsockname()[1])
 
 
-def _port_error(port: int, error: OSError) -> BackendError:
+def _refuse_port(port: int, error: OSError) -> NoReturn:
+    """Say why a port cannot be had.
+
+    Raises:
+        BackendError: Always.
+    """
     if error.errno != errno.EADDRINUSE:
-        return BackendError(
+        raise BackendError(
             f"port {port} could not be listened on: {error.strerror}",
             where=f"127.0.0.1:{port}",
             hint="choose a port above 1023 that this user may use",
-        )
+        ) from error
     owner = _listener_of(port)
-    return BackendError(
+    raise BackendError(
         f"port {port} is in use" + (f" (pid {owner})" if owner else ""),
         where=f"127.0.0.1:{port}",
         hint="end what listens there, or choose another port (--port 0 takes a free one)",
-    )
+    ) from error
 
 
 def _listener_of(port: int) -> int | None:
@@ -332,7 +335,11 @@ def _signal_group(pid: int, number: signal.Signals) -> None:
 
 
 def _limit_memory(pid: int, memory_bytes: int) -> None:
-    """Bound what the process may write to (RLIMIT_DATA); reserved addresses are not counted."""
+    """Bound what the process may write to (RLIMIT_DATA); reserved addresses are not counted.
+
+    Raises:
+        BackendError: The limit was refused.
+    """
     if not hasattr(psutil, "RLIMIT_DATA"):
         return
     try:
@@ -345,8 +352,8 @@ def _limit_memory(pid: int, memory_bytes: int) -> None:
         ) from error
 
 
-def _record(id: str) -> str:
-    return f"{_FOLDER}/{id}.json"
+def _record(name: str) -> str:
+    return f"{_FOLDER}/{name}.json"
 
 
 if TYPE_CHECKING:

@@ -66,7 +66,7 @@ class WebhookNotifier:
         )
         if not 200 <= reply.status < 300:
             raise BackendError(
-                f"webhook was not taken: expected an answer of 2xx, got {reply.status or 'none'}",
+                f"webhook was not taken: expected a 2xx answer, got {reply.status or 'none'}",
                 where=f"channel {message.channel}",
                 hint="check that the receiver is up and knows the signing secret",
             )

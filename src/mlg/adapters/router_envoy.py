@@ -41,7 +41,7 @@ _LINGER_S: Final = 1.0
 
 
 class EnvoyRouter:
-    """Makes before it breaks, on every gateway: endpoints and clusters, health, routes, removal.
+    """Makes before it breaks, on every gateway: endpoints, health, routes, then removal.
 
     The mesh in force is kept in `mesh.json`, so a router made again goes on where the last
     one stopped, and a gateway that starts later reads the same files.
@@ -194,7 +194,11 @@ class EnvoyRouter:
             )
 
     def _make(self, former: MeshState, wanted: MeshState, service: str) -> None:
-        """Add what is new beside what is there, and wait until it is healthy."""
+        """Add what is new beside what is there, and wait until it is healthy.
+
+        Raises:
+            BackendError: It did not become healthy; what was there stays.
+        """
         both = self._render(beside(former, wanted, service))
         for name, resource in both.assignments:
             self._write(endpoints_file(name), [resource])
@@ -226,7 +230,11 @@ class EnvoyRouter:
         )
 
     def _route(self, former: MeshState, wanted: MeshState) -> None:
-        """Send the viewers by the wanted routes; the former ones come back on failure."""
+        """Send the viewers by the wanted routes; the former ones come back on failure.
+
+        Raises:
+            BackendError: A gateway did not take them.
+        """
         version = self._write("rds.json", [self._render(wanted).routes])
         name = f"http.{ROUTES}.rds.{ROUTES}"
         if self._until(lambda admin: self._version(admin, name) == version) is None:

@@ -116,6 +116,14 @@ def _scan(data: bytes, limit: int, *, final: bool) -> _Found:
     return _Found(records, at, gaps)
 
 
+def _sync_folder(folder: Path) -> None:
+    fd = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        os.fsync(fd)
+    finally:
+        os.close(fd)
+
+
 class _Writer:
     """One open segment file, its rotation and its fsync thread."""
 
@@ -153,6 +161,7 @@ class _Writer:
             os.close(fd)
             (self._folder / name).unlink(missing_ok=True)
             raise
+        _sync_folder(self._folder)
         self._fd, self._opened_s, self._part = fd, self._now_s(), self._part + 1
 
     def write(self, data: bytes) -> None:
@@ -304,6 +313,7 @@ class SegmentStream:
                 file.flush()
                 os.fsync(file.fileno())
             beside.replace(path)
+            _sync_folder(path.parent)
         except OSError as error:
             beside.unlink(missing_ok=True)
             raise self._failed(error) from error
@@ -332,9 +342,7 @@ class SegmentStream:
         except OSError as error:
             raise self._failed(error) from error
         youngest = {name.rpartition("-")[0]: name for _, name in sorted(changed)}
-        return {
-            name: youngest[name.rpartition("-")[0]] != name for _, name in sorted(changed)
-        }
+        return {name: youngest[name.rpartition("-")[0]] != name for _, name in sorted(changed)}
 
     def _read_file(self, name: str, at: int, limit: int, *, final: bool) -> _Found:
         try:
@@ -355,6 +363,8 @@ class SegmentStream:
             raise self._failed(error) from error
         whole = at + len(data) >= size
         found = _scan(data, limit, final=final and whole)
+        if found.end == 0 and not whole:  # no valid frame in all of the chunk
+            return _Found([], at + len(data) - _MAX_FRAME - _HEAD.size, 1)
         return _Found(found.records, at + found.end, found.gaps)
 
     def _cursor_path(self, consumer: str) -> Path:

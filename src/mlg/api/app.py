@@ -92,6 +92,7 @@ ROUTES: Final = (
     routes_control.audit_verify,
     routes_control.restart,
     routes_control.down,
+    routes_control.rebuild,
     routes_control.metric_targets,
     routes_control.metrics,
 )

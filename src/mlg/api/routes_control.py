@@ -7,9 +7,10 @@ from litestar.params import FromPath, JSONBody, SkipValidation
 
 from mlg.api.operations import ApiServices
 from mlg.api.schemas import (
-    DownRequest,
     ExportRequest,
     ManifestRequest,
+    NothingRequest,
+    RebuiltAnswer,
     RestartRequest,
     RunRequest,
     RunsAnswer,
@@ -120,10 +121,19 @@ def restart(
 
 
 @post("/api/v1/down", opt=ADMIN, sync_to_thread=True, status_code=202)
-def down(services: Services, principal: Caller, data: JSONBody[DownRequest]) -> dict[str, Any]:
+def down(
+    services: Services, principal: Caller, data: JSONBody[NothingRequest]
+) -> dict[str, Any]:
     """End everything; the control plane itself ends after this answer."""
     del data  # only its shape is checked
     return services.operations.down(principal)
+
+
+@post("/api/v1/graph/rebuild", opt=ADMIN, sync_to_thread=True, status_code=200)
+def rebuild(services: Services, data: JSONBody[NothingRequest]) -> RebuiltAnswer:
+    """Make the graph's projections again from the event log."""
+    del data  # only its shape is checked
+    return RebuiltAnswer(events=services.store.rebuild())
 
 
 @get("/api/v1/metrics/targets", opt=VIEWER, sync_to_thread=True)

@@ -12,6 +12,7 @@ from mlg.api.schemas import (
     FoundAnswer,
     NodesAnswer,
     ProductionAnswer,
+    ReachedAnswer,
     WalkAnswer,
     event_answer,
     head_answer,
@@ -103,8 +104,11 @@ def impact(
     prediction_id = _prediction_id(uri)
     if prediction_id is not None:
         services.operations.prediction(prediction_id)
+        itself = ReachedAnswer(
+            uri=uri, kind="prediction", name=prediction_id, depth=0, attrs={}
+        )
         return WalkAnswer(
-            root=uri, direction="down", total=0, truncated=False, nodes=[], edges=[]
+            root=uri, direction="down", total=1, truncated=False, nodes=[itself], edges=[]
         )
     return _walk(services, uri, "down", _options(depth, limit, as_of, classes, stop_at))
 

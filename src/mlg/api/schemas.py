@@ -193,8 +193,14 @@ class RestartRequest(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_f
     service: str
 
 
-class DownRequest(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+class NothingRequest(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """Nothing to say: `{}`."""
+
+
+class RebuiltAnswer(msgspec.Struct, frozen=True, kw_only=True):
+    """How many events the projections were made from."""
+
+    events: int
 
 
 def node_answer(node: Node) -> NodeAnswer:

@@ -58,15 +58,15 @@ class StreamMessage:
 class Client:
     """Talks to one control plane; every call is one connection, so threads may share it.
 
-    Every method raises the LifecycleError that the control plane answered, in its own words,
-    or a BackendError when nothing answers at the address.
+    Every method returns the API's document. It raises the LifecycleError that the control
+    plane answered, in its own words, or a BackendError when nothing answers at the address.
 
     Args:
         url: Where the control plane listens; only `http`.
-        timeout: Seconds to wait for a connection or an answer.
+        timeout_s: Seconds to wait for a connection or an answer.
     """
 
-    def __init__(self, url: str = DEFAULT_URL, timeout: float = 30.0) -> None:
+    def __init__(self, url: str = DEFAULT_URL, timeout_s: float = 30.0) -> None:
         parts = urlsplit(url)
         if parts.scheme != "http" or not parts.hostname:
             raise ManifestError(
@@ -74,16 +74,16 @@ class Client:
                 where="url",
                 hint="the control plane listens on loopback without TLS.",
             )
-        self.url, self.timeout = url.rstrip("/"), timeout
+        self.url, self.timeout_s = url.rstrip("/"), timeout_s
         self._host, self._port = parts.hostname, parts.port or 80
 
     def status(self) -> JsonObject:
         """Return what runs: services, ports, processes."""
         return self._get("status")
 
-    def services(self) -> list[JsonObject]:
-        """Return the services, as in `status`."""
-        return self._get("services")["services"]
+    def services(self) -> JsonObject:
+        """Return `{"services"}`, as in `status`."""
+        return self._get("services")
 
     def service_health(self, service: str) -> JsonObject:
         """Return the health of a service and of its replicas."""
@@ -101,14 +101,14 @@ class Client:
         """Make the manifest the one in force."""
         return self._post("apply", {"manifest_path": manifest_path}, LONG_S)
 
-    def run(self, pipeline: str, params: Mapping[str, Any] | None = None) -> str:
-        """Start a pipeline and return the run's id; the run goes on by itself."""
+    def run(self, pipeline: str, params: Mapping[str, Any] | None = None) -> JsonObject:
+        """Start a pipeline and return `{"run_id"}`; the run goes on by itself."""
         body = {"pipeline": pipeline, "params": dict(params or {})}
-        return self._post("runs", body, LONG_S)["run_id"]
+        return self._post("runs", body, LONG_S)
 
-    def runs(self) -> list[JsonObject]:
-        """Return the runs, newest first."""
-        return self._get("runs")["runs"]
+    def runs(self) -> JsonObject:
+        """Return `{"runs"}`, newest first."""
+        return self._get("runs")
 
     def run_status(self, run_id: str) -> JsonObject:
         """Return where a run stands, step by step."""
@@ -122,7 +122,7 @@ class Client:
 
     def nodes(
         self,
-        kind: str | Sequence[str] | None = None,
+        kinds: Sequence[str] = (),
         *,
         uri: str | None = None,
         attr: tuple[str, str] | None = None,
@@ -133,7 +133,7 @@ class Client:
         """Return `{"nodes", "total", "truncated", "cursor"}`, in URI order."""
         named = None if attr is None else f"{attr[0]}={attr[1]}"
         return self._get(
-            "nodes", kind=kind, uri=uri, attr=named, as_of=as_of, limit=limit, cursor=cursor
+            "nodes", kind=kinds, uri=uri, attr=named, as_of=as_of, limit=limit, cursor=cursor
         )
 
     def trace(
@@ -168,11 +168,13 @@ class Client:
         """Return which versions took traffic at a time (RFC 3339); now when none is given."""
         return self._get("production", service=service, at=at)
 
-    def search(
-        self, text: str, *, kind: str | Sequence[str] | None = None, limit: int = 50
-    ) -> list[JsonObject]:
-        """Return the nodes that match every word, best first."""
-        return self._get("search", q=text, kind=kind, limit=limit)["nodes"]
+    def search(self, text: str, *, kinds: Sequence[str] = (), limit: int = 50) -> JsonObject:
+        """Return `{"nodes"}`: those that match every word, best first."""
+        return self._get("search", q=text, kind=kinds, limit=limit)
+
+    def rebuild(self) -> JsonObject:
+        """Make the graph's projections again from the log; return `{"events"}` read."""
+        return self._post("graph/rebuild", {}, LONG_S)
 
     def prediction(self, prediction_id: str) -> JsonObject:
         """Return one answer as the log keeps it."""
@@ -200,7 +202,7 @@ class Client:
 
     def metrics(self) -> str:
         """Return the control plane's series, in Prometheus' text format."""
-        return self._call("GET", "/metrics", None, self.timeout)[1].decode()
+        return self._call("GET", "/metrics", None, self.timeout_s)[1].decode()
 
     def metric_targets(self) -> list[JsonObject]:
         """Return what Prometheus should scrape."""
@@ -214,7 +216,7 @@ class Client:
             LifecycleError: The control plane refused, in its own words.
         """
         query = "" if after is None else f"?after={after}"
-        connection = HTTPConnection(self._host, self._port, timeout=self.timeout)
+        connection = HTTPConnection(self._host, self._port, timeout=self.timeout_s)
         try:
             connection.request(
                 "GET", f"/stream{query}", headers={"Accept": "text/event-stream"}
@@ -233,7 +235,7 @@ class Client:
         given = {name: value for name, value in query.items() if value is not None}
         text = urlencode(given, doseq=True)
         target = f"/api/v1/{path}" + (f"?{text}" if text else "")
-        return json.loads(self._call("GET", target, None, timeout_s or self.timeout)[1])
+        return json.loads(self._call("GET", target, None, timeout_s or self.timeout_s)[1])
 
     def _post(self, path: str, body: Mapping[str, Any], timeout_s: float) -> Any:
         return json.loads(self._call("POST", f"/api/v1/{path}", body, timeout_s)[1])

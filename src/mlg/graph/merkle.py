@@ -71,9 +71,7 @@ def proof(leaves: Sequence[bytes], index: int) -> tuple[bytes, ...]:
         sibling = index ^ 1
         if sibling < len(level):
             path.append(level[sibling])
-        paired = [
-            node_hash(level[at], level[at + 1]) for at in range(0, len(level) - 1, 2)
-        ]
+        paired = [node_hash(level[at], level[at + 1]) for at in range(0, len(level) - 1, 2)]
         level = paired + ([level[-1]] if len(level) % 2 else [])
         index //= 2
     return tuple(path)

@@ -213,9 +213,7 @@ def intervals(facts: Iterable[tuple[Order, bool]]) -> tuple[Interval, ...]:
     opened: Order | None = None
     for order, ended in sorted(facts):
         if ended and opened is not None:
-            spans.append(
-                Interval(valid_from=opened[0], valid_to=order[0], opened_by=opened)
-            )
+            spans.append(Interval(valid_from=opened[0], valid_to=order[0], opened_by=opened))
             opened = None
         elif not ended and opened is None:
             opened = order

@@ -25,6 +25,8 @@ _API: Final = "type.googleapis.com/envoy"
 _CLUSTER: Final = f"{_API}.config.cluster.v3.Cluster"
 _ASSIGNMENT: Final = f"{_API}.config.endpoint.v3.ClusterLoadAssignment"
 _ROUTE: Final = f"{_API}.config.route.v3.RouteConfiguration"
+_NOBODY: Final = {"address_prefix": "255.255.255.255", "prefix_len": 32}
+"""An address that no viewer has; Envoy takes an empty list as all private networks."""
 _ANY_HEALTHY: Final = 100_000
 """Overprovisioning in percent: one healthy replica in a thousand keeps its priority whole.
 
@@ -261,7 +263,7 @@ def listener(*, host: str, port: int, folder: str, access_log: str, log_bp: int)
                             "codec_type": "AUTO",
                             # viewers are never trusted with Envoy's own control headers
                             "use_remote_address": True,
-                            "internal_address_config": {},
+                            "internal_address_config": {"cidr_ranges": [_NOBODY]},
                             "generate_request_id": True,
                             "preserve_external_request_id": True,
                             "always_set_request_id_in_response": True,

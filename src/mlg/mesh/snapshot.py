@@ -259,7 +259,8 @@ def read_requests(stats: Mapping[str, Any]) -> tuple[Requests, ...]:
         name = str(stat.get("name", ""))
         head, _, code = name.removeprefix("cluster.").rpartition(".upstream_rq_")
         service, version = split_cluster_name(head)
-        if service and len(code) == 3 and code.isdigit():
+        # `home@3f2a.external.upstream_rq_200` counts the same requests once more
+        if service and "." not in version and len(code) == 3 and code.isdigit():
             found.append(
                 Requests(
                     service=service, version=version, code=int(code), total=int(stat["value"])

@@ -37,7 +37,9 @@ class RequestError(LifecycleError):
     exit_code = 2
     http_status = 400
 
-    def __init__(self, what: str, *, status: int = 400, where: str = "", hint: str = "") -> None:
+    def __init__(
+        self, what: str, *, status: int = 400, where: str = "", hint: str = ""
+    ) -> None:
         super().__init__(what, where=where, hint=hint)
         self.status = status
 

@@ -1,0 +1,163 @@
+"""What replica and fallback server share: options, socket, key, and the serving loop."""
+
+import argparse
+import logging
+import os
+import secrets
+import socket
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Final
+
+import numpy as np
+
+from mlg.adapters.clock_system import SystemClock
+from mlg.adapters.ids_uuid7 import Uuid7Ids
+from mlg.adapters.stream_segments import SegmentStream
+from mlg.core.errors import BackendError, LifecycleError, ManifestError
+from mlg.serving.asgi import ServingApp
+from mlg.serving.instruments import Instruments
+from mlg.serving.log import LOG_SCHEMA, LogBatch
+from mlg.serving.policy import PolicyFile
+from mlg.serving.ranker import Recommender
+from mlg.serving.server import serve
+from mlg.serving.service import Identity, Service
+from mlg.serving.warmup import warm_up
+
+THREAD_ENV: Final = (
+    ("OMP_NUM_THREADS", "1"),
+    ("OPENBLAS_NUM_THREADS", "1"),
+    ("MKL_NUM_THREADS", "1"),
+)
+"""Environment of a replica: replicas scale by number, not by threads."""
+KEY_BYTES: Final = 32
+_LOG: Final = logging.getLogger("mlg.app")
+
+
+def parser(program: str) -> argparse.ArgumentParser:
+    """Return the options that replica and fallback server share."""
+    options = argparse.ArgumentParser(prog=f"python -m mlg.app.{program}", allow_abbrev=False)
+    options.add_argument("--home", type=Path, required=True, help="folder of the instance")
+    options.add_argument("--service", required=True)
+    options.add_argument("--id", required=True, help="process id, for example replica-home-1")
+    options.add_argument("--clock", choices=("request", "system"), default="system")
+    return options
+
+
+def listening_socket() -> socket.socket:
+    """Return the socket that the launcher handed down in `MLG_LISTEN_FD`.
+
+    Raises:
+        ManifestError: There is none.
+    """
+    number = os.environ.get("MLG_LISTEN_FD", "")
+    try:
+        return socket.socket(fileno=int(number))
+    except (ValueError, OSError) as error:
+        raise ManifestError(
+            f"expected the number of a listening socket in MLG_LISTEN_FD, got {number!r}",
+            hint="replicas are started by `mlg up`.",
+        ) from error
+
+
+def viewer_key(home: Path) -> bytes:
+    """Return the key under which viewers are logged.
+
+    Raises:
+        BackendError: The key is missing or has the wrong length.
+    """
+    path = home / "keys" / "viewer.key"
+    try:
+        key = path.read_bytes()
+    except OSError as error:
+        raise BackendError(
+            f"the viewer key cannot be read: {error.strerror}",
+            where="keys/viewer.key",
+            hint="`mlg up` makes it; a copied home needs its keys folder.",
+        ) from error
+    if len(key) != KEY_BYTES:
+        raise BackendError(
+            f"expected {KEY_BYTES} bytes, got {len(key)}", where="keys/viewer.key"
+        )
+    return key
+
+
+def run_service(
+    options: argparse.Namespace,
+    identity: Identity,
+    recommender: Recommender,
+    *,
+    rescue: bool,
+    golden: Sequence[bytes] = (),
+) -> None:
+    """Serve the recommender until told to end, then flush the log.
+
+    Raises:
+        LifecycleError: The process cannot serve, in its own words.
+    """
+    listener = listening_socket()
+    home: Path = options.home
+    clock = SystemClock()
+    instruments = Instruments(identity.service, identity.version)
+    policy = PolicyFile(home / "services" / identity.service / "policy.json", identity.service)
+    policy.poll()
+    seed = secrets.randbits(64)
+    header = {
+        "schema": LOG_SCHEMA,
+        "service": identity.service,
+        "model": identity.model,
+        "model_version": identity.version,
+        "features": list(recommender.logged_features),
+        "exploration_seed": str(seed),
+    }
+    service = Service(
+        identity,
+        recommender,
+        rescue=rescue,
+        policy=lambda: policy.current,
+        clock=clock,
+        ids=Uuid7Ids(clock),
+        draw=np.random.default_rng(seed).random,
+        salt=lambda: secrets.token_hex(16),
+        viewer_key=viewer_key(home),
+        instruments=instruments,
+    )
+    stream = SegmentStream(home / "segments" / identity.service, options.id, header=header)
+
+    def on_gap(records: int, problem: str) -> None:
+        instruments.gap(records)
+        _LOG.error("log records lost", extra={"records": records, "problem": problem})
+
+    try:
+        serve(
+            ServingApp(service, LogBatch(stream, on_gap)),
+            listener,
+            clock=clock,
+            warm_up=lambda: warm_up(service, golden, clock=clock, mode=identity.clock),
+            policy=policy,
+            on_policy_error=instruments.policy_error,
+        )
+    finally:
+        stream.close()
+        listener.close()
+
+
+def exit_code_of(work: LifecycleError | None) -> int:
+    """Log the error that ended a process and return its exit code; 0 without one."""
+    if work is None:
+        return 0
+    _LOG.error("the process cannot serve", extra=work.as_dict())
+    return work.exit_code
+
+
+def pin_threads(module: str, argv: Sequence[str]) -> None:
+    """Start over with one thread a library unless the environment says so already.
+
+    BLAS and OpenMP read these variables when they are loaded, so it is too late to set
+    them here; the pid and the inherited socket stay the same.
+    """
+    missing = [name for name, value in THREAD_ENV if os.environ.get(name) != value]
+    if missing:
+        os.environ.update(THREAD_ENV)
+        os.execv(sys.executable, [sys.executable, "-m", module, *argv])  # noqa: S606 - no shell

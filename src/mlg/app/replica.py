@@ -1,0 +1,66 @@
+"""One replica of a model version: `python -m mlg.app.replica`, started by the supervisor.
+
+It outlives the control plane and needs nothing of it: the artifact, the policy file,
+the viewer key and a listening socket are all it is given.
+"""
+
+import os
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+import msgspec
+
+from mlg.app.data_plane import exit_code_of, parser, pin_threads, run_service
+from mlg.core.errors import BackendError, LifecycleError
+from mlg.recsys import kinds
+from mlg.serving.requests import DEFAULT_K
+from mlg.serving.service import Identity
+from mlg.serving.warmup import golden_requests
+from mlg.telemetry.logs import setup_logs
+
+
+class _ModelFile(msgspec.Struct):
+    k: int = DEFAULT_K
+
+
+def _default_k(artifact: Path) -> int:
+    try:
+        return msgspec.json.decode((artifact / "model.json").read_bytes(), type=_ModelFile).k
+    except (OSError, msgspec.MsgspecError) as error:
+        raise BackendError(f"cannot be read: {error}", where="model.json") from error
+
+
+def main(argv: Sequence[str]) -> int:
+    """Run one replica; return its exit code."""
+    pin_threads("mlg.app.replica", argv)
+    options = parser("replica")
+    options.add_argument("--model", required=True)
+    options.add_argument("--version", required=True)
+    options.add_argument("--artifact", type=Path, required=True, help="folder of the artifact")
+    chosen = options.parse_args(argv)
+    setup_logs(sys.stderr, process=chosen.id)
+    try:
+        artifact: Path = chosen.artifact
+        identity = Identity(
+            service=chosen.service,
+            model=chosen.model,
+            version=chosen.version,
+            clock=chosen.clock,
+            default_k=_default_k(artifact),
+            nonce=os.environ.get("MLG_NONCE", ""),
+        )
+        run_service(
+            chosen,
+            identity,
+            kinds.load(artifact),
+            rescue=False,
+            golden=golden_requests(artifact),
+        )
+    except LifecycleError as error:
+        return exit_code_of(error)
+    return exit_code_of(None)
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

@@ -1,0 +1,205 @@
+"""Tamper evidence: the chain of event hashes, and signed heads that anchor it."""
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any, Final, Protocol
+
+import msgspec
+from cryptography.exceptions import InvalidSignature
+from cryptography.hazmat.primitives.asymmetric.ed25519 import (
+    Ed25519PrivateKey,
+    Ed25519PublicKey,
+)
+
+from mlg.core.clock import rfc3339
+from mlg.graph import merkle
+from mlg.graph.encode import GENESIS, canonical, chain_hash, decode
+
+_PAGE: Final = 2_000
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RawEvent:
+    """One row of the log as it lies there, unchecked."""
+
+    seq: int
+    data: bytes
+    prev_hash: str
+    hash: str
+    columns: tuple[tuple[str, str | None], ...] = ()
+    """What the database says of the event beside `data`: key, id, at, type, subject and so on."""
+
+
+class ChainLog(Protocol):
+    """The log as bytes, for those who do not trust the store that holds it."""
+
+    def chain(self, after: int = 0, limit: int = 1_000) -> tuple[RawEvent, ...]:
+        """Return events with seq > `after` in order of seq, unchecked; empty at the end."""
+        ...
+
+    def last_seq(self) -> int:
+        """Return the seq of the newest event that was ever appended."""
+        ...
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Anchor:
+    """A signed head: this log had this many events, with this last hash and this root."""
+
+    seq: int
+    hash: str
+    """Chain hash of event `seq`."""
+    root: str
+    """Merkle root (RFC 6962) over the chain hashes of events 1 to `seq`, as hex."""
+    at: str
+    """RFC 3339."""
+    public_key: str
+    """Ed25519 public key, hex."""
+    signature: str
+    """Ed25519 over the canonical JSON of the other fields, hex."""
+
+
+def chain_events(log: ChainLog, *, upto: int | None = None) -> Iterator[RawEvent]:
+    """Yield the whole log, or its events up to a seq, a page at a time."""
+    after = 0
+    while page := log.chain(after, _PAGE):
+        for raw in page:
+            if upto is not None and raw.seq > upto:
+                return
+            yield raw
+        after = page[-1].seq
+
+
+def public_key_of(private_key: bytes) -> bytes:
+    """Return the 32 public bytes of a 32-byte Ed25519 private key."""
+    return Ed25519PrivateKey.from_private_bytes(private_key).public_key().public_bytes_raw()
+
+
+def make_anchor(log: ChainLog, *, at: datetime, private_key: bytes) -> Anchor | None:
+    """Return a signed head over the whole log, or None when the log is empty.
+
+    Reads every event's hash, so it takes about a second a million events.
+    """
+    tree, last = merkle.Frontier(), None
+    for raw in chain_events(log):
+        tree, last = tree.add(bytes.fromhex(raw.hash)), raw
+    if last is None:
+        return None
+    signed = {
+        "seq": last.seq,
+        "hash": last.hash,
+        "root": tree.root.hex(),
+        "at": rfc3339(at),
+        "public_key": public_key_of(private_key).hex(),
+    }
+    signature = Ed25519PrivateKey.from_private_bytes(private_key).sign(canonical(signed))
+    return msgspec.convert({**signed, "signature": signature.hex()}, Anchor)
+
+
+def anchor_path(anchor: Anchor) -> str:
+    """Return where the anchor is kept, relative to the home."""
+    return f"anchors/{anchor.seq:012d}.json"
+
+
+def encode_anchor(anchor: Anchor) -> bytes:
+    """Return the anchor as canonical JSON bytes."""
+    return canonical(msgspec.to_builtins(anchor))
+
+
+def decode_anchor(content: bytes) -> Anchor:
+    """Return the anchor that the bytes hold.
+
+    Raises:
+        ValueError: The bytes are no anchor.
+    """
+    try:
+        return msgspec.json.decode(content, type=Anchor)
+    except msgspec.MsgspecError as error:
+        raise ValueError(f"these bytes are no anchor: {error}") from error
+
+
+def signature_holds(anchor: Anchor, public_key: bytes) -> bool:
+    """Return whether this key signed this anchor."""
+    fields: dict[str, Any] = msgspec.to_builtins(anchor)
+    signature = fields.pop("signature")
+    if anchor.public_key != public_key.hex():
+        return False
+    try:
+        Ed25519PublicKey.from_public_bytes(public_key).verify(
+            bytes.fromhex(signature), canonical(fields)
+        )
+    except (InvalidSignature, ValueError):
+        return False
+    return True
+
+
+def covering_anchor(anchors: Iterable[Anchor], seq: int) -> Anchor | None:
+    """Return the oldest anchor that covers event `seq`, or None."""
+    covering = [anchor for anchor in anchors if anchor.seq >= seq]
+    return min(covering, key=lambda anchor: anchor.seq, default=None)
+
+
+def verify_chain(
+    log: ChainLog, anchors: Sequence[Anchor], public_key: bytes | None
+) -> dict[str, Any]:
+    """Return `{"ok", "events", "first_bad": {"seq", "reason"} | None}` for the whole log.
+
+    Checks that no event is missing, moved or altered; that what the database says of
+    an event beside its bytes agrees with them; that the log reaches every anchor with
+    the hash and root that were signed; and that nothing after the newest was cut off.
+
+    Args:
+        log: The log to check.
+        anchors: Signed heads, in any order.
+        public_key: Who must have signed them; None only where there are no anchors.
+    """
+    signed = sorted(anchors, key=lambda anchor: anchor.seq)
+    for anchor in signed:
+        if public_key is None or not signature_holds(anchor, public_key):
+            return _bad(0, anchor.seq, "the anchor at this event is not signed by our key")
+    waiting = {anchor.seq: anchor for anchor in signed}
+    tree, last_hash, count = merkle.Frontier(), GENESIS, 0
+    for raw in chain_events(log):
+        reason = _damage(raw, count + 1, last_hash)
+        if reason is not None:
+            at = count + 1 if raw.seq != count + 1 else raw.seq
+            return _bad(count, at, reason)
+        count, last_hash = raw.seq, raw.hash
+        tree = tree.add(bytes.fromhex(raw.hash))
+        anchor = waiting.pop(count, None)
+        if anchor is not None and (anchor.hash, anchor.root) != (last_hash, tree.root.hex()):
+            return _bad(count, count, "the chain up to here is not the one that was signed")
+    ends = [*waiting, log.last_seq()]
+    if max(ends) > count:
+        return _bad(
+            count, count + 1, f"missing: the log ends at {count}, it once had {max(ends)}"
+        )
+    return {"ok": True, "events": count, "first_bad": None}
+
+
+def _damage(raw: RawEvent, expected_seq: int, last_hash: str) -> str | None:
+    """Return what is wrong with one event, or None."""
+    if raw.seq != expected_seq:
+        return f"missing: the next event in the log is {raw.seq}"
+    if raw.prev_hash != last_hash:
+        return "it does not follow the event before it"
+    if chain_hash(last_hash, raw.data) != raw.hash:
+        return "its content is not what its hash says"
+    try:
+        decode(raw.data)
+    except ValueError as error:
+        return str(error)
+    return _column_damage(raw.data, dict(raw.columns))
+
+
+def _column_damage(data: bytes, columns: Mapping[str, str | None]) -> str | None:
+    said = msgspec.json.decode(data, type=dict[str, Any])
+    for name, value in columns.items():
+        if said[name] != value:
+            return f"the column {name} says {value!r}, the event says {said[name]!r}"
+    return None
+
+
+def _bad(events: int, seq: int, reason: str) -> dict[str, Any]:
+    return {"ok": False, "events": events, "first_bad": {"seq": seq, "reason": reason}}

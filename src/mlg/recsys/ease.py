@@ -1,0 +1,149 @@
+"""Closed-form item similarity, with a kernel so that neighbours in time count more."""
+
+import numpy as np
+from numpy.typing import NDArray
+
+from mlg.recsys.columns import Codes, Floats, Floats32, Micros
+from mlg.recsys.events import Histories
+
+
+def places(at: Micros) -> Floats:
+    """Return each event's place in its history, shape ``(h,)``; ties share the mean place.
+
+    Examples:
+        >>> places(np.array([5, 7, 7, 9])).tolist()
+        [0.0, 1.5, 1.5, 3.0]
+    """
+    left = np.searchsorted(at, at, side="left")
+    right = np.searchsorted(at, at, side="right")
+    return (left + right - 1) / 2.0
+
+
+def gram(
+    histories: Histories, viewers: int, items: int, *, reach: float, floor: float
+) -> NDArray[np.float64]:
+    r"""Item-item co-occurrence in which events close to each other count more.
+
+    :math:`G = \sum_v X_v^\top K_v X_v` with
+    :math:`K_{ab} = \phi + (1 - \phi) e^{-|p_a - p_b| / \rho}` over the places of a viewer's
+    events; K is positive semi-definite, and so is G. With :math:`\phi = 1` it is
+    :math:`X^\top X`.
+
+    Args:
+        histories: Events by viewer.
+        viewers: How many viewers.
+        items: How many items, I.
+        reach: Distance :math:`\rho` in events at which the weight falls to 1/e; > 0.
+        floor: Weight :math:`\phi` of far apart events, 0..1.
+
+    Returns:
+        Shape ``(I, I)``, symmetric.
+
+    Source:
+        H. Steck (2019), WWW '19, pp. 3251-3257, arXiv:1905.03375 (G = X'X); M. Choi et al.
+        (2021), WWW '21, arXiv:2103.16104 (decay by distance in a sequence).
+    """
+    result = np.zeros((items, items))
+    for viewer in range(viewers):
+        past = histories.before(viewer)
+        if not past.items.size:
+            continue
+        place = places(past.at)
+        kernel = np.exp(-np.abs(place[:, None] - place[None, :]) / reach)
+        kernel = floor + (1.0 - floor) * kernel
+        unique, inverse = np.unique(past.items, return_inverse=True)
+        if unique.size < past.items.size:  # an item met twice: the strongest meeting counts
+            merged = np.zeros((unique.size, unique.size))
+            np.maximum.at(merged, (inverse[:, None], inverse[None, :]), kernel)
+            kernel, codes = merged, unique
+        else:
+            codes = past.items
+        result[np.ix_(codes, codes)] += kernel
+    return result
+
+
+def ease(weights: NDArray[np.float64], ridge: float) -> Floats32:
+    r"""Item weights of EASE: :math:`B_{ij} = -P_{ij} / P_{jj}`, zero on the diagonal.
+
+    Args:
+        weights: Gram matrix, shape ``(I, I)``, positive semi-definite.
+        ridge: :math:`\lambda > 0`, with :math:`P = (G + \lambda I)^{-1}`.
+
+    Returns:
+        Shape ``(I, I)``; row i holds what having met i adds to every item's score.
+
+    Source:
+        H. Steck (2019), Embarrassingly Shallow Autoencoders, WWW '19, eq. 8.
+
+    Examples:
+        >>> ease(np.array([[1.0, 1.0], [1.0, 1.0]]), 1.0).round(3).tolist()
+        [[0.0, 0.5], [0.5, 0.0]]
+    """
+    regular = weights.copy()
+    regular[np.diag_indices_from(regular)] += ridge
+    inverse = np.linalg.inv(regular)
+    result = inverse / -np.diag(inverse)
+    np.fill_diagonal(result, 0.0)
+    return result.astype(np.float32)
+
+
+def transitions(
+    histories: Histories, viewers: int, items: int, *, steps: int, smooth: float
+) -> Floats32:
+    r"""Share of the times that an item was followed by another within a few events.
+
+    :math:`T_{ij} = \sum 1/d \, / \, (n_i + s)` over pairs in which j came d places
+    (1..`steps`) after i at a strictly later time.
+
+    Args:
+        histories: Events by viewer.
+        viewers: How many viewers.
+        items: How many items, I.
+        steps: How many following events count.
+        smooth: Pseudo-count s that shrinks rare items, > 0.
+
+    Returns:
+        Shape ``(I, I)``, rows sum to at most the harmonic number of `steps`.
+
+    Source:
+        M. Ludewig, D. Jannach (2018), UMUAI 28:331-390 (sequential rules).
+    """
+    counts = np.zeros((items, items), dtype=np.float64)
+    seen = np.zeros(items)
+    for viewer in range(viewers):
+        past = histories.before(viewer)
+        seen += np.bincount(past.items, minlength=items)
+        for step in range(1, min(steps, past.items.size - 1) + 1):
+            later = past.at[step:] > past.at[:-step]
+            source, target = past.items[:-step][later], past.items[step:][later]
+            np.add.at(counts, (source, target), 1.0 / step)
+    return (counts / (seen + smooth)[:, None]).astype(np.float32)
+
+
+def recency(at: Micros, reach: float) -> Floats32:
+    r"""Weight of each earlier event: :math:`e^{-a/\rho}`, a being how many came after it.
+
+    Equal times share the mean age, so the order inside a tie never matters.
+
+    Args:
+        at: Times, oldest first, shape ``(h,)``.
+        reach: :math:`\rho` in events; infinity weighs all alike.
+
+    Returns:
+        Shape ``(h,)``, 0..1.
+
+    Source:
+        M. Choi et al. (2021), Session-aware Linear Item-Item Models, arXiv:2103.16104.
+
+    Examples:
+        >>> recency(np.array([1, 2]), float("inf")).tolist()
+        [1.0, 1.0]
+    """
+    age = (at.size - 1) - places(at)
+    return np.exp(-age / reach).astype(np.float32)
+
+
+def trailing_counts(item: Codes, at: Micros, end_us: int, span_us: int, items: int) -> Floats:
+    """Return how often each item was met in the span before a time, shape ``(I,)``."""
+    inside = (at < end_us) & (at >= end_us - span_us)
+    return np.bincount(item[inside], minlength=items).astype(np.float64)

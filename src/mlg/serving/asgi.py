@@ -1,0 +1,330 @@
+"""The viewer API as a raw ASGI application: no framework on the hot path."""
+
+import logging
+from collections.abc import Awaitable, Callable, Mapping
+from typing import Any, Final
+
+import msgspec
+
+from mlg.core.errors import LifecycleError
+from mlg.core.predict import Prediction, Query
+from mlg.serving.log import LogBatch, feedback_record, prediction_record
+from mlg.serving.requests import (
+    MAX_BODY_BYTES,
+    RequestError,
+    parse_feedback,
+    parse_infer,
+    parse_recommend,
+)
+from mlg.serving.service import Asked, FaultError, Service
+from mlg.telemetry.logs import TRACE_ID, trace_id_of
+
+Scope = Mapping[str, Any]
+Receive = Callable[[], Awaitable[Mapping[str, Any]]]
+Send = Callable[[dict[str, Any]], Awaitable[None]]
+_Headers = list[tuple[bytes, bytes]]
+
+_LOG: Final = logging.getLogger("mlg.serving")
+_JSON: Final = (b"content-type", b"application/json")
+_TEXT: Final = (b"content-type", b"text/plain; charset=utf-8")
+_PROMETHEUS: Final = (b"content-type", b"text/plain; version=0.0.4; charset=utf-8")
+_ENCODE: Final = msgspec.json.Encoder().encode
+
+
+class _Item(msgspec.Struct):
+    id: str | int
+    score: float
+
+
+class _Answer(msgspec.Struct):
+    items: list[_Item]
+    confidence: float
+    served_by: str
+    reason: str
+    model_version: str
+    prediction_id: str
+
+
+class _GoneError(Exception):
+    """The client closed the connection before it had sent everything."""
+
+
+class ServingApp:
+    """Answers viewers, their feedback, health checks and Prometheus.
+
+    Args:
+        service: What ranks and decides.
+        log: Where answers and feedback are written before they are given.
+    """
+
+    def __init__(self, service: Service, log: LogBatch) -> None:
+        self._service, self._log = service, log
+        self._warm = False
+        self._draining = False
+        self.busy = 0
+        """Viewer requests in hand."""
+        self.last_request_s = 0.0
+        """Clock's monotonic seconds of the newest viewer request."""
+        identity = service.identity
+        prefix = f"/v1/services/{identity.service}"
+        model = f"/v2/models/{identity.model}"
+        versioned = f"{model}/versions/{identity.version}"
+        self._posts = {
+            f"{prefix}/recommend": self._recommend,
+            f"{prefix}/feedback": self._feedback,
+            f"{model}/infer": self._infer,
+            f"{versioned}/infer": self._infer,
+        }
+        self._gets: dict[str, Callable[[], tuple[int, bytes, tuple[bytes, bytes]]]] = {
+            "/v2/health/live": lambda: (200, b'{"live":true}', _JSON),
+            "/v2/health/ready": self._health,
+            f"{model}/ready": self._health,
+            f"{versioned}/ready": self._health,
+            model: self._metadata,
+            versioned: self._metadata,
+            "/metrics": lambda: (200, service.instruments.text(), _PROMETHEUS),
+            "/mlg/nonce": lambda: (200, identity.nonce.encode(), _TEXT),
+        }
+
+    @property
+    def ready(self) -> bool:
+        """Whether viewers may be sent here: warmed up, and not draining."""
+        return self._warm and not self._draining
+
+    @property
+    def draining(self) -> bool:
+        """Whether the process was told to end."""
+        return self._draining
+
+    def warmed(self) -> None:
+        """Become ready."""
+        self._warm = True
+        self._service.instruments.ready(self.ready)
+
+    def drain(self) -> None:
+        """Stop being ready; requests that still come are answered, each on its last connection."""
+        self._draining = True
+        self._service.instruments.ready(False)
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Handle one HTTP request; other protocols are not spoken here."""
+        if scope["type"] != "http":
+            return
+        path, method = scope["path"], scope["method"]
+        if (post := self._posts.get(path)) is not None:
+            if method == "POST":
+                await self._guarded(post, scope, receive, send)
+            else:
+                await self._wrong_method(send, b"POST")
+        elif (get := self._gets.get(path)) is not None:
+            if method == "GET":
+                status, body, kind = get()
+                await self._send(send, status, body, [kind])
+            else:
+                await self._wrong_method(send, b"GET")
+        else:
+            identity = self._service.identity
+            error = RequestError(
+                f"nothing is served at {path!r}",
+                status=404,
+                hint=f"this process serves {identity.service!r} with model {identity.model!r}.",
+            )
+            await self._send(send, 404, _ENCODE(error.as_dict()), [_JSON])
+
+    async def _guarded(
+        self,
+        handle: Callable[[bytes, dict[bytes, bytes]], Awaitable[tuple[int, bytes, _Headers]]],
+        scope: Scope,
+        receive: Receive,
+        send: Send,
+    ) -> None:
+        """Run a viewer request; whatever goes wrong becomes a JSON error."""
+        self.busy += 1
+        self.last_request_s = self._service.clock.monotonic_s()
+        headers: dict[bytes, bytes] = dict(scope["headers"])
+        trace = TRACE_ID.set(trace_id_of(headers.get(b"traceparent", b"").decode("latin-1")))
+        extra: _Headers = []
+        try:
+            if not self._warm:
+                raise FaultError("warming-up")
+            body = await _body(headers, receive)
+            status, content, extra = await handle(body, headers)
+        except RequestError as error:
+            status, content = error.status, _ENCODE(error.as_dict())
+        except FaultError as error:
+            status, content = 500, _ENCODE(error.as_dict())
+            extra = [(b"mlg-fault", error.fault.encode())]
+        except _GoneError:
+            return
+        except Exception:
+            _LOG.exception("a request failed")
+            status, content = 500, _ENCODE(LifecycleError("an internal error").as_dict())
+            extra = [(b"mlg-fault", b"error")]
+        finally:
+            self.busy -= 1
+            TRACE_ID.reset(trace)
+        if status != 200 and not scope["path"].endswith("/feedback"):
+            self._service.instruments.refused(status)
+        await self._send(send, status, content, [_JSON, *extra])
+
+    async def _recommend(
+        self, body: bytes, headers: dict[bytes, bytes]
+    ) -> tuple[int, bytes, _Headers]:
+        service, identity = self._service, self._service.identity
+        asked = self._asked(headers)
+        query = parse_recommend(
+            body, now=asked.received_at, clock=identity.clock, default_k=identity.default_k
+        )
+        prediction = await self._answer(service, query, asked)
+        answer = _Answer(
+            items=[
+                _Item(item, score)
+                for item, score in zip(prediction.items, prediction.scores, strict=True)
+            ],
+            confidence=prediction.confidence,
+            served_by=prediction.served_by,
+            reason=prediction.reason,
+            model_version=prediction.version,
+            prediction_id=prediction.prediction_id,
+        )
+        return 200, _ENCODE(answer), _facts(prediction)
+
+    async def _answer(self, service: Service, query: Query, asked: Asked) -> Prediction:
+        """Return the answer once the log has it."""
+        prediction, around = service.answer(query, asked)
+        await self._log.put(prediction_record(prediction, around))
+        service.instruments.answered(prediction, service.clock.monotonic_s() - asked.started_s)
+        return prediction
+
+    async def _feedback(
+        self, body: bytes, headers: dict[bytes, bytes]
+    ) -> tuple[int, bytes, _Headers]:
+        service = self._service
+        received_at = service.clock.now()
+        feedback = parse_feedback(body, now=received_at, clock=service.identity.clock)
+        record = feedback_record(
+            feedback, service=service.identity.service, received_at=received_at
+        )
+        logged = await self._log.put(record)
+        service.instruments.feedback(feedback.event)
+        return 202, _ENCODE({"accepted": logged}), []
+
+    async def _infer(
+        self, body: bytes, headers: dict[bytes, bytes]
+    ) -> tuple[int, bytes, _Headers]:
+        service, identity = self._service, self._service.identity
+        asked = self._asked(headers)
+        request_id, query = parse_infer(
+            body, now=asked.received_at, default_k=identity.default_k
+        )
+        given = await self._answer(service, query, asked)
+        whole = all(isinstance(item, int) for item in given.items)
+        items = list(given.items) if whole else [str(item) for item in given.items]
+        shape = [1, len(items)]
+        answer = {
+            "model_name": identity.model,
+            "model_version": identity.version,
+            "id": request_id or given.prediction_id,
+            "parameters": {
+                "prediction_id": given.prediction_id,
+                "confidence": given.confidence,
+                "served_by": given.served_by,
+                "reason": given.reason,
+            },
+            "outputs": [
+                {
+                    "name": "item_id",
+                    "datatype": "INT64" if whole else "BYTES",
+                    "shape": shape,
+                    "data": items,
+                },
+                {"name": "score", "datatype": "FP64", "shape": shape, "data": given.scores},
+            ],
+        }
+        return 200, _ENCODE(answer), _facts(given)
+
+    def _asked(self, headers: dict[bytes, bytes]) -> Asked:
+        clock = self._service.clock
+        session = headers.get(b"mlg-sticky-key")
+        return Asked(
+            session=session.decode("latin-1") if session else None,
+            arm=headers.get(b"mlg-arm", b"")[:64].decode("latin-1"),
+            received_at=clock.now(),
+            started_s=clock.monotonic_s(),
+        )
+
+    def _health(self) -> tuple[int, bytes, tuple[bytes, bytes]]:
+        return (
+            (200, b'{"ready":true}', _JSON) if self.ready else (503, b'{"ready":false}', _JSON)
+        )
+
+    def _metadata(self) -> tuple[int, bytes, tuple[bytes, bytes]]:
+        identity = self._service.identity
+        metadata = {
+            "name": identity.model,
+            "versions": [identity.version],
+            "platform": "mlg",
+            "inputs": [
+                {"name": "user_id", "datatype": "BYTES", "shape": [1]},
+                {"name": "k", "datatype": "INT64", "shape": [1]},
+            ],
+            "outputs": [
+                {"name": "item_id", "datatype": "BYTES", "shape": [1, -1]},
+                {"name": "score", "datatype": "FP64", "shape": [1, -1]},
+            ],
+        }
+        return 200, _ENCODE(metadata), _JSON
+
+    async def _wrong_method(self, send: Send, allowed: bytes) -> None:
+        error = RequestError(f"expected method {allowed.decode()}", status=405)
+        await self._send(send, 405, _ENCODE(error.as_dict()), [_JSON, (b"allow", allowed)])
+
+    async def _send(self, send: Send, status: int, body: bytes, headers: _Headers) -> None:
+        headers.append((b"content-length", str(len(body)).encode()))
+        if self._draining or status == 413:
+            headers.append((b"connection", b"close"))
+        await send({"type": "http.response.start", "status": status, "headers": headers})
+        await send({"type": "http.response.body", "body": body})
+
+
+def _facts(prediction: Prediction) -> _Headers:
+    return [
+        (b"mlg-model-version", prediction.version.encode()),
+        (b"mlg-served-by", prediction.served_by.encode()),
+        (b"mlg-reason", prediction.reason.encode()),
+        (b"mlg-confidence", f"{prediction.confidence:.6f}".encode()),
+        (b"mlg-prediction-id", prediction.prediction_id.encode()),
+    ]
+
+
+async def _body(headers: dict[bytes, bytes], receive: Receive) -> bytes:
+    """Return the whole request body, refusing what is no JSON or too long."""
+    kind = headers.get(b"content-type", b"application/json").partition(b";")[0].strip().lower()
+    if kind != b"application/json":
+        raise RequestError(
+            f"expected content type application/json, got {kind.decode('latin-1')!r}",
+            status=415,
+        )
+    length = headers.get(b"content-length", b"0")
+    if length.isdigit() and int(length) > MAX_BODY_BYTES:
+        raise _too_long()
+    message = await receive()
+    body: bytes = message.get("body", b"")
+    while message.get("more_body"):
+        message = await receive()
+        body += message.get("body", b"")
+        if len(body) > MAX_BODY_BYTES:
+            raise _too_long()
+    if message["type"] == "http.disconnect":
+        raise _GoneError
+    if len(body) > MAX_BODY_BYTES:
+        raise _too_long()
+    return body
+
+
+def _too_long() -> RequestError:
+    return RequestError(
+        f"expected a body of at most {MAX_BODY_BYTES} bytes",
+        status=413,
+        hint="send the newest part of the history only.",
+    )

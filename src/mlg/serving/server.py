@@ -1,0 +1,148 @@
+"""Runs a serving application on an inherited socket until it is told to end, then drains."""
+
+import asyncio
+import logging
+import socket
+from collections.abc import Callable, Sequence
+from types import FrameType
+from typing import Any, Final, cast
+
+import uvicorn
+import uvloop
+
+from mlg.core.clock import Clock
+from mlg.core.errors import LifecycleError
+from mlg.serving.asgi import ServingApp
+from mlg.serving.policy import PolicyFile
+
+_LOG: Final = logging.getLogger("mlg.serving")
+_POLL_S: Final = 0.2
+_QUIET_S: Final = 0.5
+"""A draining process ends once no viewer request came for so long: gateways have left."""
+_DRAIN_S: Final = 3.0
+"""At the latest; below the launcher's grace of 5 s."""
+
+
+class DrainingServer(uvicorn.Server):
+    """A uvicorn server that on SIGTERM first stops being ready, and only then listening.
+
+    Args:
+        config: Uvicorn's.
+        app: The application, told to drain.
+        clock: Seconds.
+    """
+
+    def __init__(self, config: uvicorn.Config, app: ServingApp, clock: Clock) -> None:
+        super().__init__(config)
+        self._app, self._clock = app, clock
+        self._drain_from_s: float | None = None
+
+    def handle_exit(self, sig: int, frame: FrameType | None) -> None:
+        """Begin to drain at the first signal; end at once at the second."""
+        if self._drain_from_s is not None:
+            self.should_exit = True
+            return
+        self._drain_from_s = self._clock.monotonic_s()
+        self._app.drain()
+
+    async def on_tick(self, counter: int) -> bool:
+        """Return whether the server must end; asked ten times a second."""
+        if self._drain_from_s is not None:
+            now_s = self._clock.monotonic_s()
+            since_s = max(self._drain_from_s, self._app.last_request_s)
+            quiet = self._app.busy == 0 and now_s - since_s >= _QUIET_S
+            if quiet or now_s - self._drain_from_s >= _DRAIN_S:
+                return True
+        return await super().on_tick(counter)
+
+
+def serve(
+    app: ServingApp,
+    listener: socket.socket,
+    *,
+    clock: Clock,
+    warm_up: Callable[[], int],
+    policy: PolicyFile | None = None,
+    on_policy_error: Callable[[], None] = lambda: None,
+) -> None:
+    """Serve until SIGTERM or SIGINT; health checks are answered while warming up.
+
+    Args:
+        app: The application.
+        listener: A listening TCP socket.
+        clock: Seconds.
+        warm_up: Called once in a thread; the application is ready when it returns.
+        policy: Polled meanwhile.
+        on_policy_error: Called for each policy file that was refused.
+
+    Raises:
+        LifecycleError: The warm-up failed; nothing was served.
+    """
+    uvloop.run(_serve(app, listener, clock, warm_up, policy, on_policy_error))
+
+
+async def _serve(
+    app: ServingApp,
+    listener: socket.socket,
+    clock: Clock,
+    warm_up: Callable[[], int],
+    policy: PolicyFile | None,
+    on_policy_error: Callable[[], None],
+) -> None:
+    config = uvicorn.Config(
+        cast("Any", app),
+        http="httptools",
+        loop="uvloop",
+        ws="none",
+        lifespan="off",
+        interface="asgi3",
+        access_log=False,
+        log_config=None,
+        server_header=False,
+        date_header=False,
+        proxy_headers=False,
+        timeout_keep_alive=75,
+        timeout_graceful_shutdown=1,
+        backlog=1024,
+    )
+    server = DrainingServer(config, app, clock)
+    failures: list[LifecycleError] = []
+    tasks: Sequence[asyncio.Task[None]] = (
+        asyncio.create_task(_warm(app, server, warm_up, failures)),
+        asyncio.create_task(_poll(policy, on_policy_error)),
+    )
+    try:
+        await server.serve(sockets=[listener])
+    finally:
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+    if failures:
+        raise failures[0]
+
+
+async def _warm(
+    app: ServingApp,
+    server: DrainingServer,
+    warm_up: Callable[[], int],
+    failures: list[LifecycleError],
+) -> None:
+    try:
+        requests = await asyncio.to_thread(warm_up)
+    except LifecycleError as error:
+        failures.append(error)
+        server.should_exit = True
+        return
+    app.warmed()
+    _LOG.info("ready", extra={"warm_up_requests": requests})
+
+
+async def _poll(policy: PolicyFile | None, on_error: Callable[[], None]) -> None:
+    while policy is not None:
+        errors = policy.errors
+        if policy.poll():
+            _LOG.info("policy in force", extra={"policy": policy.current.version})
+        if policy.errors > errors:
+            _LOG.error("policy refused", extra={"problem": policy.problem})
+            on_error()
+        await asyncio.sleep(_POLL_S)

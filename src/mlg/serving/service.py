@@ -1,0 +1,203 @@
+"""One service version in one process: a query in, a logged answer out."""
+
+import logging
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Final
+
+from mlg.core.clock import Clock
+from mlg.core.errors import LifecycleError
+from mlg.core.ports import Ids
+from mlg.core.predict import Key, Prediction, Query, Ranked, ServingPolicy
+from mlg.serving.confidence import shown_confidence
+from mlg.serving.instruments import Instruments
+from mlg.serving.log import Circumstances, hashed
+from mlg.serving.ranker import (
+    Decision,
+    PopularityList,
+    Recommender,
+    decide,
+    popular,
+    seen_items,
+)
+from mlg.serving.requests import DEFAULT_K, ClockMode
+from mlg.serving.sanity import fault_of
+
+_LOG: Final = logging.getLogger("mlg.serving")
+
+
+class FaultError(LifecycleError):
+    """The model's answer may not leave the process; the gateway asks another one.
+
+    Args:
+        fault: One word for the header `mlg-fault`.
+    """
+
+    code = "fault"
+    http_status = 500
+
+    def __init__(self, fault: str) -> None:
+        super().__init__(f"the answer was withheld: {fault}", hint="see the replica's log.")
+        self.fault = fault
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Identity:
+    """What this process serves, and under which names."""
+
+    service: str
+    model: str
+    version: str
+    clock: ClockMode = "system"
+    default_k: int = DEFAULT_K
+    nonce: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Asked:
+    """What the log keeps of a request beside its query."""
+
+    session: str | None
+    arm: str
+    received_at: datetime
+    started_s: float
+    """Clock's monotonic seconds when the whole body was there."""
+
+
+class PopularityOnly:
+    """The recommender of the fallback server: the list, without any model.
+
+    Args:
+        listed: The list; an empty one gives empty answers.
+    """
+
+    def __init__(self, listed: PopularityList) -> None:
+        self.popularity = listed
+        self.logged_features: tuple[str, ...] = ()
+        self._known = frozenset(listed.items)
+
+    def recommend(self, query: Query) -> Ranked:
+        """Return the first items of the list that the viewer has not seen."""
+        return popular(self.popularity, query.k, seen_items(query))
+
+    def is_known_item(self, item: Key) -> bool:
+        """Return whether the list has the item."""
+        return item in self._known
+
+
+class Service:
+    """Ranks, decides between model and list, checks, and says what to log.
+
+    Args:
+        identity: What is served.
+        recommender: The loaded model, or `PopularityOnly`.
+        rescue: True in the fallback server, whose every answer is a rescue.
+        policy: Returns the policy in force.
+        clock: Event time, and monotonic seconds for latency.
+        ids: Where prediction ids come from.
+        draw: Uniform numbers in [0, 1) for exploration.
+        salt: Fresh random salt as hex, 16 bytes, one a row.
+        viewer_key: Key of the HMAC under which viewers and sessions are logged.
+        instruments: Metrics of this process.
+    """
+
+    def __init__(
+        self,
+        identity: Identity,
+        recommender: Recommender,
+        *,
+        rescue: bool,
+        policy: Callable[[], ServingPolicy],
+        clock: Clock,
+        ids: Ids,
+        draw: Callable[[], float],
+        salt: Callable[[], str],
+        viewer_key: bytes,
+        instruments: Instruments,
+    ) -> None:
+        self.identity, self.clock, self.instruments = identity, clock, instruments
+        self._recommender, self._rescue = recommender, rescue
+        self._policy, self._ids, self._draw, self._salt = policy, ids, draw, salt
+        self._viewer_key = viewer_key
+        self._listed = recommender.popularity
+        self._listed_items = frozenset(self._listed.items)
+
+    def answer(self, query: Query, asked: Asked) -> tuple[Prediction, Circumstances]:
+        """Return the answer, and what the log keeps beside it.
+
+        Raises:
+            FaultError: The model failed, or its answer is not sane.
+        """
+        policy = self._policy()
+        ranked = self.rank(query)
+        if self._rescue:
+            decision = Decision(served_by="fallback", reason="rescue", propensity=1.0)
+        else:
+            decision = decide(ranked.raw_confidence, policy, self._draw)
+        shown = ranked
+        confidence = self._listed.hit_rate
+        if decision.served_by == "model":
+            confidence = shown_confidence(ranked.raw_confidence, policy.drift_severity)
+        elif not self._rescue:
+            shown = popular(self._listed, query.k, seen_items(query))
+        identity = self.identity
+        prediction = Prediction(
+            prediction_id=self._ids.new_id(),
+            service=identity.service,
+            version=identity.version,
+            policy=policy.version,
+            items=shown.items,
+            scores=shown.scores,
+            raw_confidence=ranked.raw_confidence,
+            confidence=confidence,
+            served_by=decision.served_by,
+            reason=decision.reason,
+            at=query.at,
+            latency_ms=1e3 * (self.clock.monotonic_s() - asked.started_s),
+        )
+        around = Circumstances(
+            viewer=hashed(self._viewer_key, query.user_id),
+            session=hashed(self._viewer_key, asked.session),
+            salt=self._salt(),
+            received_at=asked.received_at,
+            features=ranked.features,
+            arm=asked.arm or identity.version,
+            propensity=decision.propensity,
+        )
+        return prediction, around
+
+    def rank(self, query: Query) -> Ranked:
+        """Return the model's own answer if it is sane; nothing is logged or counted but faults.
+
+        Raises:
+            FaultError: The model failed, or its answer is not sane.
+        """
+        try:
+            ranked = self._recommender.recommend(query)
+        except Exception as error:
+            _LOG.exception("the model failed on a request")
+            raise self._fault("error") from error
+        fault = fault_of(
+            ranked,
+            k=query.k,
+            at_least=self._fillable(query),
+            known=self._recommender.is_known_item,
+        )
+        if fault is not None:
+            _LOG.error("answer withheld", extra={"fault": fault})
+            raise self._fault(fault)
+        return ranked
+
+    def _fillable(self, query: Query) -> int:
+        """Return how many items an answer surely can have; the list is a part of the catalogue."""
+        if query.history is None and query.user_id is not None:
+            return min(
+                1, len(self._listed_items)
+            )  # the artifact's own history is not known here
+        known = len(self._listed_items)
+        return min(query.k, known - len(self._listed_items & seen_items(query)))
+
+    def _fault(self, fault: str) -> FaultError:
+        self.instruments.fault(fault)
+        return FaultError(fault)

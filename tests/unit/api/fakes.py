@@ -1,0 +1,241 @@
+"""A control plane in memory: a log, a reader of fixed nodes, and operations that remember."""
+
+from collections.abc import Sequence
+from datetime import UTC, datetime
+from hashlib import sha256
+from typing import Any
+
+from mlg.api.operations import ApiServices
+from mlg.core.clock import ManualClock
+from mlg.core.errors import BackendError, ManifestError, NotFoundError
+from mlg.core.events import Event, Revision, StoredEvent
+from mlg.core.nodes import Edge, Node
+from mlg.core.principal import Principal
+from mlg.core.reading import (
+    Direction,
+    InProduction,
+    NodePage,
+    NodeQuery,
+    Production,
+    Reached,
+    Walk,
+    WalkOptions,
+)
+from mlg.core.uris import EventId, Uri, make_uri
+
+AT = datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC)
+HOSTILE = "<img src=x onerror=alert(1)>\"'</script>"
+DATASET = make_uri("dataset_version", "movies", "ratings", "abc")
+MODEL = make_uri("model_version", "movies", "ranker", "3f2a")
+PREDICTION = make_uri("prediction", "movies", "home", "p-1")
+
+
+def make_event(number: int, *, name: str = "ratings") -> Event:
+    return Event(
+        key=f"k{number}",
+        id=EventId(f"id-{number}"),
+        at=AT,
+        recorded_at=AT,
+        type="mlg.dataset_version.stored",
+        actor="workflow:train",
+        subject=make_uri("dataset_version", "movies", name, str(number)),
+        data=(("rows", number),),
+    )
+
+
+class Log:
+    """An append-only list with a chain."""
+
+    def __init__(self) -> None:
+        self.stored: list[StoredEvent] = []
+        self.broken = False
+
+    def append(self, events: Sequence[Event], *, expect: Revision | None = None) -> Revision:
+        for event in events:
+            previous = self.head().hash
+            self.stored.append(
+                StoredEvent(
+                    seq=len(self.stored) + 1,
+                    event=event,
+                    prev_hash=previous,
+                    hash=sha256(f"{previous}{event.key}".encode()).hexdigest(),
+                )
+            )
+        return self.head()
+
+    def events(self, after: int = 0, limit: int = 1_000) -> tuple[StoredEvent, ...]:
+        if self.broken:
+            raise BackendError("the disk is gone", where="graph.sqlite3")
+        return tuple(self.stored[after : after + limit])
+
+    def head(self) -> Revision:
+        if not self.stored:
+            return Revision(seq=0, hash="0" * 64)
+        return Revision(seq=self.stored[-1].seq, hash=self.stored[-1].hash)
+
+    def rebuild(self) -> int:
+        return len(self.stored)
+
+
+class Reader:
+    """One dataset version that a model version was trained on."""
+
+    def __init__(self) -> None:
+        self.asked: list[Any] = []
+        self._dataset = Node(
+            uri=DATASET, kind="dataset_version", name="ratings", valid_from=AT
+        )
+        self._model = Node(
+            uri=MODEL,
+            kind="model_version",
+            name=HOSTILE,
+            attrs=(("note", HOSTILE), ("seed", 7)),
+            valid_from=AT,
+        )
+
+    def walk(self, root: Uri, direction: Direction, options: WalkOptions) -> Walk:
+        self.asked.append(options)
+        if root not in {DATASET, MODEL}:
+            raise NotFoundError("no such node", where=root, hint="mlg search")
+        return Walk(
+            root=root,
+            direction=direction,
+            total=2,
+            truncated=False,
+            nodes=(Reached(node=self._model, depth=0), Reached(node=self._dataset, depth=1)),
+            edges=(
+                Edge(
+                    src=DATASET, dst=MODEL, role="trained_on", event=EventId("e"), valid_from=AT
+                ),
+            ),
+        )
+
+    def nodes(self, query: NodeQuery) -> NodePage:
+        self.asked.append(query)
+        return NodePage(nodes=(self._model,), total=3, cursor="next")
+
+    def production(self, service: str, at: datetime) -> Production:
+        deployment = make_uri("deployment", "movies", service, "d1")
+        return Production(
+            service=service,
+            at=at,
+            versions=(
+                InProduction(
+                    model_version=MODEL,
+                    deployment=deployment,
+                    image_digest="aa",
+                    share_bp=10_000,
+                    since=AT,
+                    health="healthy",
+                ),
+            ),
+        )
+
+    def search(
+        self, text: str, kinds: tuple[str, ...] = (), limit: int = 50
+    ) -> tuple[Node, ...]:
+        self.asked.append((text, kinds, limit))
+        return (self._model,)
+
+
+class Control:
+    """Operations that remember who asked for what."""
+
+    def __init__(self) -> None:
+        self.calls: list[tuple[Any, ...]] = []
+        self.counters: dict[str, Any] = {"project": "movies", "services": []}
+
+    def plan(self, manifest_path: str) -> dict[str, Any]:
+        if manifest_path.endswith("bad.yaml"):
+            raise ManifestError("expected a mapping", where="bad.yaml:3:1", hint="indent it.")
+        return {"changes": [manifest_path]}
+
+    def apply(self, manifest_path: str, principal: Principal) -> dict[str, Any]:
+        self.calls.append(("apply", manifest_path, principal.subject))
+        return {"applied": True}
+
+    def run(
+        self, pipeline: str, principal: Principal, params: dict[str, Any]
+    ) -> dict[str, Any]:
+        self.calls.append(("run", pipeline, principal.subject, params))
+        return {"run_id": "r-1"}
+
+    def run_status(self, run_id: str) -> dict[str, Any]:
+        if run_id != "r-1":
+            raise NotFoundError("no such run", where=run_id, hint="mlg search run")
+        return {"run_id": run_id, "pipeline": "ranker", "state": "running", "steps": []}
+
+    def runs(self) -> list[dict[str, Any]]:
+        return [self.run_status("r-1")]
+
+    def status(self) -> dict[str, Any]:
+        service = {"service": "home", "live": True, "versions": ["3f2a"], "health": "healthy"}
+        return {"services": [service], "ports": {"gateway": 7080}, "pids": {"control": 1}}
+
+    def service_health(self, service: str) -> dict[str, Any]:
+        if service == "secret":
+            raise RuntimeError("password=hunter2 at /etc/mlg")
+        return {"service": service, "live": True, "health": "healthy", "replicas": []}
+
+    def live(self) -> dict[str, Any]:
+        return self.counters
+
+    def prediction(self, prediction_id: str) -> dict[str, Any]:
+        if prediction_id != "p-1":
+            raise NotFoundError("no such prediction", where=prediction_id)
+        return {"prediction_id": prediction_id, "items": [1, 2]}
+
+    def trace_prediction(self, prediction: str) -> dict[str, Any]:
+        return {
+            "root": PREDICTION,
+            "direction": "up",
+            "total": 1,
+            "truncated": False,
+            "nodes": [],
+            "edges": [],
+            "asked": prediction,
+        }
+
+    def audit_export(self, prediction_id: str, principal: Principal) -> tuple[str, bytes]:
+        self.calls.append(("audit_export", prediction_id, principal.subject))
+        return f'audit-"{prediction_id}"\r\nX: y.zip', b"PK\x05\x06" + b"\0" * 18
+
+    def audit_verify(self) -> dict[str, Any]:
+        return {"ok": True, "events": 3, "first_bad": None}
+
+    def restart(self, service: str, principal: Principal) -> dict[str, Any]:
+        self.calls.append(("restart", service, principal.subject))
+        return {"restarted": service}
+
+    def down(self, principal: Principal) -> dict[str, Any]:
+        self.calls.append(("down", principal.subject))
+        return {"down": True}
+
+    def metrics_text(self) -> str:
+        return "# TYPE mlg_events_total counter\nmlg_events_total 3\n"
+
+    def metric_targets(self) -> list[dict[str, Any]]:
+        return [{"targets": ["127.0.0.1:9000"], "labels": {"service": "home"}}]
+
+    def gateway_port(self) -> int:
+        return 7080
+
+
+class Plane:
+    """All of it, and what was recorded."""
+
+    def __init__(self) -> None:
+        self.log, self.reader, self.control = Log(), Reader(), Control()
+        self.clock = ManualClock(AT)
+        self.denials: list[Any] = []
+        self.failures: list[Any] = []
+
+    def services(self) -> ApiServices:
+        return ApiServices(
+            reader=self.reader,
+            store=self.log,
+            operations=self.control,
+            clock=self.clock,
+            on_denied=self.denials.append,
+            on_failure=self.failures.append,
+        )
