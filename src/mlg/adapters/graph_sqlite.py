@@ -16,6 +16,7 @@ from mlg.adapters.graph_sqlite_schema import (
     ReadPool,
     backend_error,
     connect,
+    fail,
     transaction,
 )
 from mlg.core.clock import Clock, ManualClock
@@ -39,7 +40,7 @@ class _Request:
     events: tuple[Event, ...] = ()
     expect: Revision | None = None
     rebuild: bool = False
-    done: "Future[Revision | int]" = field(default_factory=lambda: Future[Revision | int]())
+    done: "Future[Revision | int]" = field(default_factory=Future["Revision | int"])
 
 
 class SqliteGraph:
@@ -71,11 +72,12 @@ class SqliteGraph:
                 self._connection.execute(f"PRAGMA max_page_count = {int(max_pages)}")
             self._check_head()
             self._projector = Projector(self._connection)
-        except (sqlite3.Error, BackendError) as error:
+        except sqlite3.Error as error:
             self._connection.close()
-            if isinstance(error, BackendError):
-                raise
-            raise backend_error(error, path) from error
+            fail(error, path)
+        except BackendError:
+            self._connection.close()
+            raise
         self._pool = ReadPool(path)
         self._requests: queue.SimpleQueue[_Request | None] = queue.SimpleQueue()
         self._gate = threading.Lock()
@@ -256,7 +258,8 @@ class SqliteGraph:
                 "UPDATE log_head SET seq = ?, hash = ?", (head.seq, bytes.fromhex(head.hash))
             )
             self._projector.apply(event, head.seq)
-        if request.expect is not None and head != before and before != request.expect:
+        appended = head != before
+        if request.expect is not None and appended and before != request.expect:
             raise ConflictError(
                 f"the log stands at {before.seq}, not at {request.expect.seq} as expected",
                 where=self._path.name,
@@ -265,7 +268,11 @@ class SqliteGraph:
         return head
 
     def _is_retold(self, event: Event, data: bytes) -> bool:
-        """Return whether the key is there with this content, and remember the skipped id."""
+        """Return whether the key is there with this content, and remember the skipped id.
+
+        Raises:
+            ConflictError: The key is there with other content.
+        """
         row = self._connection.execute(
             "SELECT data, id, seq FROM event WHERE key = ?", (event.key,)
         ).fetchone()

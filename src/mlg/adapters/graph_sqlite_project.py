@@ -30,7 +30,7 @@ Row = tuple[object, ...]
 
 
 class Projector:
-    """Folds events into `node`, `node_fact`, `edge` and `search`, inside the caller's transaction."""
+    """Folds events into the projection tables, inside the caller's transaction."""
 
     def __init__(self, connection: sqlite3.Connection) -> None:
         self._connection = connection

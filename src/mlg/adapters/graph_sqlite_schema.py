@@ -4,10 +4,10 @@ import contextlib
 import json
 import queue
 import sqlite3
-from collections.abc import Iterator
+from collections.abc import Generator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import Final
+from typing import Final, NoReturn
 from urllib.parse import quote, unquote
 
 from mlg.core.errors import BackendError
@@ -45,7 +45,7 @@ MIGRATIONS: Final[tuple[tuple[str, ...], ...]] = (
         " SELECT RAISE(ABORT, 'the event log is append-only'); END",
         "CREATE TABLE log_head (one INTEGER PRIMARY KEY CHECK (one = 1),"
         " seq INTEGER NOT NULL, hash BLOB NOT NULL)",
-        f"INSERT INTO log_head VALUES (1, 0, x'{GENESIS}')",
+        f"INSERT INTO log_head VALUES (1, 0, x'{GENESIS}')",  # noqa: S608 - a constant
         "CREATE TABLE retold (id TEXT PRIMARY KEY, stored TEXT NOT NULL) WITHOUT ROWID",
         "CREATE TABLE role (id INTEGER PRIMARY KEY, name TEXT UNIQUE NOT NULL)",
         "CREATE TABLE node (id INTEGER PRIMARY KEY, uri TEXT UNIQUE NOT NULL,"
@@ -122,6 +122,16 @@ def backend_error(error: Exception, path: Path) -> BackendError:
     )
 
 
+def fail(error: Exception, path: Path) -> NoReturn:
+    """Raise `backend_error` of a driver's error.
+
+    Raises:
+        BackendError: Always.
+    """
+    found = backend_error(error, path)
+    raise found from error
+
+
 def connect(path: Path, *, write: bool) -> sqlite3.Connection:
     """Return a connection in autocommit mode, for use by one thread at a time.
 
@@ -138,7 +148,7 @@ def connect(path: Path, *, write: bool) -> sqlite3.Connection:
             timeout=10.0,
         )
     except sqlite3.Error as error:
-        raise backend_error(error, path) from error
+        fail(error, path)
     try:
         found.execute("PRAGMA cache_size = -65536")
         if write:
@@ -147,11 +157,12 @@ def connect(path: Path, *, write: bool) -> sqlite3.Connection:
             migrate(found, path)
         else:
             check_version(found, path)
-    except (sqlite3.Error, BackendError) as error:
+    except sqlite3.Error as error:
         found.close()
-        if isinstance(error, BackendError):
-            raise
-        raise backend_error(error, path) from error
+        fail(error, path)
+    except BackendError:
+        found.close()
+        raise
     return found
 
 
@@ -191,7 +202,7 @@ def migrate(connection: sqlite3.Connection, path: Path) -> None:
 
 
 @contextlib.contextmanager
-def transaction(connection: sqlite3.Connection) -> Iterator[None]:
+def transaction(connection: sqlite3.Connection) -> Generator[None]:
     """Hold the write lock; commit at the end, roll back on any error."""
     connection.execute("BEGIN IMMEDIATE")
     try:
@@ -211,7 +222,7 @@ class ReadPool:
         self._idle: queue.SimpleQueue[sqlite3.Connection] = queue.SimpleQueue()
 
     @contextlib.contextmanager
-    def snapshot(self) -> Iterator[sqlite3.Connection]:
+    def snapshot(self) -> Generator[sqlite3.Connection]:
         """Lend a connection inside one read transaction, so that its answers agree.
 
         Raises:
@@ -225,7 +236,7 @@ class ReadPool:
             connection.execute("BEGIN")
             yield connection
         except sqlite3.Error as error:
-            raise backend_error(error, self._path) from error
+            fail(error, self._path)
         finally:
             if connection.in_transaction:
                 connection.execute("ROLLBACK")

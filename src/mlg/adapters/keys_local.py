@@ -1,7 +1,7 @@
 """Keys of an instance, kept in its home with mode 0600."""
 
 import secrets
-from typing import Final
+from typing import Final, NoReturn
 
 from mlg.core.errors import BackendError
 from mlg.core.ports import Files
@@ -32,10 +32,10 @@ def anchor_public_key(files: Files) -> bytes | None:
         return None
     try:
         found = bytes.fromhex(content.decode().strip())
-    except ValueError as error:
-        raise _damaged(ANCHOR_PUBLIC_KEY) from error
+    except ValueError:
+        _damaged(ANCHOR_PUBLIC_KEY)
     if len(found) != 32:
-        raise _damaged(ANCHOR_PUBLIC_KEY)
+        _damaged(ANCHOR_PUBLIC_KEY)
     return found
 
 
@@ -83,11 +83,11 @@ def _key(files: Files, path: str, *, public: bool, needed_by: str) -> bytes:
             text = public_key_of(found).hex() + "\n"
             files.write(ANCHOR_PUBLIC_KEY, text.encode(), mode=0o644)
     if len(found) != 32:
-        raise _damaged(path)
+        _damaged(path)
     return found
 
 
-def _damaged(path: str) -> BackendError:
-    return BackendError(
+def _damaged(path: str) -> NoReturn:
+    raise BackendError(
         "expected a key of 32 bytes", where=path, hint="restore it from a backup of the home"
     )

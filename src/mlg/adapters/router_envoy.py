@@ -15,18 +15,24 @@ from mlg.core.clock import Clock
 from mlg.core.errors import BackendError, NotFoundError
 from mlg.core.ports import Network
 from mlg.core.processes import ProcessSpec
-from mlg.core.traffic import Attempts, Endpoint, ServiceEndpoints, TrafficSplit
-from mlg.mesh.resources import ROUTES, Resource, bootstrap, cluster_name, listener
-from mlg.mesh.snapshot import (
+from mlg.core.traffic import Attempts, ServiceEndpoints, TrafficSplit
+from mlg.mesh.counters import (
     HostCount,
+    Requests,
+    Totals,
+    addresses,
+    are_healthy,
+    read_hosts,
+    read_requests,
+)
+from mlg.mesh.listener import bootstrap, listener
+from mlg.mesh.resources import ROUTES, Resource, cluster_name
+from mlg.mesh.snapshot import (
     MeshSnapshot,
     MeshState,
-    Requests,
     beside,
     discovery_file,
     endpoints_file,
-    read_hosts,
-    read_requests,
     render,
 )
 
@@ -70,8 +76,8 @@ class EnvoyRouter:
         self._patience_s = patience_s
         self._files = LocalFiles(self._folder)
         self._lock = threading.RLock()
-        self._attempts = _Totals()
-        self._requests = _Totals()
+        self._attempts = Totals()
+        self._requests = Totals()
         stored = self._files.read(_STATE)
         self._state = MeshState()
         if stored is not None:
@@ -159,6 +165,10 @@ class EnvoyRouter:
         placed = self._state.service(service)
         return placed.split if placed else None
 
+    def placed(self) -> tuple[ServiceEndpoints, ...]:
+        """Return the endpoints in force, also those that an earlier router placed."""
+        return tuple(placed.endpoints for placed in self._state.services)
+
     def attempts(self, service: str) -> tuple[Attempts, ...]:
         with self._lock:
             self._count_attempts()
@@ -209,7 +219,7 @@ class EnvoyRouter:
             lambda admin: (
                 self._version(admin, "cluster_manager.cds") == version
                 and all(
-                    _healthy(self._hosts(admin), service, v.version, v.endpoints, some=True)
+                    are_healthy(self._hosts(admin), service, v.version, v.endpoints, some=True)
                     for v in new
                 )
             )
@@ -223,7 +233,7 @@ class EnvoyRouter:
             )
         self._until(
             lambda admin: all(
-                _healthy(self._hosts(admin), service, v.version, v.endpoints, some=False)
+                are_healthy(self._hosts(admin), service, v.version, v.endpoints, some=False)
                 for v in new
             ),
             within_s=_LINGER_S,
@@ -254,7 +264,7 @@ class EnvoyRouter:
         left = {
             (name, address)
             for name, resource in snapshot.assignments
-            for address in _addresses(resource)
+            for address in addresses(resource)
             if name.startswith(cluster_name(service, ""))
         }
         self._until(
@@ -386,49 +396,6 @@ def gateway_spec(folder: Path, gateway: str, port: int, *, digest: str) -> Proce
         listen=False,
         port=port,
     )
-
-
-class _Totals:
-    """Sums of counters that begin again at 0 when their owner does."""
-
-    def __init__(self) -> None:
-        self._last: dict[tuple[str, ...], int] = {}
-        self._sums: dict[tuple[str, str, str], int] = {}
-
-    def see(self, counter: tuple[str, ...], group: tuple[str, str, str], value: int) -> None:
-        last = self._last.get(counter, 0)
-        grown = value - last if value >= last else value
-        self._last[counter] = value
-        self._sums[group] = self._sums.get(group, 0) + grown
-
-    def of(self, group: tuple[str, str, str]) -> int:
-        return self._sums.get(group, 0)
-
-    def all(self) -> list[tuple[tuple[str, str, str], int]]:
-        return sorted(self._sums.items())
-
-
-def _healthy(
-    hosts: Sequence[HostCount],
-    service: str,
-    version: str,
-    endpoints: Sequence[Endpoint],
-    *,
-    some: bool,
-) -> bool:
-    """Whether some, or all, of the endpoints are healthy in their version's own cluster."""
-    name = cluster_name(service, version)
-    healthy = {host.endpoint for host in hosts if host.cluster == name and host.healthy}
-    return bool(healthy & set(endpoints)) if some else healthy >= set(endpoints)
-
-
-def _addresses(resource: Resource) -> list[Endpoint]:
-    return [
-        Endpoint(host=address["address"], port=address["port_value"])
-        for locality in resource["endpoints"]
-        for host in locality["lb_endpoints"]
-        for address in [host["endpoint"]["address"]["socket_address"]]
-    ]
 
 
 if TYPE_CHECKING:

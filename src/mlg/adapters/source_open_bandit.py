@@ -28,7 +28,7 @@ _ITEM_COLUMNS: Final = (
 )
 _IMPRESSION_COLUMNS: Final = (
     ("row", "BIGINT"),
-    ("timestamp", "TIMESTAMPTZ"),
+    ("timestamp", "TIMESTAMP"),
     ("item_id", "BIGINT"),
     ("position", "BIGINT"),
     ("click", "BIGINT"),

@@ -43,7 +43,7 @@ def page() -> Response[bytes]:
     content, csp = live_page()
     return Response(
         content,
-        media_type="text/html; charset=utf-8",
+        media_type="text/html",
         headers={"Content-Security-Policy": csp},
     )
 

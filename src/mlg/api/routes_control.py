@@ -147,5 +147,5 @@ def metrics(services: Services) -> Response[str]:
     """Give the control plane's series, in Prometheus' text format."""
     return Response(
         services.operations.metrics_text(),
-        media_type="text/plain; version=0.0.4; charset=utf-8",
+        media_type="text/plain; version=0.0.4",
     )

@@ -25,12 +25,12 @@ def export(
         path = to / name
         path.write_bytes(content)
         document = {"path": str(path), "bytes": len(content), "prediction": prediction}
-        show(document, as_json, lambda done: out.print(f"{done['path']} ({done['bytes']} bytes)"))
+        show(
+            document, as_json, lambda done: out.print(f"{done['path']} ({done['bytes']} bytes)")
+        )
 
 
-def verify_log(
-    home: Path | None = HomeOption, as_json: bool = JsonOption
-) -> None:
+def verify_log(home: Path | None = HomeOption, as_json: bool = JsonOption) -> None:
     """Check the event log: each hash, each anchor, nothing missing.
 
     Example: mlg audit verify

@@ -5,7 +5,16 @@ from typing import Any
 
 import typer
 
-from mlg.cli.instance import HomeOption, JsonOption, connect, home_of, out, reported, show, table
+from mlg.cli.instance import (
+    HomeOption,
+    JsonOption,
+    connect,
+    home_of,
+    out,
+    reported,
+    show,
+    table,
+)
 from mlg.cli.offline import answers
 
 
@@ -41,7 +50,9 @@ def impact(
 
 def production(
     service: str = typer.Argument(help="Name of the service."),
-    at: str | None = typer.Option(None, help="A time such as 2026-11-24T14:05:00Z; default now."),
+    at: str | None = typer.Option(
+        None, help="A time such as 2026-11-24T14:05:00Z; default now."
+    ),
     home: Path | None = HomeOption,
     as_json: bool = JsonOption,
 ) -> None:
@@ -100,7 +111,9 @@ def rebuild(home: Path | None = HomeOption, as_json: bool = JsonOption) -> None:
 
 def _print_walk(walk: dict[str, Any]) -> None:
     more = " (cut at the limit)" if walk["truncated"] else ""
-    out.print(f"{walk['root']}  {walk['direction']}: {walk['total']} nodes{more}", soft_wrap=True)
+    out.print(
+        f"{walk['root']}  {walk['direction']}: {walk['total']} nodes{more}", soft_wrap=True
+    )
     for node in walk["nodes"]:
         indent = "  " * int(node["depth"])
         out.print(f"{indent}{node['kind']}  {node['uri']}", soft_wrap=True, markup=False)

@@ -101,7 +101,9 @@ def start_detached(folder: Path, port: int, gateway_port: int) -> dict[str, Any]
         process.wait(10)
         raise
     process.terminate()
-    raise BackendError("the control plane did not answer in time", where=str(log), hint="read it.")
+    raise BackendError(
+        "the control plane did not answer in time", where=str(log), hint="read it."
+    )
 
 
 def _child_error(log: Path, start: int) -> LifecycleError:
@@ -115,7 +117,9 @@ def _child_error(log: Path, start: int) -> LifecycleError:
             kind = kinds.get(told["error"], BackendError)
             return kind(told["what"], where=told["where"], hint=told["hint"])
     last = lines[-1] if lines else "no output"
-    return BackendError(f"the control plane ended: {last}", where=str(log), hint="read the log.")
+    return BackendError(
+        f"the control plane ended: {last}", where=str(log), hint="read the log."
+    )
 
 
 def _subclasses(cls: type[LifecycleError]) -> list[type[LifecycleError]]:
@@ -210,7 +214,9 @@ def status(
 
 def _print_status(found: dict[str, Any]) -> None:
     ports = found["ports"]
-    out.print(f"control http://127.0.0.1:{ports['control']}  gateway http://127.0.0.1:{ports['gateway']}")
+    out.print(
+        f"control http://127.0.0.1:{ports['control']}  gateway http://127.0.0.1:{ports['gateway']}"
+    )
     table(
         "services",
         ["service", "live", "versions", "health"],

@@ -59,12 +59,16 @@ def apply(
             _print_plan(planned)
         if planned["changes"] and not yes and not typer.confirm("apply?", err=True):
             raise typer.Exit(1)
-        show(client.apply(str(file.resolve())), as_json, lambda done: out.print(done["summary"]))
+        show(
+            client.apply(str(file.resolve())), as_json, lambda done: out.print(done["summary"])
+        )
 
 
 def run(
     pipeline: str = typer.Argument(help="Name of the pipeline."),
-    follow: bool = typer.Option(False, "--follow", help="Wait, and leave with the run's result."),
+    follow: bool = typer.Option(
+        False, "--follow", help="Wait, and leave with the run's result."
+    ),
     file: Path = FileOption,
     home: Path | None = HomeOption,
     as_json: bool = JsonOption,
@@ -94,7 +98,9 @@ def follow_run(client: Any, run_id: str, *, quiet: bool) -> dict[str, Any]:
                 if step["state"] != "running" and step["name"] not in seen:
                     seen.add(step["name"])
                     if not quiet:
-                        line = f"  {step['name']:<16} {step['state']:<8} {step['seconds']:6.1f} s"
+                        line = (
+                            f"  {step['name']:<16} {step['state']:<8} {step['seconds']:6.1f} s"
+                        )
                         err.print(line, markup=False)
                 elif step["state"] == "running":
                     status.update(f"{run_now['pipeline']}: {step['name']}")

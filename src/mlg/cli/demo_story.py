@@ -82,6 +82,8 @@ def wait_for(fact: Callable[[], bool], what: str, *, deadline_s: float, where: s
     while not fact():
         if time.monotonic() > until:
             raise BackendError(
-                f"{what}: not within {deadline_s:g} s", where=where, hint="read the logs in run/."
+                f"{what}: not within {deadline_s:g} s",
+                where=where,
+                hint="read the logs in run/.",
             )
         time.sleep(0.2)

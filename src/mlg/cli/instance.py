@@ -19,7 +19,10 @@ out = Console(highlight=False)
 err = Console(stderr=True, highlight=False)
 
 HomeOption = typer.Option(
-    None, "--home", envvar="MLG_HOME", help="Folder of the instance; default .mlg beside the manifest."
+    None,
+    "--home",
+    envvar="MLG_HOME",
+    help="Folder of the instance; default .mlg beside the manifest.",
 )
 JsonOption = typer.Option(False, "--json", help="Print one JSON document and nothing else.")
 FileOption = typer.Option(Path("mlg.yaml"), "-f", "--file", help="The manifest.")

@@ -28,7 +28,7 @@ class RawEvent:
     prev_hash: str
     hash: str
     columns: tuple[tuple[str, str | None], ...] = ()
-    """What the database says of the event beside `data`: key, id, at, type, subject and so on."""
+    """What the database says of the event beside `data`: key, id, at, type and so on."""
 
 
 class ChainLog(Protocol):

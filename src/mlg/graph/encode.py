@@ -108,10 +108,7 @@ def decode(data: bytes) -> Event:
             actor=found["actor"],
             subject=Uri(found["subject"]),
             cause=found["cause"],
-            nodes=tuple(
-                NodeFact(**{**fact, "attrs": object_pairs(fact["attrs"])})
-                for fact in found["nodes"]
-            ),
+            nodes=tuple(_node_fact(fact) for fact in found["nodes"]),
             edges=tuple(EdgeFact(**fact) for fact in found["edges"]),
             data=object_pairs(found["data"]),
         )
@@ -121,6 +118,11 @@ def decode(data: bytes) -> Event:
     if again != data:
         raise ValueError("these bytes are an event, but not in its canonical form")
     return event
+
+
+def _node_fact(found: dict[str, Any]) -> NodeFact:
+    attrs = object_pairs(found.pop("attrs"))
+    return NodeFact(**found, attrs=attrs)
 
 
 def content(data: bytes) -> bytes:

@@ -1,4 +1,4 @@
-"""Merkle trees as in RFC 6962: one root over many leaves, and short proofs that one is in it."""
+"""Merkle trees as in RFC 6962: one root over many leaves, short proofs that one is in it."""
 
 import hashlib
 from collections.abc import Iterable, Sequence
@@ -57,22 +57,33 @@ def root(leaves: Iterable[bytes]) -> bytes:
     return tree.root
 
 
-def proof(leaves: Sequence[bytes], index: int) -> tuple[bytes, ...]:
-    """Return the sibling hashes from the leaf up to the root.
+def levels(leaves: Sequence[bytes]) -> tuple[tuple[bytes, ...], ...]:
+    """Return every level of the tree, leaf hashes first; made once, it gives every proof."""
+    found = [tuple(leaf_hash(leaf) for leaf in leaves)]
+    while len(found[-1]) > 1:
+        level = found[-1]
+        paired = [node_hash(level[at], level[at + 1]) for at in range(0, len(level) - 1, 2)]
+        found.append((*paired, level[-1]) if len(level) % 2 else tuple(paired))
+    return tuple(found)
+
+
+def proof(tree: Sequence[Sequence[bytes]], index: int) -> tuple[bytes, ...]:
+    """Return the sibling hashes from a leaf up to the root.
+
+    Args:
+        tree: What `levels` returned.
+        index: Place of the leaf, from 0.
 
     Raises:
         ValueError: There is no such leaf.
     """
-    if not 0 <= index < len(leaves):
-        raise ValueError(f"leaf {index} of a tree of {len(leaves)}")
-    level = [leaf_hash(leaf) for leaf in leaves]
+    if not 0 <= index < len(tree[0]):
+        raise ValueError(f"leaf {index} of a tree of {len(tree[0])}")
     path: list[bytes] = []
-    while len(level) > 1:
+    for level in tree[:-1]:
         sibling = index ^ 1
         if sibling < len(level):
             path.append(level[sibling])
-        paired = [node_hash(level[at], level[at + 1]) for at in range(0, len(level) - 1, 2)]
-        level = paired + ([level[-1]] if len(level) % 2 else [])
         index //= 2
     return tuple(path)
 

@@ -1,17 +1,16 @@
-"""Events of data, runs, steps, models and evaluations."""
+"""Events of data versions, runs and steps."""
 
 from collections.abc import Mapping, Sequence
 from datetime import datetime
 
-from mlg.core.artifacts import ModelVersion, Snapshot
+from mlg.core.artifacts import Snapshot
 from mlg.core.errors import LifecycleError
-from mlg.core.events import EdgeFact, Event, NodeFact
+from mlg.core.events import Event
 from mlg.core.nodes import Attr
 from mlg.core.uris import Digest, EventId, Uri
 from mlg.graph.record import (
     Recorder,
     edge,
-    model_uri,
     node,
     run_uri,
     snapshot_uri,
@@ -92,7 +91,7 @@ def run_started(
     at: datetime | None = None,
     cause: EventId | None = None,
 ) -> Event:
-    """Return the event that a run of a pipeline began; `triggered_by` may be a commit or alert."""
+    """Return the event that a run began; `triggered_by` may be a commit or an alert."""
     run, parent = run_uri(recorder, pipeline, run_id), recorder.uri("pipeline", pipeline)
     attrs = {**(facts or {}), "pipeline": pipeline, "run_id": run_id, "state": "running"}
     edges = [edge(parent, "version_of", run)]
@@ -162,7 +161,16 @@ def step_started(
 ) -> Event:
     """Return the event that a step began; `inputs` are data and model versions."""
     attrs = {"step": step, "step_kind": step_kind, "state": "running", "code": code}
-    return _step(recorder, "started", key, pipeline, run_id, step, attrs, inputs, (), at, cause)
+    return _step(
+        recorder,
+        "started",
+        key,
+        (pipeline, run_id, step),
+        attrs,
+        inputs=inputs,
+        at=at,
+        cause=cause,
+    )
 
 
 def step_finished(
@@ -182,7 +190,15 @@ def step_finished(
     """Return the event that a step made its outputs; wall seconds."""
     attrs = {**(facts or {}), "state": "succeeded", "seconds": seconds}
     return _step(
-        recorder, "finished", key, pipeline, run_id, step, attrs, inputs, outputs, at, cause
+        recorder,
+        "finished",
+        key,
+        (pipeline, run_id, step),
+        attrs,
+        inputs=inputs,
+        outputs=outputs,
+        at=at,
+        cause=cause,
     )
 
 
@@ -200,7 +216,7 @@ def step_cached(
     at: datetime | None = None,
     cause: EventId | None = None,
 ) -> Event:
-    """Return the event that an earlier step's outputs were taken; that step stays their maker."""
+    """Return the event that a step took what an earlier one made, which stays the maker."""
     attrs = {
         **(facts or {}),
         "step": step,
@@ -208,7 +224,16 @@ def step_cached(
         "state": "cached",
         "outputs": " ".join(outputs),
     }
-    return _step(recorder, "cached", key, pipeline, run_id, step, attrs, inputs, (), at, cause)
+    return _step(
+        recorder,
+        "cached",
+        key,
+        (pipeline, run_id, step),
+        attrs,
+        inputs=inputs,
+        at=at,
+        cause=cause,
+    )
 
 
 def step_failed(
@@ -225,22 +250,31 @@ def step_failed(
 ) -> Event:
     """Return the event that a step failed, with the error in its own words."""
     attrs: dict[str, Attr] = {"state": "failed", **error.as_dict()}
-    return _step(recorder, "failed", key, pipeline, run_id, step, attrs, inputs, (), at, cause)
+    return _step(
+        recorder,
+        "failed",
+        key,
+        (pipeline, run_id, step),
+        attrs,
+        inputs=inputs,
+        at=at,
+        cause=cause,
+    )
 
 
 def _step(
     recorder: Recorder,
     what: str,
     key: str,
-    pipeline: str,
-    run_id: str,
-    step: str,
+    place: tuple[str, str, str],
     attrs: Mapping[str, Attr],
-    inputs: Sequence[Uri],
-    outputs: Sequence[Uri],
+    *,
+    inputs: Sequence[Uri] = (),
+    outputs: Sequence[Uri] = (),
     at: datetime | None,
     cause: EventId | None,
 ) -> Event:
+    pipeline, run_id, step = place
     subject = step_uri(recorder, pipeline, run_id, step)
     edges = [edge(run_uri(recorder, pipeline, run_id), "triggered", subject)]
     edges += [edge(uri, "used", subject, provenance="observed") for uri in inputs]
@@ -250,142 +284,6 @@ def _step(
         key=key,
         subject=subject,
         nodes=[node(subject, attrs)],
-        edges=edges,
-        at=at,
-        cause=cause,
-    )
-
-
-def model_registered(
-    recorder: Recorder,
-    *,
-    key: str,
-    model: ModelVersion,
-    trained_on: Sequence[Uri],
-    step: Uri | None = None,
-    supersedes: Uri | None = None,
-    warm_started_from: Uri | None = None,
-    facts: Mapping[str, Attr] | None = None,
-    at: datetime | None = None,
-    cause: EventId | None = None,
-) -> Event:
-    """Return the event that a trained model got its version.
-
-    Args:
-        recorder: Whose event.
-        key: Idempotency key.
-        model: What was trained.
-        trained_on: URIs of the data versions that it learned from.
-        step: The step that produced it.
-        supersedes: The version that was the newest until now.
-        warm_started_from: The version whose weights it started with.
-        facts: More attributes of the version.
-        at: When; None is now.
-        cause: The event that led to it.
-    """
-    parent = recorder.uri("model", model.name)
-    version = model_uri(recorder, model.name, model.version)
-    attrs: dict[str, Attr] = {
-        **(facts or {}),
-        "model": model.name,
-        "version": model.version,
-        "artifact": model.artifact,
-        "code": model.code,
-        "seed": model.seed,
-        **{f"param.{name}": value for name, value in model.params},
-        **{f"metric.{name}": value for name, value in model.metrics},
-    }
-    edges = [edge(parent, "version_of", version)]
-    edges += [edge(uri, "trained_on", version, provenance="observed") for uri in trained_on]
-    if step is not None:
-        edges.append(edge(step, "produced", version, provenance="observed"))
-    if supersedes is not None and supersedes != version:
-        edges.append(edge(supersedes, "supersedes", version))
-    if warm_started_from is not None:
-        edges.append(edge(warm_started_from, "warm_started_from", version))
-    return recorder.event(
-        "mlg.model_version.registered",
-        key=key,
-        subject=version,
-        nodes=[
-            node(parent, {}, name=model.name),
-            node(version, attrs, name=f"{model.name}@{model.version}", digest=model.artifact),
-        ],
-        edges=edges,
-        at=at,
-        cause=cause,
-    )
-
-
-def evaluation_recorded(
-    recorder: Recorder,
-    *,
-    key: str,
-    model: str,
-    version: str,
-    evaluated_on: Sequence[Uri],
-    metrics: Mapping[str, float],
-    passed: bool,
-    step: Uri | None = None,
-    facts: Mapping[str, Attr] | None = None,
-    at: datetime | None = None,
-    cause: EventId | None = None,
-) -> Event:
-    """Return the event that a model version was judged; `facts` carry gates and baselines."""
-    subject = recorder.uri("evaluation", model, version)
-    judged = model_uri(recorder, model, version)
-    attrs: dict[str, Attr] = {
-        **(facts or {}),
-        "passed": passed,
-        **{f"metric.{name}": value for name, value in metrics.items()},
-    }
-    edges = [edge(uri, "evaluated_on", subject, provenance="observed") for uri in evaluated_on]
-    edges += [edge(judged, "evaluated_on", subject), edge(judged, "checked_by", subject)]
-    if step is not None:
-        edges.append(edge(step, "produced", subject, provenance="observed"))
-    return recorder.event(
-        "mlg.evaluation.recorded",
-        key=key,
-        subject=subject,
-        nodes=[node(subject, attrs), node(judged, {"passed": passed})],
-        edges=edges,
-        at=at,
-        cause=cause,
-    )
-
-
-def model_packaged(
-    recorder: Recorder,
-    *,
-    key: str,
-    model: str,
-    version: str,
-    artifact: Digest,
-    image: str = "",
-    image_digest: Digest | None = None,
-    step: Uri | None = None,
-    at: datetime | None = None,
-    cause: EventId | None = None,
-) -> Event:
-    """Return the event that a version is ready to serve: its artifact, and its image if any."""
-    subject = model_uri(recorder, model, version)
-    nodes: list[NodeFact] = [
-        node(subject, {"packaged": True, "artifact": artifact, "image": image})
-    ]
-    edges: list[EdgeFact] = []
-    if image and image_digest is not None:
-        built = recorder.uri("image", image, image_digest[:12])
-        nodes.append(node(built, {"model_version": subject}, digest=image_digest))
-        edges.append(edge(subject, "packaged_as", built))
-        if step is not None:
-            edges.append(edge(step, "produced", built, provenance="observed"))
-    elif step is not None:
-        edges.append(edge(subject, "used", step, provenance="observed"))
-    return recorder.event(
-        "mlg.model_version.packaged",
-        key=key,
-        subject=subject,
-        nodes=nodes,
         edges=edges,
         at=at,
         cause=cause,

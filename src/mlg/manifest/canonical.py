@@ -39,5 +39,3 @@ def _struct(value: msgspec.Struct) -> dict[str, Any]:
 def canonical_json(value: Any) -> str:
     """Return the canonical JSON text (RFC 8785) of a specification or of built-in types."""
     return rfc8785.dumps(canonical_value(value)).decode()
-
-

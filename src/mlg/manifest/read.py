@@ -103,7 +103,9 @@ class Reader:
         if not given:
             near = next((close_match(key, STEP_KEYS) for key in node.value), "")
             what = f"expected one of the keys {words}, got {shown(node)}"
-            return self._problem(node.place, path, what, near or "the key tells the step's kind.")
+            return self._problem(
+                node.place, path, what, near or "the key tells the step's kind."
+            )
         if len(given) > 1:
             what = f"expected one of the keys {words}, got {' and '.join(given)}"
             hint = "make two steps, or remove one key."
@@ -146,9 +148,7 @@ class Reader:
             return self._problem(place, path, what)
         return read if whole else _MISSING
 
-    def _dict(
-        self, node: Node, kind: inspect.DictType, path: str, expected: str | None
-    ) -> Any:
+    def _dict(self, node: Node, kind: inspect.DictType, path: str, expected: str | None) -> Any:
         smallest, largest = kind.min_length or 0, kind.max_length
         if not isinstance(node.value, dict):
             what = f"expected {expected or 'a mapping'}, got {shown(node)}"
@@ -187,7 +187,9 @@ class Reader:
         else:
             kinds = [kind.item_type] * len(items)
             if len(items) < (kind.min_length or 0):
-                return self._problem(node.place, path, f"expected {expected}, got {shown(node)}")
+                return self._problem(
+                    node.place, path, f"expected {expected}, got {shown(node)}"
+                )
         read = [
             self._value(item, one, f"{path}[{index}]", None)
             for index, (item, one) in enumerate(zip(items, kinds, strict=True))
@@ -242,7 +244,9 @@ def _in_order(values: Any) -> list[Any]:
 
 def _within(value: Any, kind: Any) -> bool:
     below = (kind.lt is None or value < kind.lt) and (kind.le is None or value <= kind.le)
-    return below and (kind.gt is None or value > kind.gt) and (kind.ge is None or value >= kind.ge)
+    return (
+        below and (kind.gt is None or value > kind.gt) and (kind.ge is None or value >= kind.ge)
+    )
 
 
 def _text_fits(value: Any, kind: Any) -> bool:

@@ -4,7 +4,16 @@ from typing import Annotated, ClassVar, Final, Literal
 
 from msgspec import Meta, field
 
-from mlg.manifest.specs_base import AnyBp, ColumnName, Columns, Identifier, Json, Name, Spec, Text
+from mlg.manifest.specs_base import (
+    AnyBp,
+    ColumnName,
+    Columns,
+    Identifier,
+    Json,
+    Name,
+    Spec,
+    Text,
+)
 
 Inputs = Annotated[
     tuple[Identifier, ...],
@@ -73,8 +82,8 @@ class InteractionsRole(Spec, kw_only=True):
     """Column with the item's key."""
     at: ColumnName
     """Column with the time of the interaction."""
-    value: ColumnName
-    """Column with the label: a rating, a click, seconds watched."""
+    value: ColumnName | None = None
+    """Column with the label: a rating, a click, seconds watched; left out, every row counts 1."""
     viewer: ColumnName | None = None
     """Column with the viewer's key; left out where viewers are not known."""
     position: ColumnName | None = None
@@ -117,9 +126,7 @@ class ItemStatsRole(Spec, kw_only=True):
     key: ColumnName
     """Column with the item's key."""
     available_at: ColumnName
-    """Column with the time from which on (later than) the row may be used."""
-    features: Features = ()
-    """Columns that the model may use; all others if left out."""
+    """Column with a time: the row may be used later than that; all other columns are features."""
 
 
 class RolesSpec(Spec, kw_only=True):
@@ -127,8 +134,8 @@ class RolesSpec(Spec, kw_only=True):
 
     interactions: InteractionsRole
     """What viewers did with items."""
-    items: ItemsRole
-    """The catalogue."""
+    items: ItemsRole | None = None
+    """The catalogue, where there is one."""
     viewers: ViewersRole | None = None
     """Viewers, where they are known."""
     item_stats: ItemStatsRole | None = None

@@ -141,7 +141,9 @@ def parse_tree(text: str, file: str) -> Node:
 
 def _syntax_problem(error: MarkedYAMLError, text: str) -> Problem:
     mark: Any = error.problem_mark or error.context_mark
-    place = Place(line=mark.line + 1, column=mark.column + 1) if mark else Place(line=1, column=1)
+    place = (
+        Place(line=mark.line + 1, column=mark.column + 1) if mark else Place(line=1, column=1)
+    )
     problem = str(error.problem or "broken YAML").strip()
     if mark and text[mark.index : mark.index + 1] == "\t":
         what, hint = "expected spaces, got a tab", "YAML indents with spaces only."
@@ -234,7 +236,9 @@ class _Builder:
         return Node(place=place, value=entries, keys=keys)
 
     def _merged(self, child: Any, at: Place, below: tuple[int, ...]) -> list[Node]:
-        parts = [self.build(one, below) for one in child.value] if child.id == "sequence" else []
+        parts = (
+            [self.build(one, below) for one in child.value] if child.id == "sequence" else []
+        )
         parts = parts or [self.build(child, below)]
         if not all(isinstance(part.value, dict) for part in parts):
             self._problem(at, "expected a mapping to merge after <<", "write `<<: *anchor`.")
@@ -277,7 +281,9 @@ class _Builder:
     def _check_tag(self, node: Any, place: Place, kind: str) -> None:
         if str(node.tag) != f"{_TAG}{kind}":
             tag = str(node.tag).replace(_TAG, "!!")
-            self._problem(place, f"expected a plain value, got the tag {tag}", "remove the tag.")
+            self._problem(
+                place, f"expected a plain value, got the tag {tag}", "remove the tag."
+            )
 
     def _problem(self, place: Place, what: str, hint: str) -> None:
         self.problems.append(Problem(place=place, what=what, hint=hint))

@@ -25,8 +25,6 @@ _API: Final = "type.googleapis.com/envoy"
 _CLUSTER: Final = f"{_API}.config.cluster.v3.Cluster"
 _ASSIGNMENT: Final = f"{_API}.config.endpoint.v3.ClusterLoadAssignment"
 _ROUTE: Final = f"{_API}.config.route.v3.RouteConfiguration"
-_NOBODY: Final = {"address_prefix": "255.255.255.255", "prefix_len": 32}
-"""An address that no viewer has; Envoy takes an empty list as all private networks."""
 _ANY_HEALTHY: Final = 100_000
 """Overprovisioning in percent: one healthy replica in a thousand keeps its priority whole.
 
@@ -83,7 +81,7 @@ def assignment(name: str, tiers: Sequence[Sequence[Endpoint]]) -> Resource:
             localities.append(
                 {
                     "priority": len(localities),
-                    "lb_endpoints": [{"endpoint": {"address": _address(e)}} for e in fresh],
+                    "lb_endpoints": [{"endpoint": {"address": address(e)}} for e in fresh],
                 }
             )
     return {
@@ -236,186 +234,8 @@ def route_configuration(routes: Sequence[Resource]) -> Resource:
     }
 
 
-def listener(*, host: str, port: int, folder: str, access_log: str, log_bp: int) -> Resource:
-    """Return the viewers' listener; several gateways may bind the same port.
-
-    Args:
-        host: Address to listen on.
-        port: Port to listen on.
-        folder: Folder of the xDS files.
-        access_log: Path of the access log, one JSON object a line.
-        log_bp: Share of the good answers that are logged, in basis points; answers
-            with a code of 400 or more always are.
-    """
-    manager = f"{_API}.extensions.filters.network.http_connection_manager.v3"
-    return {
-        "name": ROUTES,
-        "address": _address(Endpoint(host=host, port=port)),
-        "enable_reuse_port": True,
-        "filter_chains": [
-            {
-                "filters": [
-                    {
-                        "name": "envoy.filters.network.http_connection_manager",
-                        "typed_config": {
-                            "@type": f"{manager}.HttpConnectionManager",
-                            "stat_prefix": ROUTES,
-                            "codec_type": "AUTO",
-                            # viewers are never trusted with Envoy's own control headers
-                            "use_remote_address": True,
-                            "internal_address_config": {"cidr_ranges": [_NOBODY]},
-                            "generate_request_id": True,
-                            "preserve_external_request_id": True,
-                            "always_set_request_id_in_response": True,
-                            "normalize_path": True,
-                            "merge_slashes": True,
-                            "path_with_escaped_slashes_action": "REJECT_REQUEST",
-                            "server_name": "mlg",
-                            "request_headers_timeout": "10s",
-                            "stream_idle_timeout": "60s",
-                            "common_http_protocol_options": {"idle_timeout": "300s"},
-                            "local_reply_config": _local_replies(),
-                            "rds": {
-                                "route_config_name": ROUTES,
-                                "config_source": file_source(folder, "rds.json"),
-                            },
-                            "http_filters": _http_filters(),
-                            "access_log": [_access_log(access_log, log_bp)],
-                        },
-                    }
-                ]
-            }
-        ],
-    }
-
-
-def bootstrap(viewers: Resource, *, folder: str, admin_socket: str) -> Resource:
-    """Return what one gateway is started with.
-
-    The node id is left out: the launcher gives the process' nonce by `--service-node`.
-
-    Args:
-        viewers: The listener.
-        folder: Folder of the xDS files.
-        admin_socket: Unix socket of the admin interface, open to its owner only;
-            relative to the gateway's working folder (a socket's path is 107 bytes at most).
-    """
-    monitors = f"{_API}.extensions.resource_monitors.downstream_connections.v3"
-    return {
-        "admin": {"address": {"pipe": {"path": admin_socket, "mode": 0o600}}},
-        "dynamic_resources": {"cds_config": file_source(folder, "cds.json")},
-        "static_resources": {"listeners": [viewers]},
-        "overload_manager": {
-            "resource_monitors": [
-                {
-                    "name": "envoy.resource_monitors.global_downstream_max_connections",
-                    "typed_config": {
-                        "@type": f"{monitors}.DownstreamConnectionsConfig",
-                        "max_active_downstream_connections": 10_000,
-                    },
-                }
-            ]
-        },
-    }
-
-
-def _http_filters() -> list[Resource]:
-    """Filters in order; a sticky key copied out of the body goes before the router."""
-    return [
-        {
-            "name": "envoy.filters.http.router",
-            "typed_config": {
-                "@type": f"{_API}.extensions.filters.http.router.v3.Router",
-                "suppress_envoy_headers": True,
-            },
-        }
-    ]
-
-
-def _local_replies() -> Resource:
-    """The gateway's own answers in the form of every other error."""
-
-    def body(error: str, hint: str) -> Resource:
-        return {
-            "json_format": {
-                "error": error,
-                "what": "%LOCAL_REPLY_BODY%",
-                "where": "%REQ(:PATH)%",
-                "hint": hint,
-            }
-        }
-
-    not_found = {
-        "filter": {
-            "status_code_filter": {
-                "comparison": {
-                    "op": "EQ",
-                    "value": {"default_value": 404, "runtime_key": "mlg.not_found"},
-                }
-            }
-        },
-        "body_format_override": body("not_found", "see `mlg status` for what is served"),
-    }
-    return {
-        "mappers": [not_found],
-        "body_format": body(
-            "backend", "see `mlg status`, then the logs in the home's run folder"
-        ),
-    }
-
-
-def _access_log(path: str, log_bp: int) -> Resource:
-    return {
-        "name": "envoy.access_loggers.file",
-        "filter": {
-            "or_filter": {
-                "filters": [
-                    {
-                        "status_code_filter": {
-                            "comparison": {
-                                "op": "GE",
-                                "value": {
-                                    "default_value": 400,
-                                    "runtime_key": "mlg.access_log_from",
-                                },
-                            }
-                        }
-                    },
-                    {
-                        "runtime_filter": {
-                            "runtime_key": "mlg.access_log_share",
-                            "percent_sampled": {
-                                "numerator": log_bp,
-                                "denominator": "TEN_THOUSAND",
-                            },
-                            "use_independent_randomness": True,
-                        }
-                    },
-                ]
-            }
-        },
-        "typed_config": {
-            "@type": f"{_API}.extensions.access_loggers.file.v3.FileAccessLog",
-            "path": path,
-            "log_format": {
-                "json_format": {
-                    "at": "%START_TIME(%s.%6f)%",
-                    "method": "%REQ(:METHOD)%",
-                    "path": "%REQ(:PATH)%",
-                    "code": "%RESPONSE_CODE%",
-                    "flags": "%RESPONSE_FLAGS%",
-                    "cluster": "%UPSTREAM_CLUSTER%",
-                    "upstream": "%UPSTREAM_HOST%",
-                    "attempts": "%UPSTREAM_REQUEST_ATTEMPT_COUNT%",
-                    "duration_ms": "%DURATION%",
-                    "request_id": "%REQ(X-REQUEST-ID)%",
-                }
-            },
-        },
-    }
-
-
-def _address(endpoint: Endpoint) -> Resource:
+def address(endpoint: Endpoint) -> Resource:
+    """Return an address in Envoy's words."""
     return {"socket_address": {"address": endpoint.host, "port_value": endpoint.port}}
 
 

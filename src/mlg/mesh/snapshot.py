@@ -2,9 +2,8 @@
 
 import hashlib
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import Any
 from urllib.parse import quote
 
 from mlg.core.traffic import (
@@ -24,7 +23,6 @@ from mlg.mesh.resources import (
     route,
     route_configuration,
     service_action,
-    split_cluster_name,
 )
 
 
@@ -186,10 +184,10 @@ def shares_in_hash_order(
         >>> shares_in_hash_order(split, "b")
         (('a', 50), ('b', 9900), ('c', 50))
     """
-    taken = [(share.version, share.bp) for share in split.shares if share.bp]
-    middle = [pair for pair in taken if pair[0] == stable]
-    others = [pair for pair in taken if pair[0] != stable]
-    return (*others[0::2], *middle, *reversed(others[1::2]))
+    middle = [share for share in split.shares if share.version == stable]
+    others = [share for share in split.shares if share.version != stable]
+    ordered = (*others[0::2], *middle, *reversed(others[1::2]))
+    return tuple((share.version, share.bp) for share in ordered if share.bp)
 
 
 def endpoints_file(cluster_name: str) -> str:
@@ -202,71 +200,6 @@ def discovery_file(resources: Sequence[Resource]) -> tuple[str, bytes]:
     body = json.dumps(list(resources), sort_keys=True, separators=(",", ":"))
     version = hashlib.sha256(body.encode()).hexdigest()[:16]
     return version, f'{{"version_info":"{version}","resources":{body}}}'.encode()
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class HostCount:
-    """One gateway's counters of one address in one cluster."""
-
-    cluster: str
-    endpoint: Endpoint
-    total: int
-    errors: int
-    healthy: bool
-
-
-def read_hosts(clusters: Mapping[str, Any]) -> tuple[HostCount, ...]:
-    """Return the hosts in an answer of the admin page `/clusters?format=json`."""
-    hosts: list[HostCount] = []
-    for status in clusters.get("cluster_statuses", ()):
-        for host in status.get("host_statuses", ()):
-            address = host["address"]["socket_address"]
-            stats = {s["name"]: int(s.get("value", 0)) for s in host.get("stats", ())}
-            health = host.get("health_status", {})
-            hosts.append(
-                HostCount(
-                    cluster=str(status["name"]),
-                    endpoint=Endpoint(
-                        host=str(address["address"]), port=int(address["port_value"])
-                    ),
-                    total=stats.get("rq_total", 0),
-                    errors=stats.get("rq_error", 0),
-                    healthy=not health.get("failed_active_health_check", False),
-                )
-            )
-    return tuple(hosts)
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Requests:
-    """Viewer requests that were assigned to a version and ended with a code, each one once."""
-
-    service: str
-    version: str
-    """`fallback` while the service has no version."""
-    code: int
-    total: int
-
-
-def read_requests(stats: Mapping[str, Any]) -> tuple[Requests, ...]:
-    """Return the requests in an answer of the admin page `/stats?format=json`.
-
-    `cluster.X.upstream_rq_<code>` counts an answer as the viewer got it, whichever
-    priority gave it and after however many attempts.
-    """
-    found: list[Requests] = []
-    for stat in stats.get("stats", ()):
-        name = str(stat.get("name", ""))
-        head, _, code = name.removeprefix("cluster.").rpartition(".upstream_rq_")
-        service, version = split_cluster_name(head)
-        # `home@3f2a.external.upstream_rq_200` counts the same requests once more
-        if service and "." not in version and len(code) == 3 and code.isdigit():
-            found.append(
-                Requests(
-                    service=service, version=version, code=int(code), total=int(stat["value"])
-                )
-            )
-    return tuple(found)
 
 
 def _routes(state: MeshState) -> list[Resource]:

@@ -123,9 +123,9 @@ def update(
 
     Args:
         state: What was counted before.
-        predictions: Decoded records with `prediction_id`, `service`, `version`, `served_by`,
-            and where known `reason`, `raw_confidence` (0..1), `confidence`, `latency_ms`,
-            `items`, `at`.
+        predictions: Decoded records with `prediction_id`, `service`, `model_version` (or
+            `version`), `served_by`, and where known `reason`, `raw_confidence` (0..1),
+            `confidence`, `latency_ms`, `items`, `at`.
         feedback: Decoded records with `prediction_id`, `item_id`, `event`, and where known
             `watch_through` (0..1). May come before its answer.
         window: Answers to remember.
@@ -135,7 +135,7 @@ def update(
         The new state. A record without its required fields only raises `malformed`.
 
     Examples:
-        >>> answer = {"prediction_id": "p1", "service": "home", "version": "v1",
+        >>> answer = {"prediction_id": "p1", "service": "home", "model_version": "v1",
         ...           "served_by": "model", "raw_confidence": 0.3, "items": [7, 8]}
         >>> played = {"prediction_id": "p1", "item_id": 8, "event": "play"}
         >>> once = update(LiveState(), [answer], [played])
@@ -197,7 +197,8 @@ class _Work:
         if prediction in self.window:
             self.duplicates += 1
             return
-        key = (service, _text(record, "version"), _text(record, "served_by") or "model")
+        version = _text(record, "model_version") or _text(record, "version")
+        key = (service, version, _text(record, "served_by") or "model")
         tally = self._tally(key)
         raw = _number(record.get("raw_confidence"))
         place = None if raw is None or not 0 <= raw <= 1 else min(int(raw * BINS), BINS - 1)

@@ -5,7 +5,7 @@ other labels at or after T, once without the rows after T. Its rows about times 
 must stay what they were, label columns excepted.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Final, Literal
@@ -17,7 +17,7 @@ import pyarrow as pa
 
 from mlg.core.errors import ContractError
 from mlg.manifest.specs_pipelines import PointInTimeSpec
-from mlg.pipeline.snapshot import quote, row_text
+from mlg.pipeline.snapshot import quote
 
 CUTS: Final = 3
 _SHOWN: Final = 8
@@ -69,8 +69,22 @@ def _other(table: ir.Table, name: str) -> Any:
     return ibis.null(column.type()) if low is not None else column
 
 
+def latest(tables: Iterable[ir.Table], point: PointInTimeSpec, cut: datetime) -> datetime | None:
+    """Return the time of the last row of any input up to the cut; None when there is none."""
+    found: list[datetime] = []
+    for table in tables:
+        if point.source_at in table.columns:
+            at = table[point.source_at]
+            value = at.max(where=at <= ibis.literal(cut).cast(at.type())).to_pyarrow().as_py()
+            found += [value] if value is not None else []
+    return max(found, default=None)
+
+
 def check_leaks(
-    step: str, point: PointInTimeSpec, run: Callable[[Change | None], pa.Table]
+    step: str,
+    point: PointInTimeSpec,
+    run: Callable[[Change | None], pa.Table],
+    newest: Callable[[datetime], datetime | None],
 ) -> tuple[datetime, ...]:
     """Run the test at `CUTS` times and return them.
 
@@ -81,6 +95,7 @@ def check_leaks(
         step: Name for messages.
         point: What the manifest declares.
         run: Runs the step on changed inputs; None: as they are. Stateless.
+        newest: Gives the time of the last input row up to a time, see `latest`.
 
     Raises:
         ContractError: A row about a time up to the cut noticed what happens later; or the
@@ -93,7 +108,7 @@ def check_leaks(
             where=f"step {step}",
             hint="correct point_in_time.at, or let the step return the column.",
         )
-    with duckdb.connect(config={"threads": 1, "TimeZone": "UTC"}) as con:
+    with duckdb.connect(config={"threads": 1}) as con:
         con.register("before", before)
         cuts = _cuts(con, point.at)
         columns = [
@@ -102,8 +117,11 @@ def check_leaks(
             if name not in point.label
         ]
         for cut in cuts:
-            for kind in ("labels", "future"):
-                change = Change(kind=kind, cut=cut)
+            last = newest(cut)
+            for change in (
+                Change(kind="labels", cut=cut),
+                *([Change(kind="future", cut=last)] if last else []),
+            ):
                 con.register("after", run(change))
                 _compare(con, step, point, columns, change)
                 con.unregister("after")
@@ -111,15 +129,18 @@ def check_leaks(
 
 
 def _cuts(con: duckdb.DuckDBPyConnection, at: str) -> list[datetime]:
-    """Return the time with the most rows in each part of the table, earliest first."""
+    """Return the time with the most rows in each part of the table, earliest first.
+
+    The very last time is left out where there are others: nothing happens after it.
+    """
     name = quote(at)
     rows = con.execute(
-        f"WITH parts AS (SELECT {name} AS at, ntile({CUTS}) OVER (ORDER BY {name}) AS part "  # noqa: S608
-        f"FROM before WHERE {name} IS NOT NULL), "
-        "sizes AS (SELECT at, count(*) AS n FROM parts GROUP BY at), "
-        "edges AS (SELECT part, min(at) AS low, max(at) AS high FROM parts GROUP BY part) "
-        "SELECT arg_max(sizes.at, (sizes.n, sizes.at)) FROM edges "
-        "JOIN sizes ON sizes.at BETWEEN edges.low AND edges.high GROUP BY part ORDER BY 1"
+        f"WITH times AS (SELECT {name} AS t FROM before WHERE {name} IS NOT NULL), "  # noqa: S608
+        "early AS (SELECT t FROM times WHERE t < (SELECT max(t) FROM times) "
+        "OR (SELECT min(t) = max(t) FROM times)), "
+        f"parts AS (SELECT t, ntile({CUTS}) OVER (ORDER BY t) AS part FROM early), "
+        "sizes AS (SELECT part, t, count(*) AS n FROM parts GROUP BY part, t) "
+        "SELECT max_by(t, (n, t)) FROM sizes GROUP BY part ORDER BY 1"
     ).fetchall()
     return list(dict.fromkeys(row[0] for row in rows))
 
@@ -132,47 +153,58 @@ def _compare(
     change: Change,
 ) -> None:
     at, cut = quote(point.at), change.cut
-    texts = {name: row_text(name, kind) for name, kind in columns}
-    sums = ", ".join(f"sum(hash({row_text(*_at(point, columns))} || {t}))" for t in texts.values())
-    whole = " || ".join(texts.values())
-    query = f"SELECT sum(hash({whole})), count(*), {sums} FROM {{}} WHERE {at} <= ?"  # noqa: S608
-    was = con.execute(query.format("before"), [cut]).fetchone()
-    now = con.execute(query.format("after"), [cut]).fetchone()
+    values = {name: _value(name, kind) for name, kind in columns}
+    sums = ", ".join(f"sum(hash({at}, {value}))" for value in values.values())
+    select = f"SELECT sum(hash({', '.join(values.values())})), count(*), {sums} FROM "  # noqa: S608
+    was = con.execute(f"{select} before WHERE {at} <= ?", [cut]).fetchone()
+    now = con.execute(f"{select} after WHERE {at} <= ?", [cut]).fetchone()
     assert was is not None  # noqa: S101  # an aggregate has one row
     assert now is not None  # noqa: S101
     if was[0] == now[0] and was[1] == now[1]:
         return
-    differ = [name for i, name in enumerate(texts) if was[i + 2] != now[i + 2]]
+    if was[1] != now[1]:
+        raise ContractError(
+            f"{was[1]:,} rows up to {cut} become {now[1]:,} when {change.words()}: which "
+            "rows there are depends on the future",
+            where=f"step {step}",
+            hint="select rows by what was known at their own time.",
+        )
+    differ = [name for i, name in enumerate(values) if was[i + 2] != now[i + 2]]
+    many = len(differ) > 1
     named = ", ".join(map(repr, differ)) if differ else "the combination of columns"
-    many = "columns" if len(differ) > 1 else "column"
     raise ContractError(
-        f"{many} {named} of rows up to {cut} change when {change.words()}: {many} know "
-        f"the future. {_example(con, texts, at, differ, change)}",
+        f"column{'s' if many else ''} {named} of rows up to {cut} "
+        f"change{'' if many else 's'} when {change.words()}, so "
+        f"{'they know' if many else 'it knows'} the future. "
+        f"{_example(con, values, at, differ, change)}",
         where=f"step {step}",
         hint="use only rows that were available strictly before (`<`, not `<=`) the row's "
         "own time; a column made from the label belongs under point_in_time.label.",
     )
 
 
-def _at(point: PointInTimeSpec, columns: list[tuple[str, str]]) -> tuple[str, str]:
-    kinds = dict(columns)
-    return point.at, kinds.get(point.at, "TIMESTAMP")
+def _value(name: str, kind: str) -> str:
+    """Return the SQL of a value as it is compared: floats to seven digits."""
+    return f"{quote(name)}::FLOAT" if kind.upper() in {"DOUBLE", "FLOAT"} else quote(name)
 
 
 def _example(
     con: duckdb.DuckDBPyConnection,
-    texts: dict[str, str],
+    values: dict[str, str],
     at: str,
     differ: list[str],
     change: Change,
 ) -> str:
     """Return one changed row in words."""
     cut = change.cut
-    key = " || ".join(texts[name] for name in (differ or texts))
-    rest = [name for name in texts if name not in differ]
-    select = f"SELECT *, {key} AS mlg_k FROM {{}} WHERE {at} <= ?"  # noqa: S608
-    con.execute("CREATE OR REPLACE TEMP TABLE mlg_was AS " + select.format("before"), [cut])
-    con.execute("CREATE OR REPLACE TEMP TABLE mlg_now AS " + select.format("after"), [cut])
+    key = ", ".join(values[name] for name in (differ or values))
+    rest = [name for name in values if name not in differ]
+    for copy, table in (("mlg_was", "before"), ("mlg_now", "after")):
+        con.execute(
+            f"CREATE OR REPLACE TEMP TABLE {copy} AS "  # noqa: S608
+            f"SELECT *, hash({key}) AS mlg_k FROM {table} WHERE {at} <= ?",
+            [cut],
+        )
     same = " AND ".join(f"n.{quote(name)} IS NOT DISTINCT FROM w.{quote(name)}" for name in rest)
     shown = [*rest[:_SHOWN], *differ[:_SHOWN]]
     fields = ", ".join(f"w.{quote(name)}" for name in shown)

@@ -32,21 +32,16 @@ def write_parquet(batches: Iterable[pa.RecordBatch], schema: pa.Schema, path: Pa
         store_schema=False,
         write_statistics=True,
     ) as writer:
-        waiting: list[pa.RecordBatch] = []
-        held = 0
+        held = stored.empty_table()
         for batch in batches:
-            waiting.append(batch)
-            held += batch.num_rows
-            if held >= _GROUP_ROWS:
-                table = pa.Table.from_batches(waiting, schema).cast(stored)
-                whole = held - held % _GROUP_ROWS
-                writer.write_table(table.slice(0, whole), row_group_size=_GROUP_ROWS)
-                rest = table.slice(whole).cast(schema)
-                waiting, held = rest.to_batches(), rest.num_rows
+            held = pa.concat_tables([held, pa.Table.from_batches([batch]).cast(stored)])
+            if held.num_rows >= _GROUP_ROWS:
+                whole = held.num_rows - held.num_rows % _GROUP_ROWS
+                writer.write_table(held.slice(0, whole), row_group_size=_GROUP_ROWS)
+                held = held.slice(whole)
                 rows += whole
-        last = pa.Table.from_batches(waiting, schema).cast(stored)
-        writer.write_table(last, row_group_size=_GROUP_ROWS)
-    return rows + last.num_rows
+        writer.write_table(held, row_group_size=_GROUP_ROWS)
+    return rows + held.num_rows
 
 
 def _stored(field: pa.Field) -> pa.Field:

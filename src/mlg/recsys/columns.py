@@ -22,23 +22,48 @@ class Column(Protocol):
     """What this room asks of an Arrow column (pyarrow ships no types)."""
 
     @property
-    def type(self) -> Any: ...
+    def type(self) -> Any:
+        """Arrow's type of the values."""
+        ...
+
     @property
-    def null_count(self) -> int: ...
-    def cast(self, target_type: Any, safe: bool = True) -> "Column": ...
-    def to_numpy(self) -> NDArray[Any]: ...
-    def to_pylist(self) -> list[Any]: ...
-    def unique(self) -> "Column": ...
+    def null_count(self) -> int:
+        """How many values are null."""
+        ...
+
+    def cast(self, target_type: Any, safe: bool = True) -> "Column":
+        """Return the column as another type."""
+        ...
+
+    def to_numpy(self) -> NDArray[Any]:
+        """Return the values as an array."""
+        ...
+
+    def to_pylist(self) -> list[Any]:
+        """Return the values as Python objects."""
+        ...
+
+    def unique(self) -> "Column":
+        """Return the distinct values."""
+        ...
 
 
 class Table(Protocol):
     """What this room asks of an Arrow table (pyarrow ships no types)."""
 
     @property
-    def num_rows(self) -> int: ...
+    def num_rows(self) -> int:
+        """How many rows."""
+        ...
+
     @property
-    def column_names(self) -> list[str]: ...
-    def column(self, name: str) -> Column: ...
+    def column_names(self) -> list[str]:
+        """Names of the columns, in order."""
+        ...
+
+    def column(self, name: str) -> Column:
+        """Return one column."""
+        ...
 
 
 Tables = Mapping[str, Table]
@@ -161,6 +186,13 @@ def vocabulary(parts: Iterable[Sequence[object]], *, whole: bool) -> Vocabulary:
     seen = {value for part in parts for value in part if value is not None}
     ids = tuple(sorted(cast("set[Any]", seen)))
     return Vocabulary(ids=ids, codes={key: code for code, key in enumerate(ids)}, whole=whole)
+
+
+def from_ids(ids: Sequence[Key], *, whole: bool) -> Vocabulary:
+    """Return a vocabulary from its identifiers, which are in order already."""
+    return Vocabulary(
+        ids=tuple(ids), codes={key: code for code, key in enumerate(ids)}, whole=whole
+    )
 
 
 def unique_of(values: Column) -> list[Key]:

@@ -110,43 +110,43 @@ def log_of(table: Table, roles: Roles, viewers: Vocabulary, items: Vocabulary) -
     )
 
 
-def cut_place(log: Log, train_until: object, where: str) -> tuple[int, int]:
-    """Return the cut as (place of the first held-out event, its time in microseconds).
+def cut_us(at: Micros, train_until: object, where: str) -> int:
+    """Return the time, in microseconds, from which events are held out.
 
     Args:
-        log: The events; events that share the cut's time are all held out.
+        at: Times of all events, in any order; those that share the cut's time are all
+            held out.
         train_until: Share of the events to train on, 0 < share <= 1, or a time as text.
         where: The model's name, for errors.
 
     Raises:
         ManifestError: `train_until` is neither.
-        ContractError: Nothing is left to train on.
+        ContractError: Fewer than 20 events lie before the cut.
     """
+    times = np.sort(at)
     if isinstance(train_until, str):
         try:
-            cut_us = to_us(parse_time(train_until))
+            cut = to_us(parse_time(train_until))
         except ValueError as error:
             raise ManifestError(f"train_until: {error}", where=where) from error
     elif isinstance(train_until, int | float) and 0.0 < train_until <= 1.0:
-        place = int(len(log) * float(train_until))
-        if not len(log):
-            cut_us = 0
-        else:
-            cut_us = int(log.at[place]) if place < len(log) else int(log.at[-1]) + 1
+        place = int(times.size * float(train_until))
+        last = int(times[-1]) + 1 if times.size else 0
+        cut = int(times[place]) if place < times.size else last
     else:
         raise ManifestError(
             f"expected train_until as a share (0..1] or a time, got {train_until!r}",
             where=where,
             hint="0.8 trains on the first four fifths.",
         )
-    place = log.first_at_or_after(cut_us)
-    if place < 20:
+    before = int(np.searchsorted(times, cut, side="left"))
+    if before < 20:
         raise ContractError(
-            f"expected at least 20 events before the cut, found {place}",
+            f"expected at least 20 events before the cut, found {before}",
             where=where,
             hint="check the interactions table and train_until.",
         )
-    return place, cut_us
+    return cut
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -163,6 +163,15 @@ NO_PAST = Past(
 )
 
 
+NO_LOG = Log(
+    viewer=np.zeros(0, dtype=np.int32),
+    item=np.zeros(0, dtype=np.int32),
+    at=np.zeros(0, dtype=np.int64),
+    value=np.zeros(0),
+    row=np.zeros(0, dtype=np.int64),
+)
+
+
 class Histories:
     """Every viewer's events, ready to be cut at any time."""
 
@@ -173,7 +182,16 @@ class Histories:
         self.value = log.value[order]
         known = np.bincount(log.viewer[log.viewer >= 0], minlength=viewers)
         skipped = int(np.sum(log.viewer < 0))
-        self.offsets = skipped + np.concatenate(([0], np.cumsum(known))).astype(np.int64)
+        self.offsets: Micros = skipped + np.concatenate(([0], np.cumsum(known))).astype(
+            np.int64
+        )
+
+    @classmethod
+    def of(cls, *, items: Codes, at: Micros, value: Floats, offsets: Micros) -> "Histories":
+        """Return histories in order already: viewer v is offsets[v]..offsets[v + 1]."""
+        made = cls(NO_LOG, 0)
+        made.items, made.at, made.value, made.offsets = items, at, value, offsets
+        return made
 
     def before(self, viewer: int, at_us: int | None = None) -> Past:
         """Return the viewer's events with a strictly smaller time; all when it is None."""

@@ -5,11 +5,12 @@ not in its state. The order is always: start, ready, place, split; and for what 
 split, place, stop. So at no time does a viewer's request meet a replica that is not there.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence, Set
 from dataclasses import dataclass, replace
-from typing import Final, Literal
+from itertools import count
+from typing import Final
 
-from mlg.core.processes import ProcessKind, ProcessState
+from mlg.core.processes import ProcessState
 from mlg.core.traffic import (
     Endpoint,
     ServiceEndpoints,
@@ -17,116 +18,46 @@ from mlg.core.traffic import (
     TrafficSplit,
     VersionEndpoints,
 )
-from mlg.core.uris import Digest
 from mlg.release.restarts import Restarts, crashed, ready_for
+from mlg.release.wanted import (
+    Command,
+    CrashLoop,
+    FleetFacts,
+    Group,
+    Place,
+    Split,
+    Start,
+    Stop,
+    WantedGroup,
+    WantedService,
+    WantedVersion,
+    carry,
+    group_of,
+    number_of,
+    process_id,
+)
+
+__all__ = [
+    "Command",
+    "CrashLoop",
+    "FleetFacts",
+    "FleetState",
+    "Group",
+    "Patience",
+    "Place",
+    "Split",
+    "Start",
+    "Stop",
+    "WantedGroup",
+    "WantedService",
+    "WantedVersion",
+    "carry",
+    "group_of",
+    "process_id",
+    "step",
+]
 
 _HOST: Final = "127.0.0.1"
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class WantedVersion:
-    """One version of a service that should run."""
-
-    version: str
-    artifact: Digest
-    replicas: int
-    bp: int
-    """Its share of the traffic; 0 keeps it warm."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class WantedService:
-    """One service as it should be."""
-
-    name: str
-    versions: tuple[WantedVersion, ...] = ()
-    """Shares sum to 10,000, or there is no version yet."""
-    stable: str | None = None
-    model: str = ""
-    """The Open Inference Protocol's name; empty: the service's own."""
-    fallback: bool = True
-    timeout_ms: int = 2_000
-    per_try_timeout_ms: int = 500
-    memory_bytes: int | None = None
-
-
-@dataclass(frozen=True, slots=True, order=True)
-class Group:
-    """Processes that can stand in for each other."""
-
-    kind: ProcessKind
-    service: str = ""
-    version: str = ""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class WantedGroup:
-    """How many of a group should run, told what."""
-
-    group: Group
-    count: int
-    digest: str
-    """Digest of the specification; a process with another one is replaced."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class FleetFacts:
-    """What is known at one moment."""
-
-    now_s: float
-    """Seconds that never run back."""
-    services: tuple[WantedService, ...]
-    groups: tuple[WantedGroup, ...]
-    processes: tuple[ProcessState, ...]
-    """Every recorded process, with `ready` as it was just seen."""
-    placed: tuple[ServiceEndpoints, ...] = ()
-    """Endpoints that the gateway has."""
-    splits: tuple[TrafficSplit, ...] = ()
-    """Splits in force."""
-    failed: tuple[Group, ...] = ()
-    """Groups of which a process could not be started since the last step."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Start:
-    """Start process number `n` of a group; `n` is unique in a service."""
-
-    group: Group
-    n: int
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Stop:
-    """End a process and forget it."""
-
-    id: str
-    reason: Literal["crashed", "hung", "replaced", "surplus", "retired"]
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Place:
-    """Tell the gateway where a service's versions listen; all empty takes the service away."""
-
-    endpoints: ServiceEndpoints
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Split:
-    """Tell the gateway how to share a service's traffic."""
-
-    split: TrafficSplit
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class CrashLoop:
-    """Give the verdict that a group does not stay up; it is still retried, slowly."""
-
-    group: Group
-    crashes: int
-    retry_in_s: float
-
-
-Command = Start | Stop | Place | Split | CrashLoop
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -135,9 +66,11 @@ class Seen:
 
     id: str
     pid: int
+    ready: bool = False
+    proven: bool = False
+    """It was ready once."""
     since_s: float
-    """When it was first seen, or last ready."""
-    was_ready: bool = False
+    """Since when it has been ready, or not ready."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -152,14 +85,62 @@ class FleetState:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Patience:
-    """How long a process may take before it counts as hung, in seconds."""
+    """How long a process may be silent before it counts as hung, in seconds."""
 
     starting_s: float = 120.0
     silent_s: float = 10.0
 
 
+PATIENCE: Final = Patience()
+
+
+def step(
+    state: FleetState, facts: FleetFacts, *, patience: Patience = PATIENCE
+) -> tuple[FleetState, tuple[Command, ...]]:
+    """Return what to do now, in order, and what to remember.
+
+    A command that failed comes back at the next look, because the facts did not change.
+
+    Args:
+        state: What the last step returned.
+        facts: What is so.
+        patience: When a silent process counts as hung.
+    """
+    seen, gone, hung = _look(state, facts, patience)
+    commands: list[Command] = [
+        *(Stop(id=p.id, reason="crashed") for p in gone),
+        *(Stop(id=p.id, reason="hung") for p in hung),
+    ]
+    fallen = [*map(group_of, (*gone, *hung)), *facts.failed]
+    restarts, verdicts = _histories(state, fallen, facts.now_s)
+    commands.extend(verdicts)
+    ended = {p.id for p in (*gone, *hung)}
+    there = [p for p in facts.processes if p.id not in ended]
+    wanted = {w.group: w for w in facts.groups}
+    taken = {(p.kind, p.service, number_of(p)) for p in facts.processes}
+    draining = {p.id for p in there if group_of(p) not in wanted and not _needed(p, facts)}
+    for want in facts.groups:
+        members = [p for p in there if group_of(p) == want.group]
+        up_s = max((facts.now_s - seen[p.id].since_s for p in members if p.ready), default=0.0)
+        restarts[want.group] = ready_for(restarts.get(want.group, Restarts()), up_s)
+        leaving = _leaving(want, members, set(state.draining), facts)
+        draining |= leaving
+        if facts.now_s >= restarts[want.group].not_before_s:
+            commands.extend(_starts(want, members, leaving, taken))
+    commands.extend(_traffic(facts, draining))
+    commands.extend(_stops(there, wanted, draining, facts))
+    return (
+        FleetState(
+            restarts=tuple(sorted((g, r) for g, r in restarts.items() if g in wanted)),
+            seen=tuple(seen[name] for name in sorted(seen) if name not in ended),
+            draining=tuple(sorted(draining)),
+        ),
+        tuple(commands),
+    )
+
+
 def wanted_endpoints(
-    service: WantedService, facts: FleetFacts, leaving: frozenset[str]
+    service: WantedService, facts: FleetFacts, draining: Set[str]
 ) -> ServiceEndpoints:
     """Return where the service's versions should be looked for.
 
@@ -172,16 +153,19 @@ def wanted_endpoints(
     versions: list[VersionEndpoints] = []
     for wanted in sorted(service.versions, key=lambda v: v.version):
         group = Group("replica", service.name, wanted.version)
-        ready = _ready_endpoints(facts, group, leaving) or before.get(wanted.version, ())
+        ready = _ready_endpoints(facts, group, draining) or before.get(wanted.version, ())
         if ready:
             versions.append(VersionEndpoints(version=wanted.version, endpoints=ready))
     known = {v.version for v in versions}
-    fallback = _ready_endpoints(facts, Group("fallback", service.name), leaving)
+    stable = service.stable if service.stable in known else former.stable if former else None
+    fallback = _ready_endpoints(facts, Group("fallback", service.name), draining)
+    if not fallback and service.fallback and former:
+        fallback = former.fallback
     return ServiceEndpoints(
         service=service.name,
         versions=tuple(versions),
-        stable=service.stable if service.stable in known else None,
-        fallback=fallback or (former.fallback if former and service.fallback else ()),
+        stable=stable if stable in known else None,
+        fallback=fallback,
         timeout_ms=service.timeout_ms,
         per_try_timeout_ms=service.per_try_timeout_ms,
         model=service.model,
@@ -201,81 +185,175 @@ def wanted_split(service: WantedService, facts: FleetFacts) -> TrafficSplit | No
     return TrafficSplit(service=service.name, shares=shares)
 
 
-def step(
-    state: FleetState, facts: FleetFacts, *, patience: Patience = Patience()
-) -> tuple[FleetState, tuple[Command, ...]]:
-    """Return what to do now, and what to remember.
-
-    Idempotent in effect: the same facts again give the same commands again, and a command
-    that failed comes back at the next look.
-
-    Args:
-        state: What the last step returned.
-        facts: What is so.
-        patience: When a silent process counts as hung.
-    """
-    commands: list[Command] = []
-    restarts = dict(state.restarts)
-    seen, gone, hung = _look(state, facts, patience)
-    for process in (*gone, *hung):
-        why = "crashed" if process in gone else "hung"
-        commands.append(Stop(id=process.id, reason=why))
-    ended = {process.id for process in (*gone, *hung)}
-    fallen = [_group(p) for p in (*gone, *hung)] + list(facts.failed)
-    for group in fallen:
-        history, looping = crashed(restarts.get(group, Restarts()), facts.now_s)
-        restarts[group] = history
-        if looping:
-            retry_in_s = history.not_before_s - facts.now_s
-            crashes = len(history.crashes_s)
-            commands.append(CrashLoop(group=group, crashes=crashes, retry_in_s=retry_in_s))
-    there = tuple(p for p in facts.processes if p.id not in ended)
-    draining = set(state.draining) & {p.id for p in there}
-    wanted = {w.group: w for w in facts.groups}
-    taken = _numbers(facts.processes)
-    for want in facts.groups:
-        members = [p for p in there if _group(p) == want.group]
-        longest_s = max((_up_s(p, seen, facts.now_s) for p in members if p.ready), default=0.0)
-        restarts[want.group] = ready_for(restarts.get(want.group, Restarts()), longest_s)
-        if facts.now_s >= restarts[want.group].not_before_s:
-            commands.extend(_starts(want, members, draining, taken))
-        draining |= _leaving(want, members, draining, facts)
-    draining |= {p.id for p in there if _group(p) not in wanted and not _needed(p, facts)}
-    leaving = frozenset(draining)
-    commands.extend(_traffic(facts, leaving))
-    commands.extend(_stops(there, wanted, leaving, facts))
-    return (
-        FleetState(
-            restarts=tuple(sorted((g, r) for g, r in restarts.items() if g in wanted)),
-            seen=tuple(seen[id_] for id_ in sorted(seen) if id_ not in ended),
-            draining=tuple(sorted(leaving)),
-        ),
-        tuple(commands),
-    )
-
-
 def _look(
     state: FleetState, facts: FleetFacts, patience: Patience
 ) -> tuple[dict[str, Seen], list[ProcessState], list[ProcessState]]:
-    """Return what is remembered of each process, those that ended, and those that hang."""
+    """Return what is remembered of each living process, those that ended, those that hang."""
     before = {(s.id, s.pid): s for s in state.seen}
     seen: dict[str, Seen] = {}
     gone: list[ProcessState] = []
     hung: list[ProcessState] = []
     for process in facts.processes:
-        last = before.get((process.id, process.pid)) or Seen(
-            id=process.id, pid=process.pid, since_s=facts.now_s
-        )
         if not process.alive:
             gone.append(process)
             continue
-        if process.ready != last.was_ready:
-            last = replace(last, since_s=facts.now_s, was_ready=process.ready)
-        seen[process.id] = last
-        if process.ready:
-            continue
-        known = before.get((process.id, process.pid))
-        allowed_s = patience.starting_s if known is None else patience.silent_s
-        if facts.now_s - last.since_s > allowed_s:
+        last = before.get((process.id, process.pid)) or Seen(
+            id=process.id, pid=process.pid, since_s=facts.now_s
+        )
+        if process.ready != last.ready:
+            last = replace(last, ready=process.ready, since_s=facts.now_s)
+        seen[process.id] = replace(last, proven=last.proven or process.ready)
+        allowed_s = patience.silent_s if last.proven else patience.starting_s
+        if not process.ready and facts.now_s - last.since_s > allowed_s:
             hung.append(process)
     return seen, gone, hung
+
+
+def _histories(
+    state: FleetState, fallen: Sequence[Group], now_s: float
+) -> tuple[dict[Group, Restarts], list[CrashLoop]]:
+    restarts = dict(state.restarts)
+    verdicts: list[CrashLoop] = []
+    for group in fallen:
+        restarts[group], looping = crashed(restarts.get(group, Restarts()), now_s)
+        if looping:
+            history = restarts[group]
+            verdicts.append(
+                CrashLoop(
+                    group=group,
+                    crashes=len(history.crashes_s),
+                    retry_in_s=history.not_before_s - now_s,
+                )
+            )
+    return restarts, verdicts
+
+
+def _leaving(
+    want: WantedGroup, members: Sequence[ProcessState], draining: Set[str], facts: FleetFacts
+) -> set[str]:
+    """Return who of the group should leave: told something old, or too many.
+
+    Decided anew at each look, so that one that was leaving stays when another one falls.
+    """
+    least = max(want.count, 1 if any(_needed(p, facts) for p in members) else 0)
+    leaving: set[str] = set()
+    # who is leaving goes on leaving first; then the old, the silent, the highest number
+    for process in sorted(
+        members,
+        key=lambda p: (
+            p.id not in draining,
+            p.digest == want.digest,
+            p.ready,
+            -number_of(p),
+        ),
+    ):
+        staying = [p for p in members if p.id not in leaving]
+        current = [p for p in staying if p.digest == want.digest]
+        old = process.digest != want.digest
+        if not old and len(current) <= want.count:
+            continue
+        ready_left = sum(p.ready for p in staying if p.id != process.id)
+        if not process.ready or ready_left >= least:
+            leaving.add(process.id)
+    return leaving
+
+
+def _starts(
+    want: WantedGroup,
+    members: Sequence[ProcessState],
+    leaving: Set[str],
+    taken: set[tuple[str, str, int]],
+) -> list[Start]:
+    """Return the starts that the group lacks: never more than one beyond its count.
+
+    The numbers, the lowest free ones of the service, are added to `taken`.
+    """
+    current = [p for p in members if p.digest == want.digest and p.id not in leaving]
+    lacking = min(want.count - len(current), want.count + 1 - len(members))
+    starts: list[Start] = []
+    for _ in range(lacking):
+        place = (want.group.kind, want.group.service)
+        n = next(n for n in count(1) if (*place, n) not in taken)
+        taken.add((*place, n))
+        starts.append(Start(group=want.group, n=n))
+    return starts
+
+
+def _traffic(facts: FleetFacts, draining: Set[str]) -> list[Command]:
+    """Return what the gateway must be told; nothing while no gateway listens."""
+    gateways = Group("gateway")
+    expected = any(w.group == gateways and w.count for w in facts.groups)
+    if expected and not any(p.ready for p in facts.processes if group_of(p) == gateways):
+        return []
+    commands: list[Command] = []
+    for service in facts.services:
+        endpoints = wanted_endpoints(service, facts, draining)
+        placed = _placed(facts, service.name)
+        if endpoints != placed and (endpoints.versions or endpoints.fallback):
+            commands.append(Place(endpoints=endpoints))
+        split = wanted_split(service, facts)
+        if split is not None and split != _split(facts, service.name):
+            commands.append(Split(split=split))
+    names = {service.name for service in facts.services}
+    for placed in facts.placed:
+        if placed.service not in names:
+            nothing = ServiceEndpoints(
+                service=placed.service, versions=(), stable=None, fallback=()
+            )
+            commands.append(Place(endpoints=nothing))
+    return commands
+
+
+def _stops(
+    there: Sequence[ProcessState],
+    wanted: Mapping[Group, WantedGroup],
+    draining: Set[str],
+    facts: FleetFacts,
+) -> list[Stop]:
+    """Return the stops of those that leave and that no gateway names any more."""
+    named = {
+        (placed.service, endpoint.port)
+        for placed in facts.placed
+        for endpoints in (placed.fallback, *(v.endpoints for v in placed.versions))
+        for endpoint in endpoints
+    }
+    stops: list[Stop] = []
+    for process in there:
+        if process.id not in draining or (process.service, process.port) in named:
+            continue
+        want = wanted.get(group_of(process))
+        if want is None:
+            stops.append(Stop(id=process.id, reason="retired"))
+        else:
+            old = process.digest != want.digest
+            stops.append(Stop(id=process.id, reason="replaced" if old else "surplus"))
+    return stops
+
+
+def _needed(process: ProcessState, facts: FleetFacts) -> bool:
+    """Whether viewers are sent to the process' version now."""
+    split = _split(facts, process.service)
+    return (
+        process.kind == "replica"
+        and split is not None
+        and any(service.name == process.service for service in facts.services)
+        and any(share.bp and share.version == process.version for share in split.shares)
+    )
+
+
+def _ready_endpoints(
+    facts: FleetFacts, group: Group, draining: Set[str]
+) -> tuple[Endpoint, ...]:
+    return tuple(
+        Endpoint(host=_HOST, port=p.port)
+        for p in sorted(facts.processes, key=number_of)
+        if group_of(p) == group and p.alive and p.ready and p.id not in draining
+    )
+
+
+def _placed(facts: FleetFacts, service: str) -> ServiceEndpoints | None:
+    return next((p for p in facts.placed if p.service == service), None)
+
+
+def _split(facts: FleetFacts, service: str) -> TrafficSplit | None:
+    return next((s for s in facts.splits if s.service == service), None)

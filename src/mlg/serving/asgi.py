@@ -19,6 +19,9 @@ from mlg.serving.requests import (
 from mlg.serving.service import Asked, FaultError, Service
 from mlg.telemetry.logs import TRACE_ID, trace_id_of
 
+_TOO_LONG: Final = f"expected a body of at most {MAX_BODY_BYTES} bytes"
+_SHORTER: Final = "send the newest part of the history only."
+
 Scope = Mapping[str, Any]
 Receive = Callable[[], Awaitable[Mapping[str, Any]]]
 Send = Callable[[dict[str, Any]], Awaitable[None]]
@@ -102,7 +105,7 @@ class ServingApp:
         self._service.instruments.ready(self.ready)
 
     def drain(self) -> None:
-        """Stop being ready; requests that still come are answered, each on its last connection."""
+        """Stop being ready; what still comes is answered, and its connection closed."""
         self._draining = True
         self._service.instruments.ready(False)
 
@@ -145,10 +148,12 @@ class ServingApp:
         trace = TRACE_ID.set(trace_id_of(headers.get(b"traceparent", b"").decode("latin-1")))
         extra: _Headers = []
         try:
-            if not self._warm:
-                raise FaultError("warming-up")
             body = await _body(headers, receive)
-            status, content, extra = await handle(body, headers)
+            if self._warm:
+                status, content, extra = await handle(body, headers)
+            else:
+                status, content = 503, b'{"ready":false}'
+                extra = [(b"mlg-fault", b"warming-up")]
         except RequestError as error:
             status, content = error.status, _ENCODE(error.as_dict())
         except FaultError as error:
@@ -156,7 +161,7 @@ class ServingApp:
             extra = [(b"mlg-fault", error.fault.encode())]
         except _GoneError:
             return
-        except Exception:
+        except Exception:  # noqa: BLE001 - the edge of a request
             _LOG.exception("a request failed")
             status, content = 500, _ENCODE(LifecycleError("an internal error").as_dict())
             extra = [(b"mlg-fault", b"error")]
@@ -197,7 +202,7 @@ class ServingApp:
         return prediction
 
     async def _feedback(
-        self, body: bytes, headers: dict[bytes, bytes]
+        self, body: bytes, _headers: dict[bytes, bytes]
     ) -> tuple[int, bytes, _Headers]:
         service = self._service
         received_at = service.clock.now()
@@ -298,7 +303,12 @@ def _facts(prediction: Prediction) -> _Headers:
 
 
 async def _body(headers: dict[bytes, bytes], receive: Receive) -> bytes:
-    """Return the whole request body, refusing what is no JSON or too long."""
+    """Return the whole request body.
+
+    Raises:
+        RequestError: It is no JSON, or longer than `MAX_BODY_BYTES`.
+        _GoneError: The client left.
+    """
     kind = headers.get(b"content-type", b"application/json").partition(b";")[0].strip().lower()
     if kind != b"application/json":
         raise RequestError(
@@ -307,24 +317,16 @@ async def _body(headers: dict[bytes, bytes], receive: Receive) -> bytes:
         )
     length = headers.get(b"content-length", b"0")
     if length.isdigit() and int(length) > MAX_BODY_BYTES:
-        raise _too_long()
+        raise RequestError(_TOO_LONG, status=413, hint=_SHORTER)
     message = await receive()
     body: bytes = message.get("body", b"")
     while message.get("more_body"):
         message = await receive()
         body += message.get("body", b"")
         if len(body) > MAX_BODY_BYTES:
-            raise _too_long()
+            raise RequestError(_TOO_LONG, status=413, hint=_SHORTER)
     if message["type"] == "http.disconnect":
         raise _GoneError
     if len(body) > MAX_BODY_BYTES:
-        raise _too_long()
+        raise RequestError(_TOO_LONG, status=413, hint=_SHORTER)
     return body
-
-
-def _too_long() -> RequestError:
-    return RequestError(
-        f"expected a body of at most {MAX_BODY_BYTES} bytes",
-        status=413,
-        hint="send the newest part of the history only.",
-    )

@@ -146,7 +146,7 @@ class LogBatch:
         self._waiting: list[tuple[Record, asyncio.Future[bool]]] = []
 
     async def put(self, record: Record) -> bool:
-        """Return once the record survives this process (True) or is known to be lost (False)."""
+        """Return once the record survives this process (True) or is known lost (False)."""
         loop = asyncio.get_running_loop()
         written: asyncio.Future[bool] = loop.create_future()
         if not self._waiting:

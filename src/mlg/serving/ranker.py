@@ -47,7 +47,7 @@ class Recommender(Protocol):
         """Return at most `query.k` items, best first."""
         ...
 
-    def is_known_item(self, item: Key) -> bool:
+    def is_known_item(self, item: Key, /) -> bool:
         """Return whether the item is in the model's catalogue."""
         ...
 

@@ -1,4 +1,4 @@
-"""JSON bodies of the viewer API -> typed values; everything a caller can get wrong ends here."""
+"""JSON bodies of the viewer API -> typed values; what a caller can get wrong ends here."""
 
 from datetime import datetime
 from typing import Annotated, Any, Final, Literal

@@ -37,7 +37,7 @@ class DrainingServer(uvicorn.Server):
         self._app, self._clock = app, clock
         self._drain_from_s: float | None = None
 
-    def handle_exit(self, sig: int, frame: FrameType | None) -> None:
+    def handle_exit(self, sig: int, frame: FrameType | None) -> None:  # noqa: ARG002
         """Begin to drain at the first signal; end at once at the second."""
         if self._drain_from_s is not None:
             self.should_exit = True

@@ -190,7 +190,7 @@ class Service:
         return ranked
 
     def _fillable(self, query: Query) -> int:
-        """Return how many items an answer surely can have; the list is a part of the catalogue."""
+        """Return how many items an answer surely can have: the list is in the catalogue."""
         if query.history is None and query.user_id is not None:
             return min(
                 1, len(self._listed_items)

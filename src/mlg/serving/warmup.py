@@ -1,4 +1,4 @@
-"""Recorded requests before the first viewer's: caches filled, code paths touched, model proved."""
+"""Recorded requests before the first viewer's: caches filled, code touched, model proved."""
 
 from collections.abc import Iterable
 from pathlib import Path

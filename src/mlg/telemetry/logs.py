@@ -15,7 +15,8 @@ TRACE_ID: ContextVar[str] = ContextVar("mlg_trace_id", default="")
 
 _STANDARD: Final = frozenset(vars(logging.makeLogRecord({}))) | {"message", "asctime"}
 _SECRET_NAME: Final = re.compile(
-    r"authori[sz]ation|cookie|credential|passw(or)?d|secret|token|api_?key|private_?key", re.IGNORECASE
+    r"authori[sz]ation|cookie|credential|passw(or)?d|secret|token|api_?key|private_?key",
+    re.IGNORECASE,
 )
 _SECRET_TEXT: Final = re.compile(r"(?i)\b(bearer\s+|://[^/\s:@]*:)[^\s@\"']+")
 _TRACEPARENT: Final = re.compile(r"[0-9a-f]{2}-([0-9a-f]{32})-[0-9a-f]{16}-[0-9a-f]{2}")

@@ -34,7 +34,7 @@ METRICS: Final = (
     MetricSpec(
         name="mlg_attempts_total",
         kind="counter",
-        help="Recommend attempts that reached a replica or fallback server, retries one by one.",
+        help="Recommend attempts that reached a replica or fallback server, with retries.",
         labels=("service", "version", "served_by", "code"),
     ),
     MetricSpec(
@@ -67,7 +67,7 @@ METRICS: Final = (
     MetricSpec(
         name="mlg_faults_total",
         kind="counter",
-        help="Answers withheld by the replica (500 with mlg-fault), by what was wrong with them.",
+        help="Answers withheld by the replica (500 with mlg-fault), by what was wrong.",
         labels=("service", "version", "fault"),
     ),
     MetricSpec(

@@ -6,8 +6,9 @@ In this form an accepted version goes straight to 100 %; the canary comes betwee
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Any, Protocol
 
+import msgspec
 from dbos import DBOS, DBOSConfiguredInstance
 
 from mlg.core.errors import LifecycleError
@@ -15,7 +16,8 @@ from mlg.core.events import Event
 from mlg.core.ports import Files, GraphStore
 from mlg.core.traffic import FULL_BP
 from mlg.core.uris import Digest
-from mlg.graph.record import Recorder
+from mlg.graph import record_services
+from mlg.graph.record import Recorder, deployment_uri, model_uri, run_uri
 from mlg.workflows.record import append_once
 from mlg.workflows.state import Wanted, WantedVersion, read_wanted, write_wanted
 
@@ -66,56 +68,55 @@ class Release(DBOSConfiguredInstance):
         super().__init__("release")
 
     @DBOS.workflow(name="release")
-    def run(self, service: str, model: str, artifact: str, cause: str) -> dict[str, str]:
+    def run(self, service: str, model: str, artifact: str, run_id: str) -> dict[str, Any]:
         """Bring the version to 100 %; return `{"state", "deployment"}` or the error."""
         deployment = DBOS.workflow_id or ""
         version = artifact[:12]
-        started = self.start(service, model, artifact, deployment, cause)
-        if "error" in started:
-            return started
-        warm = self.warm(service, version)
-        if "error" in warm:
-            self.abandon(service, model, deployment, warm["error"])
-            return warm
-        switched = self.switch(service, model, deployment, cause)
-        if "error" in switched:
-            return switched
-        self.retire(service, model, deployment)
+        if self.start(service, model, artifact, deployment, run_id) == "serving":
+            return {"state": "released", "deployment": "", "version": version}
+        failed = self.warm(service, version)
+        if failed:
+            self.abandon(service, deployment, failed)
+            return {"state": "failed", "error": failed}
+        failed = self.switch(service, deployment)
+        if failed:
+            self.abandon(service, deployment, failed)
+            return {"state": "failed", "error": failed}
+        self.retire(service, deployment)
         return {"state": "released", "deployment": deployment, "version": version}
 
     @DBOS.step(name="release.start")
     def start(
-        self, service: str, model: str, artifact: str, deployment: str, cause: str
-    ) -> dict[str, str]:
-        """Start replicas of the version with no traffic."""
+        self, service: str, model: str, artifact: str, deployment: str, run_id: str
+    ) -> str:
+        """Start replicas of the version with no traffic; `serving` if it serves already."""
         wanted = read_wanted(self._ports.files, service)
-        if not any(item.deployment == deployment for item in wanted.versions):
+        version = artifact[:12]
+        there = next((item for item in wanted.versions if item.version == version), None)
+        if there is not None and there.deployment != deployment and there.bp == FULL_BP:
+            return "serving"
+        if there is None:
             newcomer = WantedVersion(
-                version=artifact[:12], artifact=Digest(artifact), bp=0, deployment=deployment
+                version=version, artifact=Digest(artifact), bp=0, deployment=deployment
             )
-            others = tuple(v for v in wanted.versions if v.version != newcomer.version)
-            known = [v for v in wanted.versions if v.version == newcomer.version]
-            if known:
-                newcomer = WantedVersion(
-                    version=newcomer.version,
-                    artifact=newcomer.artifact,
-                    bp=known[0].bp,
-                    deployment=deployment,
-                )
-            write_wanted(self._ports.files, Wanted(service=service, versions=(*others, newcomer)))
+            versions = (*wanted.versions, newcomer)
+            write_wanted(self._ports.files, Wanted(service=service, versions=versions))
+        recorder = self._ports.recorder()
         self._record(
-            self._ports.recorder().deployment_started(
-                service=service,
-                deployment=deployment,
-                model=model,
-                version=artifact[:12],
-                artifact=artifact,
+            record_services.deployment_started(
+                recorder,
                 key=f"{deployment}:start",
-                cause=cause or None,
+                service=service,
+                deployment_id=deployment,
+                model_version=model_uri(recorder, model, version),
+                image_digest=artifact,
+                share_bp=0,
+                health="starting",
+                triggered_by=run_uri(recorder, model, run_id),
             )
         )
         self._ports.fleet.refresh()
-        return {}
+        return "started"
 
     @DBOS.step(name="release.warm")
     def warm(self, service: str, version: str) -> dict[str, str]:
@@ -123,36 +124,34 @@ class Release(DBOSConfiguredInstance):
         try:
             self._ports.fleet.wait_ready(service, version, READY_S)
         except LifecycleError as error:
-            return {"state": "failed", "error": str(error), "hint": error.hint}
+            return error.as_dict()
         return {}
 
     @DBOS.step(name="release.abandon")
-    def abandon(self, service: str, model: str, deployment: str, reason: str) -> None:
-        """Take back a version that never became ready; what served goes on serving."""
+    def abandon(self, service: str, deployment: str, error: dict[str, str]) -> None:
+        """Take back a version that did not come to serve; what served goes on serving."""
         wanted = read_wanted(self._ports.files, service)
         kept = tuple(item for item in wanted.versions if item.deployment != deployment)
+        if kept and not any(item.bp == FULL_BP for item in kept):
+            kept = (msgspec.structs.replace(kept[-1], bp=FULL_BP), *kept[:-1])
         write_wanted(self._ports.files, Wanted(service=service, versions=kept))
         self._ports.fleet.refresh()
+        recorder = self._ports.recorder()
         self._record(
-            self._ports.recorder().deployment_ended(
-                service=service,
-                deployment=deployment,
-                reason=reason,
+            record_services.deployment_ended(
+                recorder,
                 key=f"{deployment}:abandon",
+                deployment=deployment_uri(recorder, service, deployment),
+                reason=error.get("what", ""),
             )
         )
 
     @DBOS.step(name="release.switch")
-    def switch(self, service: str, model: str, deployment: str, cause: str) -> dict[str, str]:
+    def switch(self, service: str, deployment: str) -> dict[str, str]:
         """Send all traffic to the version: clusters first, then routes."""
         wanted = read_wanted(self._ports.files, service)
         moved = tuple(
-            WantedVersion(
-                version=item.version,
-                artifact=item.artifact,
-                bp=FULL_BP if item.deployment == deployment else 0,
-                deployment=item.deployment,
-            )
+            msgspec.structs.replace(item, bp=FULL_BP if item.deployment == deployment else 0)
             for item in wanted.versions
         )
         write_wanted(self._ports.files, Wanted(service=service, versions=moved))
@@ -161,48 +160,39 @@ class Release(DBOSConfiguredInstance):
         try:
             self._ports.fleet.wait_live(service, new.version, READY_S)
         except LifecycleError as error:
-            return {"state": "failed", "error": str(error), "hint": error.hint}
+            return error.as_dict()
+        recorder = self._ports.recorder()
+        shares = {deployment_uri(recorder, service, v.deployment): v.bp for v in moved}
+        subject = deployment_uri(recorder, service, deployment)
         self._record(
-            self._ports.recorder().deployment_shared(
-                service=service,
-                deployment=deployment,
-                share_bp=FULL_BP,
-                key=f"{deployment}:switch",
-                health="ready",
+            record_services.shares_changed(
+                recorder, key=f"{deployment}:switch", service=service, shares=shares
             ),
-            *(
-                self._ports.recorder().deployment_shared(
-                    service=service,
-                    deployment=item.deployment,
-                    share_bp=0,
-                    key=f"{deployment}:switch:{item.deployment}",
-                    health="warm",
-                )
-                for item in moved
-                if item.deployment != deployment
+            record_services.health_changed(
+                recorder, key=f"{deployment}:healthy", deployment=subject, health="healthy"
             ),
         )
         return {}
 
     @DBOS.step(name="release.retire")
-    def retire(self, service: str, model: str, deployment: str) -> None:
+    def retire(self, service: str, deployment: str) -> None:
         """End the versions that have no traffic any more."""
         wanted = read_wanted(self._ports.files, service)
-        old = tuple(item for item in wanted.versions if item.deployment != deployment)
-        new = next(item for item in wanted.versions if item.deployment == deployment)
+        recorder = self._ports.recorder()
         self._record(
             *(
-                self._ports.recorder().deployment_ended(
-                    service=service,
-                    deployment=item.deployment,
-                    reason=f"replaced by {deployment}",
-                    superseded_by=deployment,
+                record_services.deployment_ended(
+                    recorder,
                     key=f"{deployment}:retire:{item.deployment}",
+                    deployment=deployment_uri(recorder, service, item.deployment),
+                    reason=f"replaced by {deployment}",
                 )
-                for item in old
+                for item in wanted.versions
+                if item.deployment != deployment
             )
         )
-        write_wanted(self._ports.files, Wanted(service=service, versions=(new,)))
+        kept = tuple(item for item in wanted.versions if item.deployment == deployment)
+        write_wanted(self._ports.files, Wanted(service=service, versions=kept))
         self._ports.fleet.refresh()
 
     def _record(self, *events: Event) -> None:

@@ -7,19 +7,22 @@ run started again after a failure goes on where the failed one stopped.
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Protocol
 
 import msgspec
 from dbos import DBOS, DBOSConfiguredInstance
 
+from mlg.core.clock import Clock
 from mlg.core.errors import LifecycleError
 from mlg.core.events import Event
 from mlg.core.ports import ArtifactStore, Files, GraphStore, StepRunner
 from mlg.core.steps import StepCall, StepResult
 from mlg.core.uris import Digest
+from mlg.graph import record_acts, record_runs
 from mlg.graph.record import Recorder
 from mlg.workflows.record import append_once
 from mlg.workflows.release import Release
+from mlg.workflows.run_record import error_of, model_events, step_ended, used_by
 
 
 class TrainRequest(msgspec.Struct, frozen=True, kw_only=True):
@@ -30,13 +33,34 @@ class TrainRequest(msgspec.Struct, frozen=True, kw_only=True):
     pipeline: str
     manifest: str
     """Canonical JSON text of the manifest."""
-    folder: str
+    folder: Digest
     services: tuple[str, ...]
     """Services that serve this pipeline's model."""
     production: str = ""
     """Artifact that serves now, for the gates; empty before the first release."""
-    cause: str = ""
     threads: int = 2
+
+
+class Plan(Protocol):
+    """How a manifest's pipeline becomes calls; pure."""
+
+    def order(self, request: TrainRequest) -> tuple[str, ...]:
+        """Return the names of the steps in the order they run."""
+        ...
+
+    def call(
+        self, request: TrainRequest, name: str, results: dict[str, StepResult]
+    ) -> StepCall:
+        """Return the call of one step, given what the earlier ones made."""
+        ...
+
+    def cache_key(self, call: StepCall) -> str:
+        """Return the digest of everything that the call's result depends on."""
+        ...
+
+    def sources(self, request: TrainRequest) -> dict[str, str]:
+        """Return the source URI of each dataset that comes from outside."""
+        ...
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -47,12 +71,9 @@ class TrainPorts:
     artifacts: ArtifactStore
     runner: StepRunner
     store: GraphStore
+    clock: Clock
     recorder: Callable[[], Recorder]
-    order: Callable[[TrainRequest], tuple[str, ...]]
-    """Names of the steps in the order they run."""
-    call: Callable[[TrainRequest, str, dict[str, StepResult]], StepCall]
-    """The call of one step, given the results so far."""
-    cache_key: Callable[[StepCall], Digest]
+    plan: Plan
 
 
 @DBOS.dbos_class()
@@ -68,8 +89,7 @@ class Train(DBOSConfiguredInstance):
     def run(self, raw: dict[str, Any]) -> dict[str, Any]:
         """Run the pipeline to its end; return `{"state", …}`, never raise for a failed step."""
         results: dict[str, dict[str, Any]] = {}
-        names = self.begin(raw)
-        for name in names:
+        for name in self.begin(raw):
             done = self.step(raw, name, results)
             if "error" in done:
                 self.finish(raw, "failed", name, done["error"])
@@ -77,15 +97,15 @@ class Train(DBOSConfiguredInstance):
             results[name] = done
             if not done["passed"]:
                 self.finish(raw, "rejected", name, {})
-                return {"state": "rejected", "step": name, "metrics": done["metrics"]}
+                return {"state": "rejected", "step": name, "metrics": dict(done["metrics"])}
         model = self.register(raw, results)
         for service in raw["services"] if model["artifact"] else ():
-            released = self._release.run(service, raw["pipeline"], model["artifact"], model["event"])
-            if "error" in released:
-                problem = {"error": "backend", "what": released["error"], "where": service,
-                           "hint": released.get("hint", "")}  # fmt: skip
-                self.finish(raw, "failed", "release", problem)
-                return {"state": "failed", "step": "release", "error": problem}
+            released = self._release.run(
+                service, raw["pipeline"], model["artifact"], raw["run_id"]
+            )
+            if released["state"] != "released":
+                self.finish(raw, "failed", "release", released["error"])
+                return {"state": "failed", "step": "release", "error": released["error"]}
         self.finish(raw, "done", "", {})
         return {"state": "done", **model}
 
@@ -93,16 +113,18 @@ class Train(DBOSConfiguredInstance):
     def begin(self, raw: dict[str, Any]) -> list[str]:
         """Record that the run began; return its steps in order."""
         request = msgspec.convert(raw, TrainRequest)
+        recorder = self._ports.recorder()
         self._record(
-            self._ports.recorder().run_started(
+            record_runs.run_started(
+                recorder,
+                key=f"{request.run_id}:begin",
                 pipeline=request.pipeline,
                 run_id=request.run_id,
-                folder=request.folder,
-                cause=request.cause or None,
-                key=f"{request.run_id}:begin",
+                triggered_by=recorder.uri("commit", "manifest", request.folder[:12]),
+                facts={"folder": request.folder},
             )
         )
-        return list(self._ports.order(request))
+        return list(self._ports.plan.order(request))
 
     @DBOS.step(name="train.step")
     def step(
@@ -110,92 +132,143 @@ class Train(DBOSConfiguredInstance):
     ) -> dict[str, Any]:
         """Run one step, or take its result from the cache."""
         request = msgspec.convert(raw, TrainRequest)
-        recorder = self._ports.recorder()
-        done = {key: msgspec.convert(value, StepResult) for key, value in results.items()}
+        recorder, plan = self._ports.recorder(), self._ports.plan
         key = f"{request.run_id}:{name}"
+        sources = plan.sources(request)
+        began_s = self._ports.clock.monotonic_s()
         try:
-            call = self._ports.call(request, name, done)
+            call = plan.call(request, name, _typed(results))
             self._record(
-                recorder.step_started(run_id=request.run_id, call=call, key=f"{key}:start")
-            )
-            cached = self._cached(call)
-            result = cached or self._ports.runner.run(call)
-        except LifecycleError as error:
-            self._record(
-                recorder.step_failed(
-                    run_id=request.run_id,
+                record_runs.step_started(
+                    recorder,
+                    key=f"{key}:start",
                     pipeline=request.pipeline,
+                    run_id=request.run_id,
                     step=name,
-                    error=error.as_dict(),
-                    key=f"{key}:failed",
+                    step_kind=call.kind,
+                    inputs=used_by(recorder, call, sources),
+                    code=call.code,
                 )
             )
+            path = f"cache/{plan.cache_key(call)}.json"
+            cached = self._cached(path)
+            result = cached or self._ports.runner.run(call)
+        except LifecycleError as error:
+            self._fail(request, name, error)
             return {"error": error.as_dict()}
         if cached is None:
-            path = f"cache/{self._ports.cache_key(call)}.json"
             self._ports.files.write(path, msgspec.json.encode(result))
         self._record(
-            recorder.step_finished(
-                run_id=request.run_id,
-                call=call,
-                result=result,
+            *step_ended(
+                recorder,
+                request.pipeline,
+                request.run_id,
+                call,
+                result,
+                sources=sources,
                 cached=cached is not None,
-                key=f"{key}:done",
+                seconds=self._ports.clock.monotonic_s() - began_s,
             )
         )
         return msgspec.to_builtins(result)
 
     @DBOS.step(name="train.register")
-    def register(self, raw: dict[str, Any], results: dict[str, dict[str, Any]]) -> dict[str, Any]:
+    def register(
+        self, raw: dict[str, Any], results: dict[str, dict[str, Any]]
+    ) -> dict[str, Any]:
         """Record the model version that the run made, or that it made none."""
         request = msgspec.convert(raw, TrainRequest)
-        done = {key: msgspec.convert(value, StepResult) for key, value in results.items()}
-        made = [(name, item) for name, item in done.items() if item.artifact and item.passed]
-        if not made:
-            return {"artifact": "", "event": "", "version": ""}
-        artifact = made[-1][1].artifact or ""
-        calls = {name: self._ports.call(request, name, done) for name in done}
-        event = self._ports.recorder().model_registered(
-            request_pipeline=request.pipeline,
-            run_id=request.run_id,
-            artifact=Digest(artifact),
-            calls=calls,
-            results=done,
-            production=request.production,
-            key=f"{request.run_id}:register",
-        )
-        self._record(event)
+        done = _typed(results)
+        calls = {name: self._ports.plan.call(request, name, done) for name in done}
+        artifacts = [item.artifact for item in done.values() if item.artifact]
+        if not artifacts:
+            return {"artifact": "", "version": "", "metrics": {}}
         metrics = {key: value for item in done.values() for key, value in item.metrics}
-        return {
-            "artifact": artifact,
-            "version": artifact[:12],
-            "event": str(event.id),
-            "metrics": metrics,
-        }
+        self._record(
+            *model_events(
+                self._ports.recorder(),
+                request.pipeline,
+                request.run_id,
+                calls,
+                done,
+                sources=self._ports.plan.sources(request),
+                production=request.production,
+            )
+        )
+        return {"artifact": artifacts[-1], "version": artifacts[-1][:12], "metrics": metrics}
 
     @DBOS.step(name="train.finish")
     def finish(self, raw: dict[str, Any], state: str, step: str, error: dict[str, str]) -> None:
         """Record how the run ended."""
         request = msgspec.convert(raw, TrainRequest)
-        self._record(
-            self._ports.recorder().run_finished(
+        recorder = self._ports.recorder()
+        key = f"{request.run_id}:finish"
+        if state == "failed":
+            event = record_runs.run_failed(
+                recorder,
+                key=key,
                 pipeline=request.pipeline,
                 run_id=request.run_id,
-                state=state,
+                error=error_of(error),
                 step=step,
-                error=error,
-                key=f"{request.run_id}:finish",
             )
+        else:
+            event = record_runs.run_finished(
+                recorder,
+                key=key,
+                pipeline=request.pipeline,
+                run_id=request.run_id,
+                seconds=0.0,
+                facts={"verdict": state, "step": step},
+            )
+        self._record(event)
+
+    def _fail(self, request: TrainRequest, name: str, error: LifecycleError) -> None:
+        recorder = self._ports.recorder()
+        key = f"{request.run_id}:{name}"
+        dataset = recorder.uri("dataset", name) if name in self._datasets(request) else None
+        self._record(
+            record_runs.step_failed(
+                recorder,
+                key=f"{key}:failed",
+                pipeline=request.pipeline,
+                run_id=request.run_id,
+                step=name,
+                error=error,
+            ),
+            *(
+                [
+                    record_acts.failure_recorded(
+                        recorder,
+                        key=f"{key}:failure",
+                        subject=dataset,
+                        error=error,
+                        command="run",
+                    )
+                ]
+                if dataset
+                else []
+            ),
         )
 
-    def _cached(self, call: StepCall) -> StepResult | None:
-        content = self._ports.files.read(f"cache/{self._ports.cache_key(call)}.json")
+    def _datasets(self, request: TrainRequest) -> dict[str, str]:
+        return self._ports.plan.sources(request)
+
+    def _cached(self, path: str) -> StepResult | None:
+        content = self._ports.files.read(path)
         if content is None:
             return None
-        result = msgspec.json.decode(content, type=StepResult)
+        try:
+            result = msgspec.json.decode(content, type=StepResult)
+        except msgspec.MsgspecError:
+            return None  # a damaged cache entry is only a lost shortcut
         stored = [result.artifact] if result.artifact else []
         stored += [result.snapshot.digest] if result.snapshot else []
         return result if all(self._ports.artifacts.has(digest) for digest in stored) else None
 
     def _record(self, *events: Event) -> None:
         append_once(self._ports.store, events)
+
+
+def _typed(results: dict[str, dict[str, Any]]) -> dict[str, StepResult]:
+    return {name: msgspec.convert(item, StepResult) for name, item in results.items()}

@@ -12,7 +12,7 @@ from litestar.testing import TestClient
 
 from mlg.api.app import create_app
 from mlg.api.security import Caller
-from mlg.core.principal import Principal
+from mlg.core.principal import Principal, Role
 
 
 def _load() -> ModuleType:
@@ -38,13 +38,13 @@ def plane(fakes: ModuleType) -> Any:
 
 
 @pytest.fixture
-def roles() -> list[str]:
+def roles() -> list[Role]:
     """Roles of whoever asks; a test may change them."""
     return ["admin"]
 
 
 @pytest.fixture
-def app(plane: Any, roles: list[str]) -> Any:
+def app(plane: Any, roles: list[Role]) -> Any:
     def principal_for(_: Caller) -> Principal:
         return Principal(subject="local:ada", roles=tuple(roles), via="loopback")
 

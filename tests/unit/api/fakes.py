@@ -51,6 +51,7 @@ class Log:
         self.broken = False
 
     def append(self, events: Sequence[Event], *, expect: Revision | None = None) -> Revision:
+        assert expect in {None, self.head()}
         for event in events:
             previous = self.head().hash
             self.stored.append(
@@ -82,9 +83,7 @@ class Reader:
 
     def __init__(self) -> None:
         self.asked: list[Any] = []
-        self._dataset = Node(
-            uri=DATASET, kind="dataset_version", name="ratings", valid_from=AT
-        )
+        self._dataset = Node(uri=DATASET, kind="dataset_version", name="ratings", valid_from=AT)
         self._model = Node(
             uri=MODEL,
             kind="model_version",

@@ -64,7 +64,12 @@ def test_nothing_comes_of_a_prediction(client: Any, fakes: Any) -> None:
     [
         ("/api/v1/trace?uri=mlg://nowhere", 422, "manifest", "uri"),
         ("/api/v1/trace?uri=mlg://prediction/mlg/movies/home", 422, "manifest", "uri"),
-        ("/api/v1/trace?uri=mlg://run/mlg/movies/x", 404, "not_found", "mlg://run/mlg/movies/x"),
+        (
+            "/api/v1/trace?uri=mlg://run/mlg/movies/x",
+            404,
+            "not_found",
+            "mlg://run/mlg/movies/x",
+        ),
         ("/api/v1/trace?uri=mlg://run/mlg/movies/x&classes=mood", 422, "manifest", "classes"),
         ("/api/v1/trace", 400, "request", "/api/v1/trace"),
         ("/api/v1/production?service=home&at=2026-01-01", 422, "manifest", "at"),
@@ -180,6 +185,6 @@ def test_the_other_reads_answer(client: Any, plane: Any) -> None:
     targets = client.get("/api/v1/metrics/targets").json()
     assert targets == [{"targets": ["127.0.0.1:9000"], "labels": {"service": "home"}}]
     metrics = client.get("/metrics")
-    assert metrics.headers["content-type"].startswith("text/plain; version=0.0.4")
+    assert metrics.headers["content-type"] == "text/plain; version=0.0.4; charset=utf-8"
     assert "mlg_events_total 3" in metrics.text
     assert client.post("/api/v1/graph/rebuild", json={}).json() == {"events": 0}

@@ -27,6 +27,14 @@ function at(id) { return document.getElementById(id); }
 
 function show(id, ...children) { at(id).replaceChildren(...children.flat(Infinity)); }
 
+// What is refreshed by itself stays as it is while the reader's focus or selection is in it.
+function refresh(id, ...children) {
+  const box = at(id);
+  const selection = document.getSelection();
+  const selecting = selection && !selection.isCollapsed && box.contains(selection.anchorNode);
+  if (!selecting && !box.contains(document.activeElement)) show(id, ...children);
+}
+
 function table(heads, rows) {
   return h("table", {},
     h("thead", {}, h("tr", {}, heads.map((head) => h("th", { scope: "col" }, head)))),
@@ -74,6 +82,6 @@ function line(values, { title }) {
     s("title", {}, title),
     s("path", { d: points.length > 1 ? "M" + points.join("L") : "" }),
     s("line", { x1: 0, x2: 300, y1: 100, y2: 100 }),
-    s("text", { x: 0, y: 115 }, "2 min ago"),
+    s("text", { x: 0, y: 115 }, `${values.length} s ago`),
     s("text", { x: 300, y: 115, "text-anchor": "end" }, "now"));
 }

@@ -19,10 +19,10 @@ function problem(error) {
 }
 
 // Several causes may ask for the same refresh; at most one a second goes out.
-function soon(refresh) {
+function soon(update) {
   let waiting = null;
   return () => {
-    if (waiting === null) waiting = setTimeout(() => { waiting = null; refresh().catch(problem); }, 1000);
+    if (waiting === null) waiting = setTimeout(() => { waiting = null; update().catch(problem); }, 1000);
   };
 }
 
@@ -32,7 +32,7 @@ function drawServices() {
   const counted = new Map(live.services.map((one) => [one.service, one]));
   const names = [...new Set([...states.keys(), ...counted.keys()])].sort();
   if (!names.length) return;
-  show("services", names.map((name) => counted.has(name)
+  refresh("services", names.map((name) => counted.has(name)
     ? serviceView(counted.get(name), { status: states.get(name), production: page.production[name],
       rates: page.rates[name] || [], caveats: live.caveats || {} })
     : h("section", { "aria-label": "service " + name }, h("div", { class: "head" }, h("h3", {}, name),
@@ -55,7 +55,7 @@ function countLive(live) {
     at("project").textContent = live.project;
     document.title = `mlg ${live.project}`;
   }
-  if ((live.recent_predictions || []).length) show("recent", recentView(live.recent_predictions));
+  if ((live.recent_predictions || []).length) refresh("recent", recentView(live.recent_predictions));
   drawServices();
 }
 
@@ -64,7 +64,7 @@ function addEvents(events) {
   page.events = [...events.filter((event) => !known.has(event.seq)), ...page.events]
     .sort((a, b) => b.seq - a.seq).slice(0, NEWEST_EVENTS);
   page.seq = Math.max(page.seq, ...page.events.map((event) => event.seq));
-  if (page.events.length) show("events", eventView(page.events));
+  if (page.events.length) refresh("events", eventView(page.events));
 }
 
 async function refreshStatus() {
@@ -81,7 +81,7 @@ async function refreshStatus() {
 
 async function refreshRuns() {
   const { runs } = await json("/api/v1/runs");
-  if (runs.length) show("runs", runs.slice(0, 5).map(runView));
+  if (runs.length) refresh("runs", runs.slice(0, 5).map(runView));
 }
 
 function download(name, blob) {

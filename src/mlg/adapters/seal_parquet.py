@@ -1,0 +1,214 @@
+"""Sealed predictions: one Parquet file a segment, under one Merkle root."""
+
+import contextlib
+import hashlib
+import os
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+from typing import Any, Final
+
+import msgspec
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from mlg.core.clock import rfc3339
+from mlg.core.errors import BackendError, NotFoundError
+from mlg.core.uris import Digest
+from mlg.graph import merkle
+from mlg.graph.bundle import SealedRow
+from mlg.graph.encode import canonical
+
+_OWN: Final = ("prediction_id", "salt", "leaf", "row")
+_SAFE_INT: Final = 2**53 - 1
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Seal:
+    """What came of sealing: put it on the graph with `record_services.segment_sealed`."""
+
+    path: Path
+    """`<folder>/<first 12 of root>.parquet`."""
+    root: str
+    """Merkle root (RFC 6962) over the leaves in row order, hex."""
+    digest: Digest
+    """sha256 of the file."""
+    count: int
+
+
+def plain(value: object) -> Any:
+    """Return a decoded value as JSON can hold it exactly.
+
+    Times become RFC 3339, bytes hex, NaN and infinities null, integers beyond 2**53 - 1 text.
+
+    Raises:
+        ValueError: A value of some other type.
+    """
+    match value:
+        case None | bool() | str():
+            return value
+        case int():
+            return int(value) if abs(value) <= _SAFE_INT else str(int(value))
+        case float():
+            return float(value) if abs(value) < float("inf") else None
+        case bytes():
+            return value.hex()
+        case datetime():
+            return rfc3339(value)
+        case Mapping():
+            return {str(name): plain(inner) for name, inner in value.items()}
+        case list() | tuple():
+            return [plain(inner) for inner in value]
+        case _:
+            raise ValueError(f"a prediction cannot hold a {type(value).__name__}")
+
+
+def leaf_of(salt: bytes, row: bytes) -> bytes:
+    """Return sha256(salt + row)."""
+    return hashlib.sha256(salt + row).digest()
+
+
+def seal(rows: Sequence[Mapping[str, object]], folder: Path) -> Seal:
+    """Write predictions as one durable Parquet file and return its Merkle root.
+
+    The same rows give the same root and file name, so sealing again changes nothing.
+    The column `row` is the truth; the others repeat it for queries.
+
+    Args:
+        rows: Decoded predictions in order of the log. Each has `prediction_id` and
+            `salt` (bytes or hex); viewers only as keyed hashes.
+        folder: Where the file goes; made when it is not there.
+
+    Raises:
+        ValueError: There are no rows, or one has no id or no salt.
+        BackendError: The file could not be written; nothing of it is left.
+    """
+    if not rows:
+        raise ValueError("there is nothing to seal")
+    ids, salts, texts, cleaned = list[str](), list[bytes](), list[bytes](), list[Any]()
+    for row in rows:
+        salt, prediction_id = row.get("salt"), row.get("prediction_id")
+        if isinstance(salt, str):
+            salt = bytes.fromhex(salt)
+        if not isinstance(salt, bytes) or not salt or not prediction_id:
+            raise ValueError("a prediction without `prediction_id` or `salt` cannot be sealed")
+        found = plain({name: value for name, value in row.items() if name != "salt"})
+        ids.append(str(prediction_id))
+        salts.append(salt)
+        texts.append(canonical(found))
+        cleaned.append(found)
+    leaves = [leaf_of(salt, text) for salt, text in zip(salts, texts, strict=True)]
+    root = merkle.root(leaves).hex()
+    columns: dict[str, Any] = {
+        "prediction_id": pa.array(ids, pa.string()),
+        **_columns(cleaned),
+        "salt": pa.array(salts, pa.binary()),
+        "leaf": pa.array(leaves, pa.binary(32)),
+        "row": pa.array(texts, pa.binary()),
+    }
+    table = pa.table(columns).replace_schema_metadata(
+        {"mlg.merkle_root": root, "mlg.format": "1"}
+    )
+    path = folder / f"{root[:12]}.parquet"
+    return Seal(path=path, root=root, digest=_write(table, path), count=len(rows))
+
+
+def find(path: Path, prediction_id: str) -> SealedRow:
+    """Return one prediction of a sealed file, with all leaves.
+
+    Raises:
+        NotFoundError: The prediction is not in this file.
+        BackendError: The file cannot be read, or does not keep its root.
+    """
+    table = _read(path, ["prediction_id", "salt", "leaf", "row"])
+    leaves = tuple(bytes(leaf) for leaf in table.column("leaf").to_pylist())
+    ids: list[str] = table.column("prediction_id").to_pylist()
+    if prediction_id not in ids:
+        raise NotFoundError(
+            f"prediction {prediction_id} is not in this segment",
+            where=path.name,
+            hint="mlg trace names the segment of a prediction",
+        )
+    index = ids.index(prediction_id)
+    row = table.column("row")[index].as_py() or b""
+    salt = table.column("salt")[index].as_py() or b""
+    declared = (table.schema.metadata or {}).get(b"mlg.merkle_root", b"").decode()
+    if merkle.root(leaves).hex() != declared or (row and leaf_of(salt, row) != leaves[index]):
+        raise BackendError(
+            f"the sealed segment does not keep its Merkle root {declared[:12]}",
+            where=path.name,
+            hint="the file was altered: restore it from a backup, then mlg audit verify",
+        )
+    return SealedRow(
+        prediction_id=prediction_id,
+        row=row,
+        salt=salt,
+        leaf=leaves[index],
+        index=index,
+        leaves=leaves,
+    )
+
+
+def prediction_ids(path: Path) -> tuple[str, ...]:
+    """Return the ids of a sealed file in order.
+
+    Raises:
+        BackendError: The file cannot be read.
+    """
+    return tuple(_read(path, ["prediction_id"]).column("prediction_id").to_pylist())
+
+
+def decoded(row: SealedRow) -> dict[str, Any]:
+    """Return the prediction's fields; empty when it was erased."""
+    return msgspec.json.decode(row.row, type=dict[str, Any]) if row.row else {}
+
+
+def _columns(rows: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+    """Return a column for each field that has one type in all rows."""
+    names = dict.fromkeys(name for row in rows for name in row)
+    found: dict[str, Any] = {}
+    for name in names:
+        if name in _OWN:
+            continue
+        with contextlib.suppress(
+            pa.ArrowInvalid, pa.ArrowTypeError, pa.ArrowNotImplementedError
+        ):
+            found[name] = pa.array([row.get(name) for row in rows])
+    return found
+
+
+def _write(table: Any, path: Path) -> Digest:
+    beside = path.with_suffix(".writing")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        pq.write_table(table, beside, compression="zstd")
+        with beside.open("rb+") as file:
+            digest = hashlib.file_digest(file, "sha256").hexdigest()
+            os.fsync(file.fileno())
+        beside.replace(path)
+        folder = os.open(path.parent, os.O_RDONLY)
+        try:
+            os.fsync(folder)
+        finally:
+            os.close(folder)
+    except (OSError, pa.ArrowException) as error:
+        with contextlib.suppress(OSError):
+            beside.unlink(missing_ok=True)
+        raise BackendError(
+            f"the segment could not be sealed: {error}",
+            where=path.name,
+            hint="free disk space; the predictions stay in their segment files",
+        ) from error
+    return Digest(digest)
+
+
+def _read(path: Path, columns: list[str]) -> Any:
+    try:
+        return pq.read_table(path, columns=columns)
+    except (OSError, KeyError, pa.ArrowException) as error:
+        raise BackendError(
+            f"the sealed segment cannot be read: {error}",
+            where=path.name,
+            hint="restore it from a backup of the home",
+        ) from error

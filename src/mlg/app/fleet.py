@@ -1,0 +1,163 @@
+"""The wanted state of an instance, from its files to the supervisor."""
+
+import sys
+from collections.abc import Callable
+from hashlib import sha256
+from pathlib import Path
+
+from mlg.adapters.router_envoy import gateway_spec
+from mlg.app.data_plane import THREAD_ENV
+from mlg.app.supervise import Supervisor
+from mlg.core.clock import Clock
+from mlg.core.errors import BackendError, NotFoundError
+from mlg.core.ports import ArtifactStore, Files
+from mlg.core.processes import ProcessKind, ProcessSpec
+from mlg.core.traffic import FULL_BP
+from mlg.core.uris import Digest
+from mlg.manifest.specs import ManifestSpec
+from mlg.release.fleet import Group, WantedService, WantedVersion
+from mlg.release.wanted import group_of, process_id
+from mlg.workflows.state import Wanted, read_wanted
+
+
+class WantedFleet:
+    """Turns the manifest and the `wanted.json` files into what the supervisor keeps running.
+
+    Args:
+        files: The instance's small files.
+        supervisor: Keeps processes as they are wanted.
+        clock: Deadlines.
+        manifest: The manifest in force, or None before the first apply.
+    """
+
+    def __init__(
+        self,
+        files: Files,
+        supervisor: Callable[[], Supervisor],
+        clock: Clock,
+        manifest: Callable[[], ManifestSpec | None],
+    ) -> None:
+        self._files, self._supervisor, self._clock = files, supervisor, clock
+        self._manifest = manifest
+
+    def refresh(self) -> None:
+        """Read the wanted state again and act on it."""
+        spec = self._manifest()
+        services = spec.services if spec else {}
+        self._supervisor().want(
+            tuple(self._service(spec, name) for name in sorted(services) if spec)
+        )
+
+    def wait_ready(self, service: str, version: str, deadline_s: float) -> None:
+        """Return once every wanted replica of the version is warm.
+
+        Raises:
+            BackendError: Not in time.
+            NotFoundError: No such service.
+        """
+        spec = self._manifest()
+        if spec is None or service not in spec.services:
+            raise NotFoundError(f"no service {service!r}", hint="mlg status lists them.")
+        wanted = spec.services[service].replicas
+        group = Group("replica", service, version)
+        until_s = self._clock.monotonic_s() + deadline_s
+        while True:
+            processes = [p for p in self._supervisor().processes() if group_of(p) == group]
+            ready = sum(p.ready for p in processes)
+            if ready >= wanted:
+                return
+            if self._clock.monotonic_s() > until_s:
+                raise BackendError(
+                    f"{ready} of {wanted} replicas of {version} were ready in {deadline_s:g} s",
+                    where=f"service {service}",
+                    hint="see the replicas' logs in the home's run folder.",
+                )
+            self._clock.wait(0.05)
+
+    def wait_live(self, service: str, version: str, deadline_s: float) -> None:
+        """Return once viewers are answered by the version; raises as the supervisor does."""
+        self._supervisor().wait_live(service, version, deadline_s)
+
+    def _service(self, spec: ManifestSpec, name: str) -> WantedService:
+        service = spec.services[name]
+        wanted = read_wanted(self._files, name)
+        stable = wanted.stable
+        return WantedService(
+            name=name,
+            versions=tuple(
+                WantedVersion(
+                    version=item.version,
+                    artifact=item.artifact,
+                    replicas=service.replicas,
+                    bp=item.bp,
+                )
+                for item in wanted.versions
+            ),
+            stable=stable.version if stable and stable.bp == FULL_BP else None,
+            model=service.model or "",
+            memory_bytes=service.resources.memory_bytes if service.resources else None,
+        )
+
+
+class Specs:
+    """How each process of the data plane is started."""
+
+    def __init__(
+        self,
+        home: Path,
+        files: Files,
+        artifacts: ArtifactStore,
+        gateway_port: int,
+        manifest: Callable[[], ManifestSpec | None],
+    ) -> None:
+        self._home, self._files, self._artifacts = home, files, artifacts
+        self._gateway_port, self._manifest = gateway_port, manifest
+
+    def __call__(self, kind: ProcessKind, service: str, version: str, n: int) -> ProcessSpec:
+        """Return the specification of process number `n` of the group.
+
+        Raises:
+            NotFoundError: The service is not in the manifest, or the version not wanted.
+        """
+        id_ = process_id(Group(kind, service, version), n)
+        if kind == "gateway":
+            digest = sha256(f"{self._gateway_port}".encode()).hexdigest()
+            return gateway_spec(self._home / "gateway", id_, self._gateway_port, digest=digest)
+        spec = self._manifest()
+        if spec is None or service not in spec.services:
+            raise NotFoundError(f"no service {service!r} in the manifest")
+        declared = spec.services[service]
+        wanted = read_wanted(self._files, service)
+        argv = [
+            sys.executable, "-m", f"mlg.app.{kind}", "--home", str(self._home),
+            "--service", service, "--clock", declared.clock,
+        ]  # fmt: skip
+        memory_bytes = None
+        if kind == "replica":
+            argv += ["--model", declared.model or service, "--version", version]
+            argv += ["--artifact", str(self._artifacts.open(_artifact(wanted, version)))]
+            memory_bytes = declared.resources.memory_bytes if declared.resources else None
+        elif wanted.stable is not None:
+            argv += ["--artifact", str(self._artifacts.open(wanted.stable.artifact))]
+        digest = sha256("\0".join([*argv, str(memory_bytes), self._restart(service)]).encode())
+        return ProcessSpec(
+            id=id_,
+            kind=kind,
+            argv=(*argv, "--id", id_),
+            env=THREAD_ENV,
+            service=service,
+            version=version,
+            digest=digest.hexdigest(),
+            memory_bytes=memory_bytes,
+        )
+
+    def _restart(self, service: str) -> str:
+        """Return the mark of the last asked-for restart; another mark replaces replicas."""
+        return (self._files.read(f"services/{service}/restart") or b"").decode()
+
+
+def _artifact(wanted: Wanted, version: str) -> Digest:
+    for item in wanted.versions:
+        if item.version == version:
+            return item.artifact
+    raise NotFoundError(f"version {version} is not wanted", where=wanted.service)

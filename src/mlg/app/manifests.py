@@ -1,0 +1,158 @@
+"""Plan and apply: the manifest on disk against the one in force."""
+
+import tempfile
+from pathlib import Path
+from shutil import copytree, ignore_patterns
+from typing import Any
+
+import msgspec
+
+from mlg.core.errors import BackendError
+from mlg.core.ports import ArtifactStore, Files, GraphStore
+from mlg.core.predict import ServingPolicy
+from mlg.core.uris import Digest, Uri
+from mlg.graph import record_acts, record_services
+from mlg.graph.record import Recorder
+from mlg.manifest.load import Manifest, load_manifest, manifest_from_source
+from mlg.manifest.plan import inactive_keys, plan
+from mlg.manifest.specs import ManifestSpec
+from mlg.workflows.state import APPLIED, Applied, read_applied
+
+_LEFT_OUT = ignore_patterns(".*", "__pycache__", "*.pyc")
+
+
+class Manifests:
+    """The manifest in force, and how another one comes into force.
+
+    Args:
+        files: The instance's small files.
+        artifacts: Keeps each applied folder.
+        store: The event log.
+    """
+
+    def __init__(self, files: Files, artifacts: ArtifactStore, store: GraphStore) -> None:
+        self._files, self._artifacts, self._store = files, artifacts, store
+        self._in_force: tuple[Applied, Manifest] | None = None
+
+    def applied(self) -> Applied | None:
+        """Return what is in force, or None before the first apply."""
+        applied = read_applied(self._files)
+        if applied is None:
+            return None
+        if self._in_force is None or self._in_force[0] != applied:
+            self._in_force = (applied, manifest_from_source(applied.source, applied.path))
+        return applied
+
+    def spec(self) -> ManifestSpec | None:
+        """Return the manifest in force, typed, or None before the first apply."""
+        self.applied()
+        return self._in_force[1].spec if self._in_force else None
+
+    def plan(self, path: Path) -> dict[str, Any]:
+        """Return what apply would change, and which keys do not act yet."""
+        return plan_document(load_manifest(path), self._current())
+
+    def apply(self, path: Path, recorder: Recorder) -> dict[str, Any]:
+        """Put the manifest in force; the same one again changes nothing.
+
+        Args:
+            path: The manifest.
+            recorder: Makes events in the name of who asked.
+
+        Raises:
+            ManifestError: The manifest is wrong; the former one stays in force.
+            BackendError: Its folder could not be stored; the former one stays in force.
+        """
+        manifest = load_manifest(path)
+        document = plan_document(manifest, self._current())
+        folder = self._store_folder(path.parent)
+        applied = Applied(
+            source=manifest.source, digest=manifest.digest, folder=folder, path=path.name
+        )
+        former = self.applied()
+        if former == applied:
+            return {**document, "folder": folder, "summary": "nothing to change"}
+        spec = manifest.spec
+        for name, service in spec.services.items():
+            self._write_policy(recorder, name, service.confidence)
+        self._files.write(APPLIED, msgspec.json.encode(applied))
+        removed = [
+            recorder.uri(change["kind"], change["name"])
+            for change in document["changes"]
+            if change["action"] == "retire"
+            and change["kind"] in {"dataset", "pipeline", "service"}
+        ]
+        head = self._store.head().seq
+        self._store.append(
+            (
+                record_acts.manifest_applied(
+                    recorder,
+                    key=f"apply:{folder}:{manifest.digest[:12]}:{head}",
+                    folder=folder,
+                    datasets={n: d.source.uri for n, d in spec.datasets.items()},
+                    pipelines=sorted(spec.pipelines),
+                    services={n: s.model or "" for n, s in spec.services.items()},
+                    removed=[Uri(uri) for uri in removed],
+                    facts={"manifest": manifest.digest, "file": path.name},
+                ),
+            )
+        )
+        count = len(document["changes"])
+        summary = f"{count} changes applied" if count else "code changed; manifest as before"
+        return {**document, "folder": folder, "summary": summary}
+
+    def _current(self) -> Manifest | None:
+        self.applied()
+        return self._in_force[1] if self._in_force else None
+
+    def _store_folder(self, folder: Path) -> Digest:
+        """Store the manifest's folder without hidden files and caches."""
+        try:
+            with tempfile.TemporaryDirectory(prefix="mlg-apply-") as beside:
+                copy = Path(beside) / "folder"
+                copytree(folder, copy, ignore=_LEFT_OUT, symlinks=False)
+                return self._artifacts.put(copy)
+        except OSError as error:
+            raise BackendError(
+                f"the manifest's folder could not be stored: {error}",
+                where=str(folder),
+                hint="check that its files can be read and that the disk has room.",
+            ) from error
+
+    def _write_policy(self, recorder: Recorder, service: str, confidence: Any) -> None:
+        path = f"services/{service}/policy.json"
+        former = self._files.read(path)
+        abstain = confidence.abstain_below if confidence else 0.0
+        explore = confidence.explore_bp if confidence else 100
+        old = msgspec.json.decode(former, type=ServingPolicy) if former else None
+        if old and (old.abstain_below, old.explore_bp) == (abstain, explore):
+            return
+        policy = ServingPolicy(
+            service=service,
+            version=str(int(old.version) + 1 if old else 1),
+            abstain_below=abstain,
+            explore_bp=explore,
+        )
+        self._store.append(
+            (
+                record_services.policy_changed(
+                    recorder,
+                    key=f"policy:{service}:{policy.version}",
+                    policy=policy,
+                    previous=old.version if old else None,
+                    reason="manifest applied",
+                ),
+            )
+        )
+        self._files.write(path, msgspec.json.encode(policy))
+
+
+def plan_document(manifest: Manifest, current: Manifest | None) -> dict[str, Any]:
+    """Return the plan as `mlg plan --json` prints it."""
+    changes = plan(current, manifest)
+    return {
+        "project": manifest.spec.project,
+        "digest": manifest.digest,
+        "changes": [msgspec.to_builtins(change) for change in changes],
+        "inactive": [msgspec.to_builtins(note) for note in inactive_keys(manifest)],
+    }

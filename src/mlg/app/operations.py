@@ -1,0 +1,261 @@
+"""What the API asks of the control plane, done."""
+
+import threading
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from mlg.adapters.graph_sqlite import SqliteGraph
+from mlg.adapters.graph_sqlite_read import SqliteGraphReader
+from mlg.adapters.keys_local import anchor_key, anchor_public_key, load_anchors
+from mlg.adapters.router_envoy import EnvoyRouter
+from mlg.adapters.seal_parquet import decoded
+from mlg.app.fleet import WantedFleet
+from mlg.app.manifests import Manifests
+from mlg.app.runs import run_document, run_documents
+from mlg.app.seals import SealedSegment, Seals
+from mlg.app.status import exposition, service_document, status_document, targets
+from mlg.app.supervise import Supervisor, end_all
+from mlg.app.tail import Tail
+from mlg.core.clock import Clock, parse_time
+from mlg.core.errors import ConflictError, NotFoundError
+from mlg.core.nodes import Attr
+from mlg.core.ports import ArtifactStore, Files, Ids, Launcher
+from mlg.core.principal import Principal
+from mlg.core.uris import parse_uri
+from mlg.graph import audit, bundle, record_acts
+from mlg.graph.answers import trace_answer
+from mlg.graph.lineage import Answered, trace_prediction
+from mlg.graph.record import Recorder, model_uri
+from mlg.monitors.live_summary import summary
+from mlg.workflows import durable
+from mlg.workflows.state import read_wanted
+from mlg.workflows.train import Train, TrainRequest
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Parts:
+    """Everything that the control plane is made of."""
+
+    home: Path
+    gateway_port: int
+    control_port: int
+    files: Files
+    clock: Clock
+    ids: Ids
+    store: SqliteGraph
+    reader: SqliteGraphReader
+    artifacts: ArtifactStore
+    launcher: Launcher
+    router: EnvoyRouter
+    supervisor: Supervisor
+    fleet: WantedFleet
+    manifests: Manifests
+    seals: Seals
+    tail: Tail
+    train: Train
+    ended: threading.Event
+    recorder: Callable[[str], Recorder]
+    """Gives a recorder in the name of an actor."""
+
+
+class ControlOperations:
+    """Implements the API's `Operations` over the parts."""
+
+    def __init__(self, parts: Parts) -> None:
+        self._parts = parts
+        self._applying = threading.Lock()
+
+    def plan(self, manifest_path: str) -> dict[str, Any]:
+        """Return what `apply` would change."""
+        return self._parts.manifests.plan(Path(manifest_path))
+
+    def apply(self, manifest_path: str, principal: Principal) -> dict[str, Any]:
+        """Put the manifest in force."""
+        with self._applying:
+            path = Path(manifest_path)
+            done = self._parts.manifests.apply(path, self._recorder_of(path, principal))
+            self._parts.fleet.refresh()
+            return done
+
+    def run(
+        self, pipeline: str, principal: Principal, params: dict[str, Any]
+    ) -> dict[str, Any]:
+        """Start a run of the pipeline in force.
+
+        Raises:
+            NotFoundError: Nothing is applied, or there is no such pipeline.
+        """
+        del params, principal  # none are declared yet; the run is recorded as the workflow's
+        parts = self._parts
+        applied, spec = parts.manifests.applied(), parts.manifests.spec()
+        if applied is None or spec is None or pipeline not in spec.pipelines:
+            known = ", ".join(sorted(spec.pipelines)) if spec else "none: nothing is applied"
+            raise NotFoundError(
+                f"no pipeline {pipeline!r}", where="manifest", hint=f"there are: {known}"
+            )
+        services = tuple(sorted(n for n, s in spec.services.items() if s.model == pipeline))
+        stable = [read_wanted(parts.files, name).stable for name in services]
+        request = TrainRequest(
+            run_id=parts.ids.new_id(),
+            project=spec.project,
+            pipeline=pipeline,
+            manifest=applied.source,
+            folder=applied.folder,
+            services=services,
+            production=next((item.artifact for item in stable if item), ""),
+        )
+        return {"run_id": durable.start_run(parts.train, request), "pipeline": pipeline}
+
+    def run_status(self, run_id: str) -> dict[str, Any]:
+        """Return one run with its steps."""
+        return run_document(self._parts.reader, run_id, durable.run_result(run_id))
+
+    def runs(self) -> list[dict[str, Any]]:
+        """Return the runs, newest first."""
+        return run_documents(self._parts.reader)
+
+    def status(self) -> dict[str, Any]:
+        """Return services, ports and pids."""
+        return status_document(self._parts)
+
+    def service_health(self, service: str) -> dict[str, Any]:
+        """Return replicas, versions, traffic and errors of one service."""
+        return service_document(self._parts, service)
+
+    def live(self) -> dict[str, Any]:
+        """Return the live counters."""
+        spec = self._parts.manifests.spec()
+        return {"project": spec.project if spec else "", **summary(self._parts.tail.state)}
+
+    def prediction(self, prediction_id: str) -> dict[str, Any]:
+        """Return one answer as the log keeps it."""
+        segment, row = self._find(prediction_id)
+        return {"segment": self._parts.seals.uri(segment), **decoded(row)}
+
+    def trace_prediction(self, prediction: str) -> dict[str, Any]:
+        """Return the walk from one answer to its sources."""
+        return trace_answer(trace_prediction(self._answered(prediction)[0], self._parts.reader))
+
+    def audit_export(self, prediction_id: str, principal: Principal) -> tuple[str, bytes]:
+        """Return the bundle of one answer, anchoring the log first if needed."""
+        parts = self._parts
+        answered, sealed = self._answered(prediction_id)
+        try:
+            files = self._bundle(answered, sealed)
+        except ConflictError:
+            self.anchor()
+            files = self._bundle(answered, sealed)
+        content = bundle.zip_bytes(files)
+        digest = bundle.digest_of(content)
+        recorder = parts.recorder(principal.subject)
+        event = record_acts.audit_exported(
+            recorder,
+            key=f"export:{answered.prediction_id}:{digest[:12]}",
+            prediction=answered.uri,
+            bundle=digest,
+            segment=answered.segment or answered.uri,
+            files=len(files),
+        )
+        parts.store.append((event,))
+        return f"audit-{answered.prediction_id}.zip", content
+
+    def audit_verify(self) -> dict[str, Any]:
+        """Check the whole event log."""
+        files = self._parts.files
+        return audit.verify_chain(
+            self._parts.store, load_anchors(files), anchor_public_key(files)
+        )
+
+    def anchor(self) -> None:
+        """Sign the head of the log and keep it outside the database."""
+        parts = self._parts
+        made = audit.make_anchor(
+            parts.store, at=parts.clock.now(), private_key=anchor_key(parts.files)
+        )
+        if made is not None:
+            parts.files.write(audit.anchor_path(made), audit.encode_anchor(made))
+
+    def restart(self, service: str, principal: Principal) -> dict[str, Any]:
+        """Replace the service's replicas one by one."""
+        parts = self._parts
+        spec = parts.manifests.spec()
+        if spec is None or service not in spec.services:
+            raise NotFoundError(f"no service {service!r}", hint="mlg status lists them.")
+        mark = f"{principal.subject} {parts.ids.new_id()}"
+        parts.files.write(f"services/{service}/restart", mark.encode())
+        parts.fleet.refresh()
+        return {"service": service, "state": "restarting"}
+
+    def down(self, principal: Principal) -> dict[str, Any]:
+        """End the data plane; the control plane follows after the answer."""
+        del principal
+        self._parts.supervisor.close()
+        ended = end_all(self._parts.launcher)
+        self.anchor()
+        self._parts.ended.set()
+        return {"stopped": list(ended)}
+
+    def metrics_text(self) -> str:
+        """Return Prometheus text."""
+        return exposition(self._parts)
+
+    def metric_targets(self) -> list[dict[str, Any]]:
+        """Return where replicas expose their own metrics."""
+        return targets(self._parts)
+
+    def gateway_port(self) -> int:
+        """Return the viewers' port."""
+        return self._parts.gateway_port
+
+    def _recorder_of(self, path: Path, principal: Principal) -> Recorder:
+        """Return a recorder in the caller's name; the first apply names the project."""
+        from mlg.manifest.load import load_manifest  # noqa: PLC0415 (named once, before apply)
+
+        recorder = self._parts.recorder(principal.subject)
+        project = load_manifest(path).spec.project
+        return Recorder(
+            project=project, actor=recorder.actor, clock=recorder.clock, ids=recorder.ids
+        )
+
+    def _bundle(self, answered: Answered, sealed: Any) -> Any:
+        files = self._parts.files
+        return bundle.bundle_files(
+            answered=answered,
+            sealed=sealed,
+            reader=self._parts.reader,
+            log=self._parts.store,
+            anchors=load_anchors(files),
+        )
+
+    def _find(self, prediction_id: str) -> tuple[SealedSegment, Any]:
+        spec = self._parts.manifests.spec()
+        return self._parts.seals.find(
+            tuple(sorted(spec.services)) if spec else (), prediction_id
+        )
+
+    def _answered(self, prediction: str) -> tuple[Answered, Any]:
+        parts = self._parts
+        prediction_id = prediction
+        if prediction.startswith("mlg://"):
+            prediction_id = parse_uri(prediction).version or prediction
+        segment, sealed = self._find(prediction_id)
+        row = decoded(sealed)
+        recorder = parts.recorder("system:control")
+        spec = parts.manifests.spec()
+        model = (spec.services[segment.service].model if spec else None) or segment.service
+        shown = ("served_by", "reason", "confidence", "raw_confidence", "policy", "latency_ms")
+        attrs: dict[str, Attr] = {name: row.get(name) for name in shown}
+        attrs["event_time"] = row["at"]
+        version = row.get("model_version")
+        answered = Answered(
+            project=recorder.project,
+            service=segment.service,
+            prediction_id=prediction_id,
+            at=parse_time(row["received_at"]),
+            model_version=model_uri(recorder, model, version) if version else None,
+            segment=parts.seals.uri(segment),
+            attrs=tuple(sorted(attrs.items())),
+        )
+        return answered, sealed

@@ -1,0 +1,118 @@
+"""One step in a process of its own: `python -m mlg.app.step --store DIR --work DIR --now TIME`.
+
+The call comes as one line of JSON on standard input, which stays open: when it closes, the
+parent is gone and the process ends. The answer is one line of JSON on standard output,
+`{"result": …}` or `{"error": …}`; progress goes to standard error.
+"""
+
+import argparse
+import contextlib
+import ctypes
+import os
+import signal
+import sys
+import threading
+import traceback
+from pathlib import Path
+from typing import IO, Any
+
+import msgspec
+
+from mlg.adapters.artifacts_local import LocalArtifacts
+from mlg.adapters.engine_duckdb import DuckDBEngine
+from mlg.adapters.network_http import HttpNetwork
+from mlg.adapters.source_datasets import cache_root
+from mlg.adapters.sources import Sources
+from mlg.core.clock import ManualClock, parse_time
+from mlg.core.errors import BackendError, LifecycleError
+from mlg.core.steps import StepCall
+from mlg.pipeline.run import run_step
+
+_PR_SET_PDEATHSIG = 1
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Run the step and return the process's exit code."""
+    options = _options(argv)
+    answer = _private_stdout()
+    _die_with_parent()
+    call = msgspec.json.decode(sys.stdin.buffer.readline(), type=StepCall)
+    threading.Thread(target=_watch, args=(sys.stdin.buffer,), daemon=True).start()
+    code = 0
+    try:
+        artifacts = LocalArtifacts(options.store)
+        engine = DuckDBEngine(
+            artifacts,
+            Sources(cache_root(), HttpNetwork()),
+            clock=ManualClock(parse_time(options.now)),
+            work=options.work,
+        )
+        result = run_step(
+            call, engine=engine, artifacts=artifacts, work=options.work, progress=_progress
+        )
+        said: dict[str, Any] = {"result": msgspec.to_builtins(result)}
+    except LifecycleError as error:
+        said, code = {"error": error.as_dict()}, error.exit_code
+    except Exception as error:  # noqa: BLE001  # the edge of the process
+        wrapped = _from_any(call, error)
+        traceback.print_exc()
+        said, code = {"error": wrapped.as_dict()}, wrapped.exit_code
+    answer.write(msgspec.json.encode(said) + b"\n")
+    answer.flush()
+    return code
+
+
+def _options(argv: list[str] | None) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(prog="python -m mlg.app.step")
+    parser.add_argument("--store", type=Path, required=True, help="folder of artifacts")
+    parser.add_argument("--work", type=Path, required=True, help="folder for scratch files")
+    parser.add_argument("--now", required=True, help="event time of the run, RFC 3339")
+    return parser.parse_args(argv)
+
+
+def _private_stdout() -> IO[bytes]:
+    """Return standard output for the answer alone; everyone else's goes to standard error."""
+    answer = os.fdopen(os.dup(1), "wb")
+    os.dup2(2, 1)
+    return answer
+
+
+def _die_with_parent() -> None:
+    """Ask the kernel to end this process with the thread that started it."""
+    with contextlib.suppress(OSError, AttributeError):
+        ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+
+
+def _watch(stdin: IO[bytes]) -> None:
+    """End the whole process group once the parent's end of the pipe is closed."""
+    while stdin.readline():
+        pass
+    if os.getpgrp() == os.getpid():
+        os.killpg(0, signal.SIGKILL)
+    os._exit(1)
+
+
+def _progress(text: str) -> None:
+    sys.stderr.write(f"{text}\n")
+    sys.stderr.flush()
+
+
+def _from_any(call: StepCall, error: Exception) -> BackendError:
+    """Return an unforeseen error, most often of the user's own function, with its place."""
+    frames = traceback.extract_tb(error.__traceback__)
+    place = f"step {call.name}"
+    ours = [frame for frame in frames if call.folder in frame.filename]
+    if ours:
+        name = ours[-1].filename.partition(call.folder)[2].lstrip("/")
+        place += f", {name}:{ours[-1].lineno} in {ours[-1].name}"
+    elif isinstance(error, MemoryError):
+        place += ", out of memory"
+    return BackendError(
+        f"{type(error).__name__}: {error}",
+        where=place,
+        hint="correct the function; the run's log has the whole traceback.",
+    )
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,379 @@
+"""The loop that keeps the fleet as it is wanted: look, decide, act, and tell what happened."""
+
+import json
+import threading
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
+from typing import Any, Final
+
+from mlg.core.clock import Clock
+from mlg.core.errors import BackendError, LifecycleError
+from mlg.core.ports import Launcher, Network, TrafficRouter
+from mlg.core.processes import ProcessKind, ProcessSpec, ProcessState
+from mlg.core.traffic import ServiceEndpoints, TrafficSplit
+from mlg.release.fleet import (
+    Command,
+    CrashLoop,
+    FleetFacts,
+    FleetState,
+    Group,
+    Place,
+    Split,
+    Start,
+    Stop,
+    WantedGroup,
+    WantedService,
+    carry,
+    group_of,
+    step,
+)
+
+SpecFor = Callable[[ProcessKind, str, str, int], ProcessSpec]
+"""What process number `n` of (kind, service, version) is started with; see `process_id`."""
+Recorder = Callable[[str, ProcessState | None, str], None]
+"""Takes what happened, to whom, and the detail; see `Supervisor`."""
+
+_PERIOD_S: Final = 0.25
+_PROBE_S: Final = 0.5
+_ADOPTION_S: Final = 3.0
+_STOP_ORDER: Final[tuple[ProcessKind, ...]] = ("gateway", "replica", "fallback", "control")
+
+
+class Supervisor:
+    """Keeps gateways, replicas and fallback servers as they are wanted.
+
+    Told to `record`, in its own thread: `adopted`, `ended` (did not answer with its nonce
+    after a restart of the control plane), `started`, `ready`, `silent`, `crashed`, `hung`,
+    `stopped`, `crash_loop`, `placed`, `split`, and `failed` (a command did not work; it is
+    tried again). Process events carry the state, the others None.
+
+    Args:
+        launcher: Starts and ends processes.
+        router: Is told endpoints and splits.
+        network: Asks processes for their nonce and health.
+        clock: Deadlines.
+        spec_for: How each process is started; a changed digest replaces the process.
+        record: What happened; turned into graph events by the control plane.
+        admin_url: Base URL of a gateway's admin interface by its id; None: no gateways.
+        gateways: How many gateways share the viewers' port.
+        gateway_url: Base URL of the viewers' port, for `wait_live`.
+        placed: Endpoints that the router has from an earlier control plane.
+    """
+
+    def __init__(
+        self,
+        *,
+        launcher: Launcher,
+        router: TrafficRouter,
+        network: Network,
+        clock: Clock,
+        spec_for: SpecFor,
+        record: Recorder,
+        admin_url: Callable[[str], str] | None = None,
+        gateways: int = 2,
+        gateway_url: str = "",
+        placed: tuple[ServiceEndpoints, ...] = (),
+    ) -> None:
+        self._launcher, self._router, self._network = launcher, router, network
+        self._clock, self._spec_for, self._record = clock, spec_for, record
+        self._admin_url, self._gateway_url = admin_url, gateway_url
+        self._gateways = gateways if admin_url else 0
+        self._lock = threading.RLock()
+        self._ticking = threading.RLock()
+        self._wanted: tuple[WantedService, ...] | None = None
+        self._carried: tuple[WantedService, ...] = ()
+        self._state = FleetState()
+        self._placed = {endpoints.service: endpoints for endpoints in placed}
+        self._failed: list[Group] = []
+        self._last: dict[str, ProcessState] = {}
+        self._told: dict[str, str] = {}
+        self._known: set[tuple[str, str]] = set()
+        self._wake, self._ending = threading.Event(), threading.Event()
+        self._thread: threading.Thread | None = None
+        self._probes = ThreadPoolExecutor(max_workers=8, thread_name_prefix="probe")
+
+    def adopt(self) -> tuple[ProcessState, ...]:
+        """Take over running processes whose nonce answers, end the rest; return the former.
+
+        Call once, before `start`. Processes are asked for three seconds.
+        """
+        with self._ticking:
+            deadline_s = self._clock.monotonic_s() + _ADOPTION_S
+            pending = list(self._launcher.state())
+            adopted: list[ProcessState] = []
+            while pending:
+                answers = list(self._probes.map(self._answers, pending))
+                adopted += [p for p, yes in zip(pending, answers, strict=True) if yes]
+                pending = [p for p, yes in zip(pending, answers, strict=True) if not yes]
+                late = self._clock.monotonic_s() >= deadline_s
+                for process in [p for p in pending if late or not p.alive]:
+                    self._launcher.stop(process.id)
+                    self._record("ended", process, "did not answer with its nonce")
+                    pending.remove(process)
+                if pending:
+                    self._clock.wait(0.1)
+            for process in adopted:
+                self._known.add((process.id, process.nonce))
+                self._record("adopted", process, f"pid {process.pid}")
+            return tuple(sorted(adopted, key=lambda process: process.id))
+
+    def want(self, services: tuple[WantedService, ...]) -> None:
+        """Set how the fleet should be; takes effect in the loop."""
+        with self._lock:
+            self._wanted = services
+        self._wake.set()
+
+    def start(self) -> None:
+        """Begin the loop; nothing is done before the first `want`."""
+        self._thread = threading.Thread(target=self._run, name="supervisor", daemon=True)
+        self._thread.start()
+
+    def close(self) -> None:
+        """End the loop; the processes go on."""
+        self._ending.set()
+        self._wake.set()
+        if self._thread is not None:
+            self._thread.join()
+        self._probes.shutdown()
+
+    def processes(self) -> tuple[ProcessState, ...]:
+        """Return the processes as they were last seen, `ready` included, sorted by id."""
+        with self._lock:
+            return tuple(state for _, state in sorted(self._last.items()))
+
+    def gateway_admins(self) -> tuple[str, ...]:
+        """Return the admin URLs of the gateways that run; what `EnvoyRouter` is given."""
+        url = self._admin_url
+        if url is None:
+            return ()
+        return tuple(
+            url(p.id) for p in self._launcher.state() if p.kind == "gateway" and p.alive
+        )
+
+    def live(self, service: str, version: str) -> bool:
+        """Return whether viewers are answered by this version now.
+
+        It has a share of the split in force and a ready replica, and the gateway, where
+        there is one, says that the version is ready.
+        """
+        split = self._router.observed(service)
+        shares = {s.version: s.bp for s in split.shares} if split else {}
+        group = Group("replica", service, version)
+        ready = any(p.ready and group_of(p) == group for p in self.processes())
+        if not shares.get(version) or not ready:
+            return False
+        if not self._gateway_url:
+            return True
+        with self._lock:
+            wanted = [s for s in self._wanted or () if s.name == service]
+        model = (wanted[0].model if wanted else "") or service
+        url = f"{self._gateway_url}/v2/models/{model}/versions/{version}/ready"
+        return self._network.request("GET", url, timeout_s=2.0).status == 200
+
+    def wait_live(self, service: str, version: str, deadline_s: float) -> None:
+        """Return once viewers are answered by the version.
+
+        Args:
+            service: Name of the service.
+            version: Version that must be live.
+            deadline_s: How long to wait, in seconds.
+
+        Raises:
+            BackendError: It was not live in time; says what is missing.
+        """
+        until_s = self._clock.monotonic_s() + deadline_s
+        while not self.live(service, version):
+            if self._clock.monotonic_s() >= until_s:
+                raise BackendError(
+                    f"version {version} was not live within {deadline_s:g} s: "
+                    + self._missing(service, version),
+                    where=f"service {service}",
+                    hint="see the replicas' logs in the home's run folder",
+                )
+            self._clock.wait(0.05)
+
+    def tick(self) -> bool:
+        """Look, decide and act once; return whether anything was done."""
+        with self._ticking:
+            with self._lock:
+                wanted = self._wanted
+            if wanted is None:
+                return False
+            facts = self._facts(wanted)
+            self._state, commands = step(self._state, facts)
+            self._failed = []
+            for command in commands:
+                self._act(command)
+            return bool(commands)
+
+    def _run(self) -> None:
+        while not self._ending.is_set():
+            self._wake.clear()
+            try:
+                busy = self.tick()
+            except Exception as error:  # noqa: BLE001 (the edge of a thread that must not end)
+                busy = False
+                self._tell_once("supervisor", f"{type(error).__name__}: {error}")
+            if not busy or self._told:
+                self._wake.wait(_PERIOD_S)
+
+    def _facts(self, wanted: tuple[WantedService, ...]) -> FleetFacts:
+        names = sorted({s.name for s in wanted} | set(self._placed))
+        splits = tuple(
+            split for name in names if (split := self._router.observed(name)) is not None
+        )
+        self._carried = carry(wanted, self._carried, splits)
+        return FleetFacts(
+            now_s=self._clock.monotonic_s(),
+            services=self._carried,
+            groups=self._groups(self._carried),
+            processes=self._look(),
+            placed=tuple(self._placed[name] for name in sorted(self._placed)),
+            splits=splits,
+            failed=tuple(self._failed),
+        )
+
+    def _groups(self, services: Sequence[WantedService]) -> tuple[WantedGroup, ...]:
+        counts: dict[Group, int] = {}
+        if self._gateways:
+            counts[Group("gateway")] = self._gateways
+        for service in services:
+            if service.fallback:
+                counts[Group("fallback", service.name)] = 1
+            for version in service.versions:
+                counts[Group("replica", service.name, version.version)] = version.replicas
+        return tuple(
+            WantedGroup(
+                group=group,
+                count=count,
+                digest=self._spec_for(group.kind, group.service, group.version, 1).digest,
+            )
+            for group, count in sorted(counts.items())
+        )
+
+    def _look(self) -> tuple[ProcessState, ...]:
+        """Ask every process; tell what changed since the last look."""
+        states = [p for p in self._launcher.state() if p.kind != "control"]
+        ready = list(self._probes.map(self._ready, states))
+        seen = {p.id: replace(p, ready=yes) for p, yes in zip(states, ready, strict=True)}
+        for name, process in seen.items():
+            before = self._last.get(name)
+            was_ready = before is not None and before.pid == process.pid and before.ready
+            if process.ready and not was_ready:
+                self._record("ready", process, f"port {process.port}")
+            elif was_ready and process.alive and not process.ready:
+                self._record("silent", process, "does not say that it is ready")
+        with self._lock:
+            self._last = seen
+        return tuple(seen[name] for name in sorted(seen))
+
+    def _ready(self, process: ProcessState) -> bool:
+        """Whether the process is the one that was started, and says that it is ready."""
+        if not process.alive:
+            return False
+        identity = (process.id, process.nonce)
+        if identity not in self._known:
+            if not self._answers(process):
+                return False
+            self._known.add(identity)
+        if process.kind == "gateway":
+            return self._get(self._gateway_admin(process) + "/ready")[0] == 200
+        return self._get(f"http://127.0.0.1:{process.port}/v2/health/ready")[0] == 200
+
+    def _answers(self, process: ProcessState) -> bool:
+        """Whether the process answers with the nonce that it was started with."""
+        if not process.alive:
+            return False
+        if process.kind == "gateway":
+            status, body = self._get(self._gateway_admin(process) + "/server_info")
+            about: dict[str, Any] = json.loads(body) if status == 200 else {}
+            return about.get("node", {}).get("id") == process.nonce
+        status, body = self._get(f"http://127.0.0.1:{process.port}/mlg/nonce")
+        return status == 200 and body.decode(errors="replace").strip() == process.nonce
+
+    def _gateway_admin(self, process: ProcessState) -> str:
+        return self._admin_url(process.id) if self._admin_url else ""
+
+    def _get(self, url: str) -> tuple[int, bytes]:
+        reply = self._network.request("GET", url, timeout_s=_PROBE_S)
+        return reply.status, reply.body
+
+    def _act(self, command: Command) -> None:
+        """Do one thing; what fails is told once and comes back at the next look."""
+        try:
+            match command:
+                case Start(group=group, n=n):
+                    spec = self._spec_for(group.kind, group.service, group.version, n)
+                    process = self._launcher.start(spec)
+                    self._record("started", process, f"pid {process.pid}")
+                case Stop(id=name, reason=reason):
+                    self._stop(name, reason)
+                case Place(endpoints=endpoints):
+                    self._place(endpoints)
+                case Split(split=split):
+                    self._router.apply(split)
+                    self._record("split", None, _as_text(split))
+                case CrashLoop(group=group, crashes=crashes, retry_in_s=retry_in_s):
+                    detail = f"{crashes} crashes within a minute; next try in {retry_in_s:g} s"
+                    name = "-".join(part for part in (group.kind, group.service) if part)
+                    self._record("crash_loop", None, f"{name} {group.version}: {detail}")
+        except LifecycleError as error:
+            if isinstance(command, Start):
+                self._failed.append(command.group)
+            self._tell_once(type(command).__name__, str(error))
+        else:
+            self._told.pop(type(command).__name__, None)
+
+    def _stop(self, name: str, reason: str) -> None:
+        process = self._last.get(name)
+        self._launcher.stop(name, grace_s=0.0 if reason == "hung" else 5.0)
+        kind = reason if reason in ("crashed", "hung") else "stopped"
+        code = process.exit_code if process else None
+        self._record(kind, process, reason if code is None else f"{reason}, exit code {code}")
+
+    def _place(self, endpoints: ServiceEndpoints) -> None:
+        self._router.place(endpoints)
+        if endpoints.versions or endpoints.fallback:
+            self._placed[endpoints.service] = endpoints
+        else:
+            self._placed.pop(endpoints.service, None)
+        replicas = sum(len(v.endpoints) for v in endpoints.versions)
+        detail = f"{endpoints.service}: {len(endpoints.versions)} versions, {replicas} replicas"
+        self._record("placed", None, detail)
+
+    def _tell_once(self, what: str, detail: str) -> None:
+        """Record a failure, but not the same one again at every look."""
+        if self._told.get(what) != detail:
+            self._told[what] = detail
+            self._record("failed", None, f"{what}: {detail}")
+
+    def _missing(self, service: str, version: str) -> str:
+        group = Group("replica", service, version)
+        states = [p for p in self.processes() if group_of(p) == group]
+        ready = sum(p.ready for p in states)
+        split = self._router.observed(service)
+        return (
+            f"{ready} of {len(states)} replicas ready, split in force: "
+            f"{_as_text(split) if split else 'none'}"
+        )
+
+
+def end_all(launcher: Launcher, *, grace_s: float = 5.0) -> tuple[str, ...]:
+    """End every recorded process, gateways first, and return the ids.
+
+    Works without a control plane: all it needs is the records of the home.
+    """
+    states = launcher.state()
+    ended: list[str] = []
+    for kind in _STOP_ORDER:
+        names = [p.id for p in states if p.kind == kind]
+        with ThreadPoolExecutor(max_workers=8) as pool:
+            for stopped in [pool.submit(launcher.stop, n, grace_s=grace_s) for n in names]:
+                stopped.result()
+        ended.extend(names)
+    return tuple(ended)
+
+
+def _as_text(split: TrafficSplit) -> str:
+    return ", ".join(f"{share.version} {share.bp} bp" for share in split.shares)

@@ -1,0 +1,180 @@
+"""P(at least one of the top k is engaged with): a logistic model, then isotonic steps."""
+
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import numpy as np
+from scipy.optimize import isotonic_regression
+from scipy.special import expit
+
+from mlg.recsys.columns import Floats
+
+LEAST, MOST = 0.001, 0.999
+"""Confidence is kept inside these: no answer is certain."""
+
+NAMES = (
+    "margin_second", "margin_last", "entropy", "top_score", "history", "cold",
+    "popularity_share",
+)  # fmt: skip
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Confidence:
+    """A fitted confidence model; JSON-ready."""
+
+    names: tuple[str, ...]
+    mean: tuple[float, ...]
+    scale: tuple[float, ...]
+    weights: tuple[float, ...]
+    intercept: float
+    knots: tuple[float, ...]
+    """Logits, ascending."""
+    levels: tuple[float, ...]
+    """Calibrated probability at each knot, ascending; between knots a straight line."""
+
+    def logit(self, seen: Floats) -> Floats:
+        """Return the logistic model's logit of rows, shape ``(n,)``."""
+        scaled = (seen - np.asarray(self.mean)) / np.asarray(self.scale)
+        return scaled @ np.asarray(self.weights) + self.intercept
+
+    def calibrated(self, logit: Floats) -> Floats:
+        """Return the calibrated probability of logits, 0.001..0.999."""
+        return np.clip(np.interp(logit, self.knots, self.levels), LEAST, MOST)
+
+    def of(self, seen: Floats) -> float:
+        """Return the calibrated probability of one answer, ``seen`` of shape ``(names,)``."""
+        return float(self.calibrated(self.logit(seen[None, :]))[0])
+
+    def as_dict(self) -> dict[str, Any]:
+        """Return the model as a JSON object."""
+        return asdict(self)
+
+
+def confidence_from(raw: dict[str, Any]) -> Confidence:
+    """Return the model from its JSON object."""
+    return Confidence(
+        names=tuple(raw["names"]),
+        mean=tuple(raw["mean"]),
+        scale=tuple(raw["scale"]),
+        weights=tuple(raw["weights"]),
+        intercept=float(raw["intercept"]),
+        knots=tuple(raw["knots"]),
+        levels=tuple(raw["levels"]),
+    )
+
+
+def logistic(
+    rows: Floats, y: Floats, *, ridge: float, weight: Floats | None = None
+) -> tuple[Floats, float]:
+    """Return weights and intercept of a ridge logistic regression by Newton's method.
+
+    Args:
+        rows: Features, shape ``(n, f)``, about unit scale.
+        y: Outcomes 0 or 1, shape ``(n,)``.
+        ridge: Penalty on the squared weights (not on the intercept), > 0.
+        weight: Non-negative weights of the rows; None counts each once.
+
+    Source:
+        T. Hastie, R. Tibshirani, J. Friedman (2009), The Elements of Statistical Learning,
+        2nd ed., section 4.4.1 (iteratively reweighted least squares).
+    """
+    w = np.ones_like(y) if weight is None else weight
+    design = np.column_stack([rows, np.ones(y.size)])
+    penalty = np.full(design.shape[1], ridge)
+    penalty[-1] = 1e-6
+    theta = np.zeros(design.shape[1])
+    base = float(np.clip(np.average(y, weights=w), 1e-6, 1 - 1e-6))
+    theta[-1] = np.log(base / (1 - base))
+    for _ in range(50):
+        p = expit(design @ theta)
+        gradient = design.T @ (w * (y - p)) - penalty * theta
+        curve = w * np.maximum(p * (1 - p), 1e-9)
+        step = np.linalg.solve(
+            (design * curve[:, None]).T @ design + np.diag(penalty), gradient
+        )
+        size = float(np.abs(step).max())
+        theta += step * min(1.0, 5.0 / max(size, 1e-12))
+        if size < 1e-9:
+            break
+    return theta[:-1], float(theta[-1])
+
+
+def isotonic_knots(
+    x: Floats, y: Floats, weight: Floats | None = None
+) -> tuple[tuple[float, ...], tuple[float, ...]]:
+    """Return the isotonic regression of y on x as (mean x of each block, its level).
+
+    Args:
+        x: Scores, shape ``(n,)``, n >= 1.
+        y: Outcomes, shape ``(n,)``.
+        weight: Positive weights of the rows; None counts each once.
+
+    Returns:
+        Two tuples of equal length, both ascending; equal x are one block's business.
+
+    Source:
+        R. E. Barlow et al. (1972), Statistical Inference under Order Restrictions (pool
+        adjacent violators); B. Zadrozny, C. Elkan (2002), KDD '02, pp. 694-699.
+
+    Examples:
+        >>> isotonic_knots(np.array([1.0, 2.0, 3.0]), np.array([1.0, 0.0, 1.0]))
+        ((1.5, 3.0), (0.5, 1.0))
+    """
+    w = np.ones_like(y) if weight is None else weight
+    unique, place = np.unique(x, return_inverse=True)
+    mass = np.bincount(place, weights=w)
+    mean = np.bincount(place, weights=w * y) / mass
+    fit: Any = isotonic_regression(mean, weights=mass)
+    blocks = np.asarray(fit.blocks)
+    levels = np.asarray(fit.x)[blocks[:-1]]
+    sums = np.add.reduceat(mass * unique, blocks[:-1])
+    knots = sums / np.add.reduceat(mass, blocks[:-1])
+    return tuple(knots.tolist()), tuple(levels.tolist())
+
+
+def fit_confidence(seen: Floats, hit: Floats) -> Confidence:
+    """Return the confidence model fitted on held-out answers.
+
+    Args:
+        seen: What `observe` returned for each answer, shape ``(n, len(NAMES))``, n >= 1.
+        hit: 1 where the next event's item was in the top k, else 0.
+    """
+    mean = seen.mean(axis=0)
+    scale = seen.std(axis=0)
+    scale[scale < 1e-9] = 1.0
+    weights, intercept = logistic((seen - mean) / scale, hit, ridge=1.0)
+    raw = ((seen - mean) / scale) @ weights + intercept
+    knots, levels = isotonic_knots(raw, hit)
+    return Confidence(
+        names=NAMES,
+        mean=tuple(mean.tolist()),
+        scale=tuple(scale.tolist()),
+        weights=tuple(weights.tolist()),
+        intercept=intercept,
+        knots=knots,
+        levels=levels,
+    )
+
+
+def observe(scores: Floats, k: int, history: int, popularity_share: float) -> Floats:
+    """Return what the confidence model sees of one answer, shape ``(len(NAMES),)``.
+
+    Args:
+        scores: Scores of all candidates, best first, shape ``(n,)``; empty gives zeros.
+        k: Length of the list that confidence speaks of.
+        history: Earlier events of the viewer.
+        popularity_share: Share of the top k that is on the popularity list, 0..1.
+    """
+    if scores.size:
+        best = float(scores[0])
+        head = scores[:50] - best
+        p = np.exp(head)
+        p /= p.sum()
+        entropy = float(-(p * np.log(np.maximum(p, 1e-12))).sum())
+        second = best - float(scores[1]) if scores.size > 1 else 0.0
+        last = best - float(scores[min(k, scores.size) - 1])
+    else:
+        best = entropy = second = last = 0.0
+    return np.array(
+        [second, last, entropy, best, np.log1p(history), float(history == 0), popularity_share]
+    )

@@ -1,0 +1,163 @@
+"""What a run's steps and models are on the graph."""
+
+from collections.abc import Mapping, Sequence
+
+from mlg.core.artifacts import ModelVersion, Snapshot
+from mlg.core.errors import BackendError, LifecycleError
+from mlg.core.events import Event
+from mlg.core.steps import StepCall, StepResult
+from mlg.core.uris import Digest, Uri
+from mlg.graph import record_runs
+from mlg.graph.record import Recorder, model_uri, snapshot_uri, step_uri
+
+
+def error_of(told: Mapping[str, str]) -> LifecycleError:
+    """Return an error from its JSON object, for the record."""
+    return BackendError(told["what"], where=told.get("where", ""), hint=told.get("hint", ""))
+
+
+def data_uri(recorder: Recorder, snapshot: Snapshot, sources: Mapping[str, str]) -> Uri:
+    """Return the URI of a stored table: what came from outside is a dataset version."""
+    kind = "dataset_version" if snapshot.dataset in sources else "feature_snapshot"
+    return snapshot_uri(recorder, snapshot.dataset, snapshot.digest, kind)
+
+
+def used_by(recorder: Recorder, call: StepCall, sources: Mapping[str, str]) -> list[Uri]:
+    """Return the URIs of the tables that a step reads."""
+    return [data_uri(recorder, i.snapshot, sources) for i in call.inputs if i.snapshot]
+
+
+def step_ended(
+    recorder: Recorder,
+    pipeline: str,
+    run_id: str,
+    call: StepCall,
+    result: StepResult,
+    *,
+    sources: Mapping[str, str],
+    cached: bool,
+    seconds: float,
+) -> list[Event]:
+    """Return the events that a step made its table or artifact, or took them from the cache."""
+    key = f"{run_id}:{call.name}"
+    step = step_uri(recorder, pipeline, run_id, call.name)
+    inputs = used_by(recorder, call, sources)
+    outputs: Sequence[Uri] = ()
+    events: list[Event] = []
+    facts = dict(result.facts) | {f"metric.{name}": value for name, value in result.metrics}
+    if result.snapshot is not None:
+        made = data_uri(recorder, result.snapshot, sources)
+        outputs = (made,)
+        events.append(
+            record_runs.dataset_snapshotted(
+                recorder,
+                key=f"data:{made}" if cached else f"{key}:data",
+                snapshot=result.snapshot,
+                source=sources.get(result.snapshot.dataset),
+                kind="dataset_version"
+                if result.snapshot.dataset in sources
+                else "feature_snapshot",
+                step=None if cached else step,
+            )
+        )
+    if result.artifact is not None:
+        facts["artifact"] = result.artifact
+    if cached:
+        events.append(
+            record_runs.step_cached(
+                recorder,
+                key=f"{key}:done",
+                pipeline=pipeline,
+                run_id=run_id,
+                step=call.name,
+                step_kind=call.kind,
+                inputs=inputs,
+                outputs=outputs,
+                facts={**facts, "seconds": seconds},
+            )
+        )
+    else:
+        events.append(
+            record_runs.step_finished(
+                recorder,
+                key=f"{key}:done",
+                pipeline=pipeline,
+                run_id=run_id,
+                step=call.name,
+                seconds=seconds,
+                inputs=inputs,
+                outputs=outputs,
+                facts=facts,
+            )
+        )
+    return events
+
+
+def model_events(
+    recorder: Recorder,
+    pipeline: str,
+    run_id: str,
+    calls: Mapping[str, StepCall],
+    results: Mapping[str, StepResult],
+    *,
+    sources: Mapping[str, str],
+    production: str,
+) -> list[Event]:
+    """Return the events that a model got its version, was judged and packaged."""
+    made = [name for name, item in results.items() if item.artifact]
+    trained = next(name for name in calls if calls[name].kind == "train")
+    artifact = Digest(results[made[-1]].artifact or "")
+    version = artifact[:12]
+    data = used_by(recorder, calls[trained], sources)
+    metrics = {k: v for item in results.values() for k, v in item.metrics}
+    step = step_uri(recorder, pipeline, run_id, trained)
+    newer = model_uri(recorder, pipeline, production[:12]) if production else None
+    events = [
+        record_runs.model_registered(
+            recorder,
+            key=f"{run_id}:register",
+            model=ModelVersion(
+                name=pipeline,
+                version=version,
+                artifact=artifact,
+                trained_on=tuple(
+                    i.snapshot.digest for i in calls[trained].inputs if i.snapshot
+                ),
+                code=calls[trained].code,
+                params=results[trained].facts,
+                metrics=tuple(sorted(metrics.items())),
+                seed=calls[trained].seed,
+            ),
+            trained_on=data,
+            step=step,
+            supersedes=newer,
+        )
+    ]
+    for name, call in calls.items():
+        own_step = step_uri(recorder, pipeline, run_id, name)
+        if call.kind == "evaluate":
+            events.append(
+                record_runs.evaluation_recorded(
+                    recorder,
+                    key=f"{run_id}:{name}:evaluation",
+                    model=pipeline,
+                    version=version,
+                    evaluated_on=used_by(recorder, call, sources),
+                    metrics=dict(results[name].metrics),
+                    passed=results[name].passed,
+                    step=own_step,
+                    facts=dict(results[name].facts),
+                )
+            )
+        if call.kind == "package":
+            events.append(
+                record_runs.model_packaged(
+                    recorder,
+                    key=f"{run_id}:{name}:package",
+                    model=pipeline,
+                    version=version,
+                    artifact=artifact,
+                    step=own_step,
+                )
+            )
+    return events

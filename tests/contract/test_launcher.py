@@ -1,0 +1,276 @@
+import os
+import signal
+import socket
+import sys
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import psutil
+import pytest
+
+from mlg.adapters.clock_system import SystemClock
+from mlg.adapters.files_local import LocalFiles
+from mlg.adapters.ids_uuid7 import Uuid7Ids
+from mlg.adapters.launcher_memory import MemoryLauncher
+from mlg.adapters.launcher_process import ProcessLauncher, check_port, free_port
+from mlg.core.errors import BackendError
+from mlg.core.ports import Launcher
+from mlg.core.processes import ProcessSpec
+
+# says what it was given, then sleeps with a child in its group until it is ended
+SLEEPER = """
+import os, socket, subprocess, sys, time
+child = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(600)"])
+fd = os.environ.get("MLG_LISTEN_FD")
+port = socket.socket(fileno=int(fd)).getsockname()[1] if fd else 0
+print("nonce", os.environ["MLG_NONCE"], "port", port, "child", child.pid, sys.argv[1:],
+      "secret", os.environ.get("OPERATOR_SECRET"), flush=True)
+time.sleep(600)
+"""
+
+
+def sleeper(name: str = "replica-home-1", **changes: object) -> ProcessSpec:
+    spec = ProcessSpec(
+        id=name,
+        kind="replica",
+        argv=(sys.executable, "-c", SLEEPER, "{nonce}", "{port}"),
+        service="home",
+        version="v1",
+        digest="d1",
+    )
+    return replace(spec, **changes)
+
+
+def process_launcher(home: Path) -> ProcessLauncher:
+    clock = SystemClock()
+    env = {**os.environ, "OPERATOR_SECRET": "do not hand down"}
+    return ProcessLauncher(LocalFiles(home), clock, Uuid7Ids(clock), home, env=env)
+
+
+def until(fact: Callable[[], bool], seconds: float = 10.0) -> None:
+    deadline = time.monotonic() + seconds
+    while not fact():
+        assert time.monotonic() < deadline, "not in time"
+        time.sleep(0.01)
+
+
+@dataclass
+class Place:
+    launcher: Launcher
+    crash: Callable[[str], None]
+    taken: Callable[[], int]
+
+
+@pytest.fixture(params=["memory", "process"])
+def place(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Place]:
+    if request.param == "memory":
+        clock = SystemClock()
+        memory = MemoryLauncher(clock, Uuid7Ids(clock))
+
+        def taken() -> int:
+            memory.taken.add(7080)
+            return 7080
+
+        yield Place(memory, memory.crash, taken)
+        return
+    launcher = process_launcher(tmp_path)
+
+    def crash(name: str) -> None:
+        os.kill(next(s.pid for s in launcher.state() if s.id == name), signal.SIGKILL)
+        until(lambda: not next(s for s in launcher.state() if s.id == name).alive)
+
+    with socket.create_server(("127.0.0.1", 0)) as busy:
+        yield Place(launcher, crash, lambda: int(busy.getsockname()[1]))
+    for state in launcher.state():
+        launcher.stop(state.id, grace_s=0.0)
+
+
+def test_a_started_process_is_alive_with_a_port_and_a_nonce(place: Place) -> None:
+    state = place.launcher.start(sleeper())
+    assert (state.id, state.service, state.version, state.alive) == (
+        "replica-home-1",
+        "home",
+        "v1",
+        True,
+    )
+    assert state.port > 0
+    assert len(state.nonce) >= 32
+    assert place.launcher.state() == (state,)
+
+
+def test_starting_the_same_twice_is_one_process(place: Place) -> None:
+    assert place.launcher.start(sleeper()) == place.launcher.start(sleeper())
+
+
+def test_another_digest_under_a_running_id_is_refused(place: Place) -> None:
+    state = place.launcher.start(sleeper())
+    with pytest.raises(BackendError, match="another digest"):
+        place.launcher.start(sleeper(digest="d2"))
+    assert place.launcher.state() == (state,)
+
+
+def test_a_crashed_process_is_seen_and_can_be_started_again(place: Place) -> None:
+    first = place.launcher.start(sleeper())
+    place.crash("replica-home-1")
+    (state,) = place.launcher.state()
+    assert (state.alive, state.exit_code) == (False, -9)
+    second = place.launcher.start(sleeper())
+    assert second.alive
+    assert second.nonce != first.nonce
+
+
+def test_stopping_forgets_and_stopping_the_unknown_is_no_error(place: Place) -> None:
+    place.launcher.start(sleeper())
+    place.launcher.stop("replica-home-1")
+    place.launcher.stop("replica-home-1")
+    assert place.launcher.state() == ()
+
+
+def test_states_are_sorted_by_id(place: Place) -> None:
+    for name in ("b", "a", "c"):
+        place.launcher.start(sleeper(name))
+    assert [s.id for s in place.launcher.state()] == ["a", "b", "c"]
+
+
+@pytest.mark.parametrize("listen", [True, False])
+def test_a_port_in_use_is_named_and_nothing_is_left(place: Place, listen: bool) -> None:
+    port = place.taken()
+    with pytest.raises(BackendError, match=f"port {port} is in use") as caught:
+        place.launcher.start(sleeper(port=port, listen=listen))
+    assert caught.value.hint
+    assert place.launcher.state() == ()
+
+
+def test_two_that_bind_themselves_may_share_their_port(place: Place) -> None:
+    port = free_port()
+    states = [place.launcher.start(sleeper(n, listen=False, port=port)) for n in ("g-1", "g-2")]
+    assert [s.port for s in states] == [port, port]
+
+
+@pytest.fixture
+def launcher(tmp_path: Path) -> Iterator[ProcessLauncher]:
+    launcher = process_launcher(tmp_path)
+    yield launcher
+    for state in launcher.state():
+        launcher.stop(state.id, grace_s=0.0)
+
+
+def said(home: Path, name: str = "replica-home-1") -> list[str]:
+    log = home / "run" / f"{name}.log"
+    until(lambda: log.exists() and log.read_text().endswith("\n"))
+    return log.read_text().split()
+
+
+def test_the_process_gets_socket_and_nonce_and_no_secret(
+    launcher: ProcessLauncher, tmp_path: Path
+) -> None:
+    state = launcher.start(sleeper())
+    words = said(tmp_path)
+    assert words[words.index("nonce") + 1] == state.nonce
+    assert words[words.index("port") + 1] == str(state.port)
+    assert words[words.index("secret") + 1] == "None"
+    assert [f"['{state.nonce}',", f"'{state.port}']"] == words[6:8]
+    record = tmp_path / "run" / "replica-home-1.json"
+    assert record.stat().st_mode & 0o077 == 0
+    with socket.create_connection(("127.0.0.1", state.port), timeout=5):
+        pass  # connections wait in the backlog before the process accepts
+
+
+def test_stop_ends_the_children_too(launcher: ProcessLauncher, tmp_path: Path) -> None:
+    state = launcher.start(sleeper())
+    words = said(tmp_path)
+    child = int(words[words.index("child") + 1])
+    launcher.stop(state.id)
+    until(lambda: gone(state.pid) and gone(child))
+    check_port(state.port)
+
+
+def test_children_of_a_crashed_leader_are_ended(
+    launcher: ProcessLauncher, tmp_path: Path
+) -> None:
+    state = launcher.start(sleeper())
+    words = said(tmp_path)
+    child = int(words[words.index("child") + 1])
+    os.kill(state.pid, signal.SIGKILL)
+    until(lambda: not launcher.state()[0].alive)
+    assert not gone(child)
+    launcher.stop(state.id)
+    until(lambda: gone(child))
+
+
+def test_another_launcher_adopts_what_runs(launcher: ProcessLauncher, tmp_path: Path) -> None:
+    state = launcher.start(sleeper())
+    other = process_launcher(tmp_path)
+    assert other.state() == (state,)
+    other.stop(state.id)
+    assert launcher.state() == ()
+
+
+def test_a_process_that_ignores_sigterm_is_killed(
+    launcher: ProcessLauncher, tmp_path: Path
+) -> None:
+    stubborn = (
+        "import signal, time; signal.signal(signal.SIGTERM, signal.SIG_IGN);"
+        "print('up', flush=True); time.sleep(600)"
+    )
+    state = launcher.start(sleeper(argv=(sys.executable, "-c", stubborn)))
+    said(tmp_path)
+    launcher.stop(state.id, grace_s=0.2)
+    assert gone(state.pid)
+
+
+def test_a_recycled_pid_is_neither_alive_nor_signalled(
+    launcher: ProcessLauncher, tmp_path: Path
+) -> None:
+    state = launcher.start(sleeper())
+    record = tmp_path / "run" / "replica-home-1.json"
+    ours, mine = f'"pid":{state.pid},', f'"pid":{os.getpid()},'
+    text = record.read_text()
+    assert ours in text
+    record.write_text(text.replace(ours, mine))
+    assert not launcher.state()[0].alive  # this pid did not start when the record says
+    launcher.stop(state.id)  # and this test is still here
+    assert launcher.state() == ()
+    os.killpg(state.pid, signal.SIGKILL)
+    until(lambda: gone(state.pid))
+
+
+def test_what_cannot_be_run_leaves_nothing(launcher: ProcessLauncher, tmp_path: Path) -> None:
+    port = free_port()
+    with pytest.raises(BackendError, match="could not be started"):
+        launcher.start(sleeper(argv=(str(tmp_path / "missing"),), port=port))
+    assert launcher.state() == ()
+    check_port(port)
+
+
+def test_a_record_that_cannot_be_written_leaves_no_process(tmp_path: Path) -> None:
+    class FullDisk(LocalFiles):
+        def write(self, path: str, content: bytes, *, mode: int = 0o644) -> None:
+            raise BackendError("disk full", where=path)
+
+    clock = SystemClock()
+    launcher = ProcessLauncher(FullDisk(tmp_path), clock, Uuid7Ids(clock), tmp_path)
+    before = {p.pid for p in psutil.Process().children()}
+    with pytest.raises(BackendError, match="disk full"):
+        launcher.start(sleeper())
+    until(lambda: {p.pid for p in psutil.Process().children()} <= before)
+
+
+@pytest.mark.skipif(not hasattr(psutil, "RLIMIT_DATA"), reason="needs Linux' resource limits")
+def test_memory_is_bounded(launcher: ProcessLauncher, tmp_path: Path) -> None:
+    greedy = (
+        "import time\ntry:\n    time.sleep(0.3); bytearray(512 << 20); print('had it', flush=True)"
+        "\nexcept MemoryError:\n    print('refused', flush=True)"
+    )
+    argv = (sys.executable, "-c", greedy)
+    launcher.start(sleeper(argv=argv, memory_bytes=128 << 20))
+    assert said(tmp_path) == ["refused"]
+
+
+def gone(pid: int) -> bool:
+    try:
+        return psutil.Process(pid).status() == psutil.STATUS_ZOMBIE
+    except psutil.NoSuchProcess:
+        return True

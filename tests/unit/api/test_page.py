@@ -1,0 +1,130 @@
+"""The live page: its policy, and that no value can become markup."""
+
+import json
+import re
+import shutil
+import subprocess
+from base64 import b64encode
+from hashlib import sha256
+from html.parser import HTMLParser
+from importlib.resources import files
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from mlg.api.page import live_page
+
+NODE = shutil.which("node")
+
+
+class Parts(HTMLParser):
+    def __init__(self) -> None:
+        super().__init__()
+        self.inside, self.text = "", {"script": "", "style": ""}
+        self.tags: list[tuple[str, dict[str, str | None]]] = []
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.inside = tag
+        self.tags.append((tag, dict(attrs)))
+
+    def handle_endtag(self, tag: str) -> None:
+        self.inside = "" if tag == self.inside else self.inside
+
+    def handle_data(self, data: str) -> None:
+        if self.inside in self.text:
+            self.text[self.inside] += data
+
+
+def parts() -> Parts:
+    parsed = Parts()
+    parsed.feed(live_page()[0].decode())
+    return parsed
+
+
+def test_the_policy_allows_exactly_the_inline_parts(client: Any) -> None:
+    answer = client.get("/")
+    assert answer.headers["content-type"] == "text/html; charset=utf-8"
+    assert answer.content == live_page()[0]
+    policy = answer.headers["content-security-policy"]
+    for part in ("script", "style"):
+        digest = b64encode(sha256(parts().text[part].encode()).digest()).decode()
+        assert f"{part}-src 'sha256-{digest}'" in policy
+    assert "unsafe" not in policy
+    assert "connect-src 'self'" in policy
+
+
+def test_the_page_needs_nothing_from_elsewhere() -> None:
+    content = live_page()[0].decode()
+    assert "/*script*/" not in content
+    found = set(re.findall(r"https?://[^\"'\s)]+", content))
+    assert found == {"http://www.w3.org/2000/svg"}  # a name, never fetched
+    for tag, attributes in parts().tags:
+        assert not [name for name in attributes if name.startswith("on") or name == "style"], (
+            tag
+        )
+
+
+def test_the_script_has_no_way_to_parse_markup_or_text_as_code() -> None:
+    script = parts().text["script"]
+    for sink in (
+        "innerHTML", "outerHTML", "insertAdjacentHTML", "document.write", "eval(", "Function(",
+        "srcdoc", "DOMParser", "createContextualFragment", "setHTML",
+    ):  # fmt: skip
+        assert sink not in script, sink
+
+
+def test_every_field_has_a_label_and_every_section_a_name() -> None:
+    parsed = parts()
+    labelled = {a.get("for") for tag, a in parsed.tags if tag == "label"}
+    for tag, attributes in parsed.tags:
+        if tag == "input":
+            assert attributes["id"] in labelled
+        if tag == "section":
+            assert "aria-labelledby" in attributes
+    assert ("html", {"lang": "en"}) in parsed.tags
+
+
+def _luminance(color: str) -> float:
+    channels = [int(color[i : i + 2], 16) / 255 for i in (1, 3, 5)]
+    linear = [c / 12.92 if c <= 0.04045 else ((c + 0.055) / 1.055) ** 2.4 for c in channels]
+    return 0.2126 * linear[0] + 0.7152 * linear[1] + 0.0722 * linear[2]
+
+
+def test_text_has_the_contrast_of_wcag_aa_in_both_schemes() -> None:
+    style = (files("mlg.api") / "static" / "page.css").read_text()
+    for block in re.findall(r":root \{(.*?)\}", style, re.DOTALL):
+        colors = dict(re.findall(r"--(\w+): (#[0-9a-f]{6})", block))
+        for name in ("ink", "quiet", "accent", "good", "warn", "bad"):
+            for ground in ("ground", "card"):
+                light, dark = sorted(
+                    (_luminance(colors[name]), _luminance(colors[ground])), reverse=True
+                )
+                assert (light + 0.05) / (dark + 0.05) >= 4.5, (name, ground)
+
+
+@pytest.mark.skipif(NODE is None, reason="no node here to run the page's script")
+def test_a_hostile_name_stays_text_in_every_view(fakes: Any, tmp_path: Path) -> None:
+    program = tmp_path / "page.mjs"
+    static = files("mlg.api") / "static"
+    program.write_text(
+        (Path(__file__).parent / "dom_stub.js").read_text()
+        + (static / "dom.js").read_text()
+        + (static / "views.js").read_text()
+        + f"\nconst hostile = {json.dumps(fakes.HOSTILE)};\n"
+        + (Path(__file__).parent / "render_hostile.js").read_text()
+    )
+    done = subprocess.run(
+        [str(NODE), str(program)], capture_output=True, text=True, check=False, timeout=60
+    )
+    assert done.returncode == 0, done.stderr
+    drawn = json.loads(done.stdout)
+    assert drawn["texts"] >= 20  # the hostile name was shown, as text, in each view
+    assert set(drawn["tags"]) <= {
+        "a", "b", "button", "code", "details", "div", "h3", "h4", "li", "line", "ol", "p",
+        "path", "rect", "section", "span", "summary", "svg", "table", "tbody", "td", "text",
+        "th", "thead", "title", "tr", "ul",
+    }  # fmt: skip
+    assert all(link.startswith("#trace=") for link in drawn["links"])
+    assert drawn["links"]
+    assert all(re.fullmatch(r"#trace=[\w.!~*'()%-]*", link) for link in drawn["links"])
