@@ -11,7 +11,7 @@ from mlg.adapters.ids_uuid7 import Uuid7Ids
 from mlg.core.clock import ManualClock
 from mlg.core.ports import Ids
 
-SEEDED = functools.partial(random.Random, 7)
+SEEDED = functools.partial(random.Random, 7)  # noqa: S311 (ids are no secrets)
 
 
 @pytest.fixture(params=["system", "seeded"])

@@ -24,7 +24,8 @@ SLEEPER = """
 import os, socket, subprocess, sys, time
 child = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(600)"])
 fd = os.environ.get("MLG_LISTEN_FD")
-port = socket.socket(fileno=int(fd)).getsockname()[1] if fd else 0
+listening = socket.socket(fileno=int(fd)) if fd else None
+port = listening.getsockname()[1] if listening else 0
 print("nonce", os.environ["MLG_NONCE"], "port", port, "child", child.pid, sys.argv[1:],
       "secret", os.environ.get("OPERATOR_SECRET"), flush=True)
 time.sleep(600)
@@ -247,7 +248,7 @@ def test_what_cannot_be_run_leaves_nothing(launcher: ProcessLauncher, tmp_path: 
 
 def test_a_record_that_cannot_be_written_leaves_no_process(tmp_path: Path) -> None:
     class FullDisk(LocalFiles):
-        def write(self, path: str, content: bytes, *, mode: int = 0o644) -> None:
+        def write(self, path: str, content: bytes, *, mode: int = 0o644) -> None:  # noqa: ARG002
             raise BackendError("disk full", where=path)
 
     clock = SystemClock()
@@ -260,10 +261,16 @@ def test_a_record_that_cannot_be_written_leaves_no_process(tmp_path: Path) -> No
 
 @pytest.mark.skipif(not hasattr(psutil, "RLIMIT_DATA"), reason="needs Linux' resource limits")
 def test_memory_is_bounded(launcher: ProcessLauncher, tmp_path: Path) -> None:
-    greedy = (
-        "import time\ntry:\n    time.sleep(0.3); bytearray(512 << 20); print('had it', flush=True)"
-        "\nexcept MemoryError:\n    print('refused', flush=True)"
-    )
+    greedy = """
+import resource
+while resource.getrlimit(resource.RLIMIT_DATA)[0] == resource.RLIM_INFINITY:
+    pass
+try:
+    bytearray(512 << 20)
+    print("had it", flush=True)
+except MemoryError:
+    print("refused", flush=True)
+"""
     argv = (sys.executable, "-c", greedy)
     launcher.start(sleeper(argv=argv, memory_bytes=128 << 20))
     assert said(tmp_path) == ["refused"]

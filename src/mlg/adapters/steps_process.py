@@ -126,6 +126,7 @@ class ProcessSteps:
             process.stdin.flush()
         said = process.stdout.read()
         process.wait()
+        _kill_group(process)  # what the step left running would keep its pipes open
         reader.join()
         return said
 
@@ -138,13 +139,17 @@ class ProcessSteps:
 
 def _end(process: subprocess.Popen[bytes]) -> None:
     """End the process's whole group and close its pipes."""
-    with contextlib.suppress(ProcessLookupError, PermissionError):
-        os.killpg(process.pid, signal.SIGKILL)
+    _kill_group(process)
     process.wait()
     for pipe in (process.stdin, process.stdout, process.stderr):
         if pipe is not None:
             with contextlib.suppress(BrokenPipeError):
                 pipe.close()
+
+
+def _kill_group(process: subprocess.Popen[bytes]) -> None:
+    with contextlib.suppress(ProcessLookupError, PermissionError):
+        os.killpg(process.pid, signal.SIGKILL)
 
 
 def _result(call: StepCall, said: bytes, code: int, tail: deque[str]) -> StepResult:

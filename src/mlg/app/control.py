@@ -33,12 +33,12 @@ from mlg.adapters.router_envoy import EnvoyRouter, admin_url
 from mlg.adapters.steps_process import ProcessSteps
 from mlg.api.app import create_app
 from mlg.api.operations import ApiServices
-from mlg.api.security import loopback_principal
+from mlg.api.security import LOOPBACK_HOSTS, loopback_principal
 from mlg.app.fleet import Specs, WantedFleet
 from mlg.app.happenings import Happenings
 from mlg.app.manifests import Manifests
 from mlg.app.operations import ControlOperations, Parts
-from mlg.app.pipelines import PipelinePlan
+from mlg.app.pipelines import Pipelines
 from mlg.app.seals import Seals
 from mlg.app.serve_api import start_api
 from mlg.app.supervise import Supervisor, end_all
@@ -63,7 +63,8 @@ def build(home: Path, control_port: int, gateway_port: int) -> Parts:
     Raises:
         BackendError: A store cannot be opened.
     """
-    files, clock, ids = LocalFiles(home), SystemClock(), Uuid7Ids()
+    files, clock = LocalFiles(home), SystemClock()
+    ids = Uuid7Ids(clock)
     store, reader = (
         SqliteGraph(home / "graph.sqlite3", clock),
         SqliteGraphReader(home / "graph.sqlite3"),
@@ -112,11 +113,11 @@ def build(home: Path, control_port: int, gateway_port: int) -> Parts:
         TrainPorts(
             files=files,
             artifacts=artifacts,
-            runner=ProcessSteps(home / "artifacts", home / "work"),
+            runner=ProcessSteps(store=home / "artifacts", work=home / "work", clock=clock),
             store=store,
             clock=clock,
             recorder=lambda: recorder("workflow:train"),
-            plan=PipelinePlan(artifacts),
+            plan=Pipelines(artifacts),
         ),
         release,
     )
@@ -179,7 +180,7 @@ def serve(home: Path, control_port: int, gateway_port: int) -> None:
                     operations=operations,
                     clock=parts.clock,
                 ),
-                allowed_hosts=("127.0.0.1", "localhost"),
+                allowed_hosts=LOOPBACK_HOSTS,
                 principal_for=loopback_principal(getpass.getuser()),
             ),
             port=control_port,

@@ -14,7 +14,8 @@ from mlg.core.uris import Digest, Uri
 from mlg.graph import record_acts, record_services
 from mlg.graph.record import Recorder
 from mlg.manifest.load import Manifest, load_manifest, manifest_from_source
-from mlg.manifest.plan import inactive_keys, plan
+from mlg.manifest.inactive import inactive_keys
+from mlg.manifest.plan import plan
 from mlg.manifest.specs import ManifestSpec
 from mlg.workflows.state import APPLIED, Applied, read_applied
 

@@ -3,6 +3,7 @@
 import threading
 from collections.abc import Callable
 from dataclasses import dataclass
+from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
@@ -23,7 +24,7 @@ from mlg.core.errors import ConflictError, NotFoundError
 from mlg.core.nodes import Attr
 from mlg.core.ports import ArtifactStore, Files, Ids, Launcher
 from mlg.core.principal import Principal
-from mlg.core.uris import parse_uri
+from mlg.core.uris import Digest, parse_uri
 from mlg.graph import audit, bundle, record_acts
 from mlg.graph.answers import trace_answer
 from mlg.graph.lineage import Answered, trace_prediction
@@ -148,7 +149,7 @@ class ControlOperations:
             self.anchor()
             files = self._bundle(answered, sealed)
         content = bundle.zip_bytes(files)
-        digest = bundle.digest_of(content)
+        digest = Digest(sha256(content).hexdigest())
         recorder = parts.recorder(principal.subject)
         event = record_acts.audit_exported(
             recorder,

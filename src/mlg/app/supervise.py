@@ -2,6 +2,7 @@
 
 import json
 import threading
+from collections import deque
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
@@ -77,6 +78,7 @@ class Supervisor:
     ) -> None:
         self._launcher, self._router, self._network = launcher, router, network
         self._clock, self._spec_for, self._record = clock, spec_for, record
+        self._untold: deque[tuple[str, ProcessState | None, str]] = deque(maxlen=10_000)
         self._admin_url, self._gateway_url = admin_url, gateway_url
         self._gateways = gateways if admin_url else 0
         self._lock = threading.RLock()
@@ -109,13 +111,14 @@ class Supervisor:
                 late = self._clock.monotonic_s() >= deadline_s
                 for process in [p for p in pending if late or not p.alive]:
                     self._launcher.stop(process.id)
-                    self._record("ended", process, "did not answer with its nonce")
+                    self._emit("ended", process, "did not answer with its nonce")
                     pending.remove(process)
                 if pending:
                     self._clock.wait(0.1)
             for process in adopted:
                 self._known.add((process.id, process.nonce))
-                self._record("adopted", process, f"pid {process.pid}")
+                self._emit("adopted", process, f"pid {process.pid}")
+            self._tell()
             return tuple(sorted(adopted, key=lambda process: process.id))
 
     def want(self, services: tuple[WantedService, ...]) -> None:
@@ -205,6 +208,7 @@ class Supervisor:
             self._failed = []
             for command in commands:
                 self._act(command)
+            self._tell()
             return bool(commands)
 
     def _run(self) -> None:
@@ -261,9 +265,9 @@ class Supervisor:
             before = self._last.get(name)
             was_ready = before is not None and before.pid == process.pid and before.ready
             if process.ready and not was_ready:
-                self._record("ready", process, f"port {process.port}")
+                self._emit("ready", process, f"port {process.port}")
             elif was_ready and process.alive and not process.ready:
-                self._record("silent", process, "does not say that it is ready")
+                self._emit("silent", process, "does not say that it is ready")
         with self._lock:
             self._last = seen
         return tuple(seen[name] for name in sorted(seen))
@@ -306,31 +310,31 @@ class Supervisor:
                 case Start(group=group, n=n):
                     spec = self._spec_for(group.kind, group.service, group.version, n)
                     process = self._launcher.start(spec)
-                    self._record("started", process, f"pid {process.pid}")
+                    self._emit("started", process, f"pid {process.pid}")
                 case Stop(id=name, reason=reason):
                     self._stop(name, reason)
                 case Place(endpoints=endpoints):
                     self._place(endpoints)
                 case Split(split=split):
                     self._router.apply(split)
-                    self._record("split", None, _as_text(split))
+                    self._emit("split", None, _as_text(split))
                 case CrashLoop(group=group, crashes=crashes, retry_in_s=retry_in_s):
                     detail = f"{crashes} crashes within a minute; next try in {retry_in_s:g} s"
                     name = "-".join(part for part in (group.kind, group.service) if part)
-                    self._record("crash_loop", None, f"{name} {group.version}: {detail}")
+                    self._emit("crash_loop", None, f"{name} {group.version}: {detail}")
         except LifecycleError as error:
             if isinstance(command, Start):
                 self._failed.append(command.group)
-            self._tell_once(type(command).__name__, str(error))
+            self._tell_once(_subject(command), str(error))
         else:
-            self._told.pop(type(command).__name__, None)
+            self._told.pop(_subject(command), None)
 
     def _stop(self, name: str, reason: str) -> None:
         process = self._last.get(name)
         self._launcher.stop(name, grace_s=0.0 if reason == "hung" else 5.0)
         kind = reason if reason in ("crashed", "hung") else "stopped"
         code = process.exit_code if process else None
-        self._record(kind, process, reason if code is None else f"{reason}, exit code {code}")
+        self._emit(kind, process, reason if code is None else f"{reason}, exit code {code}")
 
     def _place(self, endpoints: ServiceEndpoints) -> None:
         self._router.place(endpoints)
@@ -340,13 +344,25 @@ class Supervisor:
             self._placed.pop(endpoints.service, None)
         replicas = sum(len(v.endpoints) for v in endpoints.versions)
         detail = f"{endpoints.service}: {len(endpoints.versions)} versions, {replicas} replicas"
-        self._record("placed", None, detail)
+        self._emit("placed", None, detail)
+
+    def _emit(self, kind: str, process: ProcessState | None, detail: str) -> None:
+        self._untold.append((kind, process, detail))
+
+    def _tell(self) -> None:
+        """Record what happened; what cannot be recorded now waits, the fleet does not."""
+        while self._untold:
+            try:
+                self._record(*self._untold[0])
+            except LifecycleError:
+                return
+            self._untold.popleft()
 
     def _tell_once(self, what: str, detail: str) -> None:
         """Record a failure, but not the same one again at every look."""
         if self._told.get(what) != detail:
             self._told[what] = detail
-            self._record("failed", None, f"{what}: {detail}")
+            self._emit("failed", None, f"{what}: {detail}")
 
     def _missing(self, service: str, version: str) -> str:
         group = Group("replica", service, version)
@@ -373,6 +389,19 @@ def end_all(launcher: Launcher, *, grace_s: float = 5.0) -> tuple[str, ...]:
                 stopped.result()
         ended.extend(names)
     return tuple(ended)
+
+
+def _subject(command: Command) -> str:
+    """Name what a command acts on, without what may differ at the next try."""
+    match command:
+        case Start(group=group) | CrashLoop(group=group):
+            return " ".join(("start", group.kind, group.service, group.version)).strip()
+        case Stop(id=name):
+            return f"stop {name}"
+        case Place(endpoints=endpoints):
+            return f"place {endpoints.service}"
+        case Split(split=split):
+            return f"split {split.service}"
 
 
 def _as_text(split: TrafficSplit) -> str:

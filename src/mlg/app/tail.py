@@ -21,6 +21,8 @@ from mlg.serving.log import decode_feedback, decode_prediction
 
 _PATH = "live.json"
 _BATCH = 5_000
+_SAVE_EVERY_S = 5.0
+"""The counters are megabytes: written rarely, and together with their positions."""
 
 logger = logging.getLogger("mlg.tail")
 
@@ -47,6 +49,7 @@ class Tail:
         self._home, self._files, self._clock, self._services = home, files, clock, services
         self._stop = threading.Event()
         self._lock = threading.Lock()
+        self._dirty = False
         self._thread = threading.Thread(target=self._run, name="mlg-tail", daemon=True)
         content = files.read(_PATH)
         self._stored = _Stored(state=LiveState(), cursors={})
@@ -75,14 +78,22 @@ class Tail:
         self._stop.set()
         if self._thread.is_alive():
             self._thread.join(10)
+            self.save()
 
     def round(self) -> int:
         """Read what is new once; return the number of records."""
         with self._lock:
             count = sum(self._follow(service) for service in self._services())
             if count:
-                self._files.write(_PATH, msgspec.json.encode(self._stored))
+                self._dirty = True
             return count
+
+    def save(self) -> None:
+        """Write counters and positions, if they changed; both are of one moment."""
+        with self._lock:
+            if self._dirty:
+                self._files.write(_PATH, msgspec.json.encode(self._stored))
+                self._dirty = False
 
     def _follow(self, service: str) -> int:
         stream = SegmentStream(self._home / "segments" / service)
@@ -106,9 +117,13 @@ class Tail:
         return len(batch.records)
 
     def _run(self) -> None:
+        saved_s = self._clock.monotonic_s()
         while not self._stop.is_set():
             try:
                 count = self.round()
+                if self._clock.monotonic_s() - saved_s > _SAVE_EVERY_S:
+                    self.save()
+                    saved_s = self._clock.monotonic_s()
             except LifecycleError as error:
                 logger.warning("the log could not be followed: %s", error)
                 count = 0

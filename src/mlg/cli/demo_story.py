@@ -1,9 +1,10 @@
-"""The demo's closing table: each step is confirmed by asking the graph, never by having tried."""
+"""The demo's closing table: each step is confirmed by asking the graph."""
 
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
+from typing import Any
 
 from rich.console import Console
 from rich.table import Table
@@ -30,7 +31,7 @@ class Story:
     steps: list[StoryStep] = field(default_factory=list[StoryStep])
 
     @contextmanager
-    def step(self, name: str) -> Iterator[StoryStep]:
+    def step(self, name: str) -> Generator[StoryStep]:
         """Time one step; it counts only once `confirmed` was set from a fact."""
         line = StoryStep(name=name)
         self.steps.append(line)
@@ -45,6 +46,10 @@ class Story:
     def confirmed(self) -> bool:
         """Whether there are steps and the graph confirmed each of them."""
         return bool(self.steps) and all(step.confirmed for step in self.steps)
+
+    def as_dicts(self) -> list[dict[str, Any]]:
+        """Return the lines as JSON objects."""
+        return [asdict(step) for step in self.steps]
 
     def close(self) -> None:
         """Print the closing table."""

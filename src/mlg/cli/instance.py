@@ -3,7 +3,7 @@
 import json
 import os
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, NoReturn
@@ -56,7 +56,7 @@ def connect(home: Path, *, timeout_s: float = 60.0) -> Client:
 
 
 @contextmanager
-def reported(as_json: bool = False) -> Iterator[None]:
+def reported(as_json: bool = False) -> Generator[None]:
     """Turn an error into its message, its hint and its exit code."""
     try:
         yield

@@ -24,11 +24,11 @@ from mlg.workflows.state import read_applied
 class Answers(Protocol):
     """Questions that a running control plane or the files of a stopped one answer."""
 
-    def trace(self, uri: str, depth: int | None = None) -> dict[str, Any]:
+    def trace(self, uri: str, *, depth: int | None = None) -> dict[str, Any]:
         """Return everything above."""
         ...
 
-    def impact(self, uri: str, depth: int | None = None) -> dict[str, Any]:
+    def impact(self, uri: str, *, depth: int | None = None) -> dict[str, Any]:
         """Return everything below."""
         ...
 
@@ -36,7 +36,7 @@ class Answers(Protocol):
         """Return what served."""
         ...
 
-    def search(self, text: str, kinds: list[str]) -> dict[str, Any]:
+    def search(self, text: str, *, kinds: list[str]) -> dict[str, Any]:
         """Return what matches."""
         ...
 
@@ -49,13 +49,13 @@ class FileAnswers:
             raise NotFoundError("there is no instance", where=str(home), hint="mlg up --wait")
         self._reader = SqliteGraphReader(home / "graph.sqlite3")
 
-    def trace(self, uri: str, depth: int | None = None) -> dict[str, Any]:
+    def trace(self, uri: str, *, depth: int | None = None) -> dict[str, Any]:
         """Return everything above."""
         return shapes.trace_answer(
             self._reader.walk(_node(uri), "up", WalkOptions(depth=depth))
         )
 
-    def impact(self, uri: str, depth: int | None = None) -> dict[str, Any]:
+    def impact(self, uri: str, *, depth: int | None = None) -> dict[str, Any]:
         """Return everything below."""
         walk = self._reader.walk(_node(uri), "down", WalkOptions(depth=depth))
         return shapes.trace_answer(walk)
@@ -68,7 +68,7 @@ class FileAnswers:
             raise ManifestError(str(error), where="--at") from error
         return shapes.production_answer(self._reader.production(service, when))
 
-    def search(self, text: str, kinds: list[str]) -> dict[str, Any]:
+    def search(self, text: str, *, kinds: list[str]) -> dict[str, Any]:
         """Return what matches."""
         return shapes.search_answer(text, self._reader.search(text, tuple(kinds)))
 
@@ -113,7 +113,7 @@ def plan_of(file: Path, home: Path) -> dict[str, Any]:
 
 def launcher_of(home: Path) -> ProcessLauncher:
     """Return a launcher over the instance's process records."""
-    return ProcessLauncher(LocalFiles(home), SystemClock(), Uuid7Ids(), home)
+    return ProcessLauncher(LocalFiles(home), SystemClock(), Uuid7Ids(SystemClock()), home)
 
 
 def status_of(home: Path) -> dict[str, Any]:

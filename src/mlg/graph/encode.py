@@ -110,18 +110,26 @@ def decode(data: bytes) -> Event:
             cause=found["cause"],
             nodes=tuple(_node_fact(fact) for fact in found["nodes"]),
             edges=tuple(EdgeFact(**fact) for fact in found["edges"]),
-            data=object_pairs(found["data"]),
+            data=_decoded_pairs(found["data"]),
         )
         again = encode(event)
-    except (msgspec.MsgspecError, KeyError, TypeError, AttributeError) as error:
+    except (msgspec.MsgspecError, KeyError, TypeError, AttributeError, ValueError) as error:
         raise ValueError(f"these bytes are no event: {error}") from error
     if again != data:
         raise ValueError("these bytes are an event, but not in its canonical form")
     return event
 
 
+def _decoded_pairs(found: dict[str, Attr]) -> tuple[tuple[str, Attr], ...]:
+    """Return pairs; what is written as an integer but too large for one was a float."""
+    return tuple(
+        (name, float(value) if isinstance(value, int) and abs(value) >= 2**53 else value)
+        for name, value in object_pairs(found)
+    )
+
+
 def _node_fact(found: dict[str, Any]) -> NodeFact:
-    attrs = object_pairs(found.pop("attrs"))
+    attrs = _decoded_pairs(found.pop("attrs"))
     return NodeFact(**found, attrs=attrs)
 
 

@@ -7,7 +7,7 @@ import rfc8785
 
 
 def canonical_value(value: Any) -> Any:
-    """Return a specification as built-in types: YAML's keys, canonical units, defaults left out.
+    """Return a specification as built-in types: YAML's keys, canonical units, no defaults.
 
     Leaving defaults out makes `replicas: 1` and no `replicas` one manifest, and keeps
     digests when a later version adds a key. A step carries its `kind`.

@@ -149,7 +149,8 @@ def _pipeline(
             owner = "a dataset" if out in datasets else f"the step {makers[out]!r}"
             what = f"expected a name of its own for what the step makes, got {out!r}"
             yield _wrong((*at, "out"), what, f"{owner} has this name already.")
-        makers.setdefault(out, name)
+        else:
+            makers[out] = name
     for name, step in pipeline.steps.items():
         at = (*path, "steps", name)
         for index, one in enumerate(step.inputs):
@@ -187,27 +188,31 @@ def _step(
         if not reads & {"source", "sql", "python"}:
             yield _wrong((*path, "in"), "expected a table among the inputs, got none")
         yield from _gates((*path, "gates"), step)
-    if isinstance(step, PackageStep) and "train" not in reads:
+    elif isinstance(step, PackageStep) and "train" not in reads:
         yield _wrong(path, "expected a train step to package, got none", "add `in: [train]`.")
-    if isinstance(step, TrainStep):
-        if ":" not in step.model and step.model not in MODELS:
-            what = f"expected {', '.join(MODELS)} or module:Class, got {step.model!r}"
-            yield _wrong((*path, "model"), what, close_match(step.model, MODELS))
-        roles = step.roles
-        tables = {
-            "interactions": roles.interactions,
-            "items": roles.items,
-            "viewers": roles.viewers,
-            "item_stats": roles.item_stats,
-        }
-        for role, table in tables.items():
-            if table is not None:
-                at = (*path, "roles", role, "table")
-                yield from _known(at, "an input of the step", table.table, step.inputs)
-        if roles.viewers and not roles.interactions.viewer:
-            what = "expected no viewers where interactions have no `viewer`, got a table"
-            hint = "add `viewer:` to interactions, or use its `context:`."
-            yield _wrong((*path, "roles", "viewers"), what, hint)
+    elif isinstance(step, TrainStep):
+        yield from _train(path, step)
+
+
+def _train(path: tuple[str | int, ...], step: TrainStep) -> Iterator[Found]:
+    if ":" not in step.model and step.model not in MODELS:
+        what = f"expected {', '.join(MODELS)} or module:Class, got {step.model!r}"
+        yield _wrong((*path, "model"), what, close_match(step.model, MODELS))
+    roles = step.roles
+    tables = {
+        "interactions": roles.interactions,
+        "items": roles.items,
+        "viewers": roles.viewers,
+        "item_stats": roles.item_stats,
+    }
+    for role, table in tables.items():
+        if table is not None:
+            at = (*path, "roles", role, "table")
+            yield from _known(at, "an input of the step", table.table, step.inputs)
+    if roles.viewers and not roles.interactions.viewer:
+        what = "expected no viewers where interactions have no `viewer`, got a table"
+        hint = "add `viewer:` to interactions, or use its `context:`."
+        yield _wrong((*path, "roles", "viewers"), what, hint)
 
 
 def _gates(path: tuple[str | int, ...], step: EvaluateStep) -> Iterator[Found]:

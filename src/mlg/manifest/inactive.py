@@ -44,8 +44,8 @@ def inactive_keys(manifest: Manifest) -> tuple[InactiveKey, ...]:
     """
     found: list[InactiveKey] = []
     for pattern, why in INACTIVE.items():
-        for path in manifest.paths(tuple(pattern.split("."))):
-            found.append(
-                InactiveKey(key=".".join(map(str, path)), where=manifest.where(*path), why=why)
-            )
+        found += [
+            InactiveKey(key=".".join(path), where=manifest.where(*path), why=why)
+            for path in manifest.paths(tuple(pattern.split(".")))
+        ]
     return tuple(found)

@@ -13,7 +13,7 @@ from mlg.manifest.canonical import canonical_json
 from mlg.manifest.check import check
 from mlg.manifest.read import Reader, converted
 from mlg.manifest.specs import ManifestSpec
-from mlg.manifest.tree import Node, Place, Problem, error_from, parse_tree, plain
+from mlg.manifest.tree import Node, Place, Problem, parse_tree, plain, refuse
 
 _MAX_BYTES: Final = 4 * 2**20
 
@@ -24,7 +24,7 @@ class Manifest:
 
     spec: ManifestSpec
     source: str
-    """Canonical JSON (RFC 8785) of `spec`, defaults left out; `manifest_from_source` reads it."""
+    """Canonical JSON (RFC 8785) of `spec`, without defaults; see `manifest_from_source`."""
     digest: Digest
     """sha256 of `source`: comments, order, units and defaults spelled out do not change it."""
     file: str = field(default="mlg.yaml", compare=False)
@@ -86,15 +86,13 @@ def parse_manifest(text: str, file: str = "mlg.yaml") -> Manifest:
     tree = parse_tree(text, file)
     reader = Reader()
     read = reader.read(tree)
-    if reader.problems:
-        raise error_from(reader.problems, file)
+    refuse(reader.problems, file)
     spec = converted(read)
     problems = [
         Problem(place=place_of(tree, found.path), what=found.what, hint=found.hint)
         for found in check(spec)
     ]
-    if problems:
-        raise error_from(problems, file)
+    refuse(problems, file)
     return _manifest(spec, file, tree)
 
 

@@ -56,7 +56,7 @@ def step_out(name: str, step: StepSpec) -> str:
 
 
 def step_inputs(pipeline: PipelineSpec, step: StepSpec) -> tuple[str, ...]:
-    """Return what a step reads; a package step without `in` reads all train and evaluate steps."""
+    """Return what a step reads; a package step without `in`: all train and evaluate steps."""
     if isinstance(step, PackageStep) and not step.inputs:
         models = sorted(n for n, s in pipeline.steps.items() if isinstance(s, TrainStep))
         tests = sorted(n for n, s in pipeline.steps.items() if isinstance(s, EvaluateStep))

@@ -33,7 +33,7 @@ def root_type() -> inspect.StructType:
 
 
 def exactly_one(cls: type) -> tuple[str, ...]:
-    """Return the keys of a specification of which one must be given; empty when there is no such rule."""
+    """Return the keys of which one and only one must be given; empty without such a rule."""
     return getattr(cls, "EXACTLY_ONE", ())
 
 

@@ -125,7 +125,7 @@ def _default(field: inspect.Field) -> str:
     if value is NODEFAULT:
         return "required"
     if value in (None, (), {}, ""):
-        return "–"
+        return "none"
     unit = unwrapped(field.type)[1].get("unit")
     if unit is None:
         item = unwrapped(field.type)[0]

@@ -1,8 +1,9 @@
-"""The JSON Schema of the manifest, as editors use it: raw YAML forms, and a word for each key."""
+"""The JSON Schema of the manifest, as editors use it: written forms, a sentence a key."""
 
 import ast
 from functools import cache
 from importlib import import_module
+from itertools import pairwise
 from pathlib import Path
 from typing import Any, Final
 
@@ -63,7 +64,7 @@ def field_words(cls: type) -> dict[str, str]:
         if isinstance(one, ast.ClassDef) and one.name == cls.__name__
     )
     words: dict[str, str] = {}
-    for one, following in zip(body, body[1:], strict=False):
+    for one, following in pairwise(body):
         if (
             isinstance(one, ast.AnnAssign)
             and isinstance(one.target, ast.Name)

@@ -11,7 +11,7 @@ from mlg.manifest.specs_services import ServiceSpec
 from mlg.manifest.specs_watch import AutomationSpec, CalendarEntry, MonitorSpec
 
 
-class ManifestSpec(Spec, kw_only=True):
+class ManifestSpec(Spec, frozen=True, kw_only=True):
     """One project: its data, its pipelines, its services, and what watches over them."""
 
     version: Literal[1]

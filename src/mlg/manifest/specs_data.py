@@ -10,7 +10,7 @@ Scalar = str | int | float | bool
 Bound = float | None
 
 
-class SourceSpec(Spec, kw_only=True):
+class SourceSpec(Spec, frozen=True, kw_only=True):
     """Where a dataset is read from."""
 
     uri: Text
@@ -19,7 +19,7 @@ class SourceSpec(Spec, kw_only=True):
     """Settings of the reader, handed on as they are, for example `{delim: ";"}`."""
 
 
-class ColumnSpec(Spec, kw_only=True):
+class ColumnSpec(Spec, frozen=True, kw_only=True):
     """What one column must be."""
 
     type: Annotated[
@@ -31,7 +31,7 @@ class ColumnSpec(Spec, kw_only=True):
             extra={"expected": "a column type, like int64, float64, string or timestamp"},
         ),
     ]
-    """Ibis' word for the type: `int64`, `float64`, `string`, `boolean`, `date`, `timestamp`, …"""
+    """Ibis' word for the type: `int64`, `float64`, `string`, `boolean`, `timestamp`, …"""
     nullable: bool = True
     """False: a missing value breaks the contract."""
     range: tuple[Bound, Bound] | None = None
@@ -42,7 +42,7 @@ class ColumnSpec(Spec, kw_only=True):
     """What the column means, for readers and for the graph."""
 
 
-class RowsCheck(Spec, kw_only=True):
+class RowsCheck(Spec, frozen=True, kw_only=True):
     """How many rows a dataset has."""
 
     min: Annotated[int, Meta(ge=0)] = 1
@@ -51,7 +51,7 @@ class RowsCheck(Spec, kw_only=True):
     """More rows break the contract."""
 
 
-class FreshnessCheck(Spec, kw_only=True):
+class FreshnessCheck(Spec, frozen=True, kw_only=True):
     """How old the newest row may be."""
 
     column: ColumnName
@@ -60,7 +60,7 @@ class FreshnessCheck(Spec, kw_only=True):
     """Age at the time of the run, by the instance's clock."""
 
 
-class ReferencesCheck(Spec, kw_only=True):
+class ReferencesCheck(Spec, frozen=True, kw_only=True):
     """Values that must be there in another dataset."""
 
     columns: Columns
@@ -71,7 +71,7 @@ class ReferencesCheck(Spec, kw_only=True):
     """Columns of the other dataset, in the same order."""
 
 
-class ValuesCheck(Spec, kw_only=True):
+class ValuesCheck(Spec, frozen=True, kw_only=True):
     """The set that a column's values come from."""
 
     column: ColumnName
@@ -80,7 +80,7 @@ class ValuesCheck(Spec, kw_only=True):
     """The values allowed."""
 
 
-class CheckSpec(Spec, kw_only=True):
+class CheckSpec(Spec, frozen=True, kw_only=True):
     """One check of a whole dataset; exactly one key."""
 
     EXACTLY_ONE: ClassVar = ("unique", "rows", "freshness", "references", "values")
@@ -97,7 +97,7 @@ class CheckSpec(Spec, kw_only=True):
     """The set that a column's values come from."""
 
 
-class DatasetSpec(Spec, kw_only=True):
+class DatasetSpec(Spec, frozen=True, kw_only=True):
     """One table from outside, with its contract."""
 
     source: SourceSpec

@@ -28,7 +28,7 @@ References = Annotated[
 ]
 
 
-class PointInTimeSpec(Spec, kw_only=True):
+class PointInTimeSpec(Spec, frozen=True, kw_only=True):
     """What the leak test changes: labels at or after a time must not reach rows before it."""
 
     at: ColumnName
@@ -39,7 +39,7 @@ class PointInTimeSpec(Spec, kw_only=True):
     """Time column of the inputs that carry the label."""
 
 
-class SqlStep(Spec, kw_only=True, tag_field="kind", tag="sql"):
+class SqlStep(Spec, frozen=True, kw_only=True, tag_field="kind", tag="sql"):
     """A table made by a SQL file."""
 
     sql: Text
@@ -52,7 +52,7 @@ class SqlStep(Spec, kw_only=True, tag_field="kind", tag="sql"):
     """Declares what the leak test changes."""
 
 
-class PythonStep(Spec, kw_only=True, tag_field="kind", tag="python"):
+class PythonStep(Spec, frozen=True, kw_only=True, tag_field="kind", tag="python"):
     """A table made by a function of Ibis tables."""
 
     python: Annotated[
@@ -73,7 +73,7 @@ class PythonStep(Spec, kw_only=True, tag_field="kind", tag="python"):
     """Declares what the leak test changes."""
 
 
-class InteractionsRole(Spec, kw_only=True):
+class InteractionsRole(Spec, frozen=True, kw_only=True):
     """The table of what viewers did with items, and what its columns mean."""
 
     table: Identifier
@@ -83,7 +83,7 @@ class InteractionsRole(Spec, kw_only=True):
     at: ColumnName
     """Column with the time of the interaction."""
     value: ColumnName | None = None
-    """Column with the label: a rating, a click, seconds watched; left out, every row counts 1."""
+    """Column with the label: a rating, a click, seconds watched; without one, rows count 1."""
     viewer: ColumnName | None = None
     """Column with the viewer's key; left out where viewers are not known."""
     position: ColumnName | None = None
@@ -94,7 +94,7 @@ class InteractionsRole(Spec, kw_only=True):
     """Viewer features of each row, for data without viewer keys."""
 
 
-class ViewersRole(Spec, kw_only=True):
+class ViewersRole(Spec, frozen=True, kw_only=True):
     """The table of viewers."""
 
     table: Identifier
@@ -105,7 +105,7 @@ class ViewersRole(Spec, kw_only=True):
     """Columns that the model may use."""
 
 
-class ItemsRole(Spec, kw_only=True):
+class ItemsRole(Spec, frozen=True, kw_only=True):
     """The table of items: the catalogue."""
 
     table: Identifier
@@ -118,7 +118,7 @@ class ItemsRole(Spec, kw_only=True):
     """Columns that the model may use."""
 
 
-class ItemStatsRole(Spec, kw_only=True):
+class ItemStatsRole(Spec, frozen=True, kw_only=True):
     """The table of what was known of an item from some time on."""
 
     table: Identifier
@@ -126,10 +126,10 @@ class ItemStatsRole(Spec, kw_only=True):
     key: ColumnName
     """Column with the item's key."""
     available_at: ColumnName
-    """Column with a time: the row may be used later than that; all other columns are features."""
+    """Column with a time: the row may be used later than that. Other columns are features."""
 
 
-class RolesSpec(Spec, kw_only=True):
+class RolesSpec(Spec, frozen=True, kw_only=True):
     """What the train step's tables are."""
 
     interactions: InteractionsRole
@@ -142,7 +142,7 @@ class RolesSpec(Spec, kw_only=True):
     """What was known of each item, and when."""
 
 
-class TrainStep(Spec, kw_only=True, tag_field="kind", tag="train"):
+class TrainStep(Spec, frozen=True, kw_only=True, tag_field="kind", tag="train"):
     """A model fitted to tables."""
 
     model: Text
@@ -157,7 +157,7 @@ class TrainStep(Spec, kw_only=True, tag_field="kind", tag="train"):
     """Where all randomness of the step starts."""
 
 
-class GateSpec(Spec, kw_only=True):
+class GateSpec(Spec, frozen=True, kw_only=True):
     """What an evaluation must show of one metric before the model may go on."""
 
     better_than: References | None = None
@@ -172,7 +172,7 @@ class GateSpec(Spec, kw_only=True):
     """Largest value allowed."""
 
 
-class EvaluateStep(Spec, kw_only=True, tag_field="kind", tag="evaluate"):
+class EvaluateStep(Spec, frozen=True, kw_only=True, tag_field="kind", tag="evaluate"):
     """A model measured on held-out events, with gates."""
 
     gates: dict[
@@ -192,7 +192,7 @@ class EvaluateStep(Spec, kw_only=True, tag_field="kind", tag="evaluate"):
     """Settings of the evaluation."""
 
 
-class PackageStep(Spec, kw_only=True, tag_field="kind", tag="package"):
+class PackageStep(Spec, frozen=True, kw_only=True, tag_field="kind", tag="package"):
     """An accepted model made into something that can be deployed."""
 
     image: Name
@@ -213,7 +213,7 @@ STEP_KEYS: Final[dict[str, type[StepSpec]]] = {
 """The key that tells a step's kind."""
 
 
-class PipelineOnSpec(Spec, kw_only=True):
+class PipelineOnSpec(Spec, frozen=True, kw_only=True):
     """Events that start a pipeline."""
 
     EXACTLY_ONE: ClassVar = ("commit",)
@@ -222,7 +222,7 @@ class PipelineOnSpec(Spec, kw_only=True):
     """Branch whose commits start a run once their tests passed."""
 
 
-class PipelineSpec(Spec, kw_only=True):
+class PipelineSpec(Spec, frozen=True, kw_only=True):
     """Steps that make one model, run in the order of their inputs."""
 
     engine: Literal["duckdb", "spark"] = "duckdb"
@@ -231,7 +231,8 @@ class PipelineSpec(Spec, kw_only=True):
         Annotated[
             str,
             Meta(
-                pattern=r"^(@(hourly|daily|weekly|monthly|yearly)|[0-9*/,-]+( [0-9A-Za-z*/,?#-]+){4})$",
+                pattern=r"^(@(hourly|daily|weekly|monthly|yearly)"
+                r"|[0-9*/,-]+( [0-9A-Za-z*/,?#-]+){4})$",
                 extra={"expected": 'five cron fields, like "0 3 * * *"'},
             ),
         ]
@@ -241,4 +242,4 @@ class PipelineSpec(Spec, kw_only=True):
     on: PipelineOnSpec | None = None
     """Events that start a run."""
     steps: Annotated[dict[Identifier, StepSpec], Meta(min_length=1)]
-    """Step name -> step; the kind is told by the key `sql`, `python`, `model`, `gates` or `image`."""
+    """Step name -> step; its kind is told by `sql`, `python`, `model`, `gates` or `image`."""

@@ -18,7 +18,7 @@ from mlg.manifest.specs_base import (
 )
 
 
-class ResourcesSpec(Spec, kw_only=True):
+class ResourcesSpec(Spec, frozen=True, kw_only=True):
     """What one replica may use."""
 
     cpu: Annotated[float, Meta(gt=0)] | None = None
@@ -27,7 +27,7 @@ class ResourcesSpec(Spec, kw_only=True):
     """Memory."""
 
 
-class ConfidenceSpec(Spec, kw_only=True):
+class ConfidenceSpec(Spec, frozen=True, kw_only=True):
     """When the model steps back for the popularity list."""
 
     abstain_below: Ratio = 0.0
@@ -36,7 +36,7 @@ class ConfidenceSpec(Spec, kw_only=True):
     """Share of would-be abstentions that the model answers all the same."""
 
 
-class StagingSpec(Spec, kw_only=True):
+class StagingSpec(Spec, frozen=True, kw_only=True):
     """What a version must pass before it sees a viewer."""
 
     window: Annotated[
@@ -53,7 +53,7 @@ class StagingSpec(Spec, kw_only=True):
     """Batteries to run."""
 
 
-class CanarySpec(Spec, kw_only=True):
+class CanarySpec(Spec, frozen=True, kw_only=True):
     """How a new version's share of the traffic grows."""
 
     steps_bp: Annotated[tuple[Bp, ...], Meta(min_length=1)] = field(
@@ -68,7 +68,7 @@ class CanarySpec(Spec, kw_only=True):
     """Field of the request by which a viewer stays with one version."""
 
 
-class RolloutGate(Spec, kw_only=True):
+class RolloutGate(Spec, frozen=True, kw_only=True):
     """What one measure must show during a canary; the keys depend on the measure."""
 
     alpha: Probability | None = None
@@ -100,7 +100,7 @@ GateName = Literal[
 ]
 
 
-class RolloutSpec(Spec, kw_only=True):
+class RolloutSpec(Spec, frozen=True, kw_only=True):
     """How a new version takes over."""
 
     staging: StagingSpec | None = None
@@ -115,28 +115,28 @@ class RolloutSpec(Spec, kw_only=True):
     """How long the former version stays warm at 0%."""
 
 
-class ShareObjective(Spec, kw_only=True):
+class ShareObjective(Spec, frozen=True, kw_only=True):
     """An objective of a share that must stay low."""
 
     max_bp: Bp = field(name="max")
     """Largest share over the objective's period."""
 
 
-class LatencyObjective(Spec, kw_only=True):
+class LatencyObjective(Spec, frozen=True, kw_only=True):
     """An objective of a latency that must stay low."""
 
     max_ms: Milliseconds = field(name="max")
     """Largest latency, in milliseconds."""
 
 
-class AvailabilityObjective(Spec, kw_only=True):
+class AvailabilityObjective(Spec, frozen=True, kw_only=True):
     """An objective of a share that must stay high."""
 
     min_bp: Bp = field(name="min")
     """Smallest share over the objective's period."""
 
 
-class RollbackSpec(Spec, kw_only=True):
+class RollbackSpec(Spec, frozen=True, kw_only=True):
     """Objectives of the service; burning them too fast reverses a release."""
 
     error_rate: ShareObjective | None = None
@@ -147,7 +147,7 @@ class RollbackSpec(Spec, kw_only=True):
     """Share of requests that were answered."""
 
 
-class ServiceSpec(Spec, kw_only=True):
+class ServiceSpec(Spec, frozen=True, kw_only=True):
     """One recommender that viewers ask."""
 
     model: Name | None = None

@@ -16,7 +16,7 @@ Day = Annotated[
 ]
 
 
-class WindowSpec(Spec, kw_only=True):
+class WindowSpec(Spec, frozen=True, kw_only=True):
     """How much one point of a chart covers: a time or a number of events."""
 
     EXACTLY_ONE: ClassVar = ("seconds", "events")
@@ -27,14 +27,14 @@ class WindowSpec(Spec, kw_only=True):
     """Number of predictions."""
 
 
-class LimitsSpec(Spec, kw_only=True):
+class LimitsSpec(Spec, frozen=True, kw_only=True):
     """How often a monitor may be wrong."""
 
     false_alarm_every_s: SecondsBetween = field(name="false_alarms", default=2_592_000.0)
     """Mean time between false alarms over all charts of the monitor, written `1/30d`."""
 
 
-class MonitorSpec(Spec, kw_only=True):
+class MonitorSpec(Spec, frozen=True, kw_only=True):
     """Charts over the live traffic of one service."""
 
     watch: Name
@@ -52,7 +52,7 @@ class MonitorSpec(Spec, kw_only=True):
     """What follows an alert."""
 
 
-class CalendarEntry(Spec, kw_only=True):
+class CalendarEntry(Spec, frozen=True, kw_only=True):
     """Something expected, so that it is not taken for a fault; exactly one of the kinds."""
 
     EXACTLY_ONE: ClassVar = ("promotion", "season", "holiday", "maintenance", "ical")
@@ -89,7 +89,7 @@ OneAction = Annotated[
 ]
 
 
-class AutomationSpec(Spec, kw_only=True):
+class AutomationSpec(Spec, frozen=True, kw_only=True):
     """A rule: when something happens and a condition holds, do something."""
 
     autonomy: Literal["observe", "propose", "act"] = "propose"

@@ -46,21 +46,21 @@ class Problem:
     hint: str = ""
 
 
-def error_from(problems: Iterable[Problem], file: str) -> ManifestError:
-    """Return the first problem in the order of the text as an error; the others go to its hint.
+def refuse(problems: Iterable[Problem], file: str) -> None:
+    """Raise the first problem in the order of the text, if there is any; others go to its hint.
 
     Raises:
-        ValueError: There is no problem.
+        ManifestError: There is a problem.
     """
     ordered = sorted(set(problems), key=lambda p: (p.place.line, p.place.column, p.what))
     if not ordered:
-        raise ValueError("an error needs at least one problem")
+        return
     first, *rest = ordered
     shown = "; ".join(f"{p.place.within(file)}: {p.what}" for p in rest[:20])
     more = f"{len(rest)} more: {shown}" if rest else ""
     more += f"; and {len(rest) - 20} more" if len(rest) > 20 else ""
     hint = "; ".join(part for part in (first.hint, more) if part)
-    return ManifestError(first.what, where=first.place.within(file), hint=hint)
+    raise ManifestError(first.what, where=first.place.within(file), hint=hint)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -115,28 +115,33 @@ def parse_tree(text: str, file: str) -> Node:
     Raises:
         ManifestError: The text is no YAML, or holds what a manifest may not.
     """
-    yaml = YAML(typ="safe", pure=True)
-    try:
-        root: Any = yaml.compose(text)
-    except MarkedYAMLError as error:
-        raise error_from([_syntax_problem(error, text)], file) from error
-    except YAMLError as error:
-        raise error_from([_character_problem(error, text)], file) from error
-    except (RecursionError, ValueError) as error:
-        what = "expected a manifest, got YAML that is nested too deeply or broken"
-        raise error_from([Problem(place=Place(line=1, column=1), what=what)], file) from error
-    if root is None:
-        what, hint = (
-            "expected a mapping, got an empty file",
-            "`mlg init` writes a manifest to start from.",
-        )
-        place = Place(line=1, column=1)
-        raise error_from([Problem(place=place, what=what, hint=hint)], file)
+    root, problem = _composed(text)
+    if problem is not None:
+        refuse([problem], file)
     builder = _Builder()
     node = builder.build(root, ())
-    if builder.problems:
-        raise error_from(builder.problems, file)
+    refuse(builder.problems, file)
     return node
+
+
+def _composed(text: str) -> tuple[Any, Problem | None]:
+    """Return the composer's graph, or what is wrong with the text."""
+    start = Place(line=1, column=1)
+    try:
+        root: Any = YAML(typ="safe", pure=True).compose(text)
+    except MarkedYAMLError as error:
+        return None, _syntax_problem(error, text)
+    except YAMLError as error:
+        return None, _character_problem(error, text)
+    except (RecursionError, ValueError):
+        what = "expected a manifest, got YAML that is nested too deeply or broken"
+        return None, Problem(place=start, what=what)
+    if root is None:
+        hint = "`mlg init` writes a manifest to start from."
+        return None, Problem(
+            place=start, what="expected a mapping, got an empty file", hint=hint
+        )
+    return root, None
 
 
 def _syntax_problem(error: MarkedYAMLError, text: str) -> Problem:

@@ -51,6 +51,8 @@ class Circumstances:
 
 def prediction_record(prediction: Prediction, around: Circumstances) -> Record:
     """Return the log record of one answer; its features as packed little-endian float32."""
+    with np.errstate(over="ignore"):  # beyond float32 is infinite
+        features = np.asarray(around.features, dtype=np.float64).astype("<f4").tobytes()
     payload = {
         "prediction_id": prediction.prediction_id,
         "service": prediction.service,
@@ -68,7 +70,7 @@ def prediction_record(prediction: Prediction, around: Circumstances) -> Record:
         "at": rfc3339(prediction.at),
         "received_at": rfc3339(around.received_at),
         "latency_ms": prediction.latency_ms,
-        "features": np.asarray(around.features, dtype="<f4").tobytes(),
+        "features": features,
         "arm": around.arm,
         "propensity": around.propensity,
     }

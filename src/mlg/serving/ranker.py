@@ -106,5 +106,7 @@ def popular(listed: PopularityList, k: int, seen: Collection[Key]) -> Ranked:
 
 
 def seen_items(query: Query) -> frozenset[Key]:
-    """Return the items of the request's own history; empty when it carries none."""
-    return frozenset(event.item_id for event in query.history or ())
+    """Return the items met in the request's own history; a mere impression does not count."""
+    return frozenset(
+        event.item_id for event in query.history or () if event.event != "impression"
+    )

@@ -195,8 +195,8 @@ class Service:
             return min(
                 1, len(self._listed_items)
             )  # the artifact's own history is not known here
-        known = len(self._listed_items)
-        return min(query.k, known - len(self._listed_items & seen_items(query)))
+        met = self._listed_items.intersection(event.item_id for event in query.history or ())
+        return min(query.k, len(self._listed_items) - len(met))
 
     def _fault(self, fault: str) -> FaultError:
         self.instruments.fault(fault)

@@ -1,0 +1,202 @@
+"""Steps that make and judge a model: train, evaluate, package."""
+
+import math
+import shutil
+import tempfile
+from collections.abc import Callable, Iterable, Mapping
+from datetime import datetime
+from pathlib import Path
+
+import msgspec
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from mlg.core.clock import parse_time
+from mlg.core.errors import BackendError
+from mlg.core.nodes import Attr
+from mlg.core.ports import ArtifactStore
+from mlg.core.steps import StepCall, StepResult
+from mlg.core.uris import Digest
+from mlg.manifest.specs_pipelines import RolesSpec
+from mlg.pipeline.code import modules
+from mlg.pipeline.config import (
+    EvaluateConfig,
+    PackageConfig,
+    TrainConfig,
+    canonical,
+    config_of,
+)
+from mlg.pipeline.gates import gate_facts, list_lengths
+from mlg.recsys import evaluate as evaluating
+from mlg.recsys import kinds
+from mlg.recsys.results import Evaluation
+from mlg.recsys.roles import Roles, roles_from
+
+CANDIDATE = "candidate"
+"""Name of the model under evaluation, beside the baselines and `production`."""
+
+Progress = Callable[[str], None]
+
+
+def train(
+    call: StepCall, artifacts: ArtifactStore, work: Path, progress: Progress
+) -> StepResult:
+    """Fit the model and store its artifact.
+
+    Raises:
+        LifecycleError: A table, column, parameter or kind is wrong, or storing failed.
+    """
+    step = config_of(call, TrainConfig).step
+    fitted = kinds.fit(
+        step.model,
+        _tables(call, artifacts),
+        _roles(step.roles),
+        step.params,
+        call.seed,
+        call.pipeline,
+        progress,
+    )
+    with tempfile.TemporaryDirectory(dir=work, prefix="train-") as scratch:
+        folder = Path(scratch) / "model"
+        folder.mkdir()
+        fitted.save(folder)
+        artifact = artifacts.put(folder)
+    return StepResult(
+        artifact=artifact,
+        metrics=_finite(fitted.metrics.items()),
+        facts=(("model", step.model), *sorted(fitted.facts.items())),
+    )
+
+
+def evaluate(
+    call: StepCall, artifacts: ArtifactStore, work: Path, progress: Progress
+) -> StepResult:
+    """Measure the model on what it has not seen, beside its baselines, and judge the gates.
+
+    A model that serves now is an input named `production`; both are then judged on the same
+    rows, all after the training cut of either.
+
+    Raises:
+        LifecycleError: A table, an artifact or a gate is wrong.
+    """
+    config = config_of(call, EvaluateConfig)
+    folders = {
+        CANDIDATE if item.name == config.model_input else item.name: artifacts.open(
+            item.artifact
+        )
+        for item in call.inputs
+        if item.artifact is not None
+    }
+    cut = max(_cut(folder) for folder in folders.values())
+    progress(f"{call.name}: events from {cut.date()} on, models {', '.join(folders)}")
+    evaluation = evaluating.prequential(
+        {name: kinds.load(folder) for name, folder in folders.items()},
+        _tables(call, artifacts),
+        _roles(config.train.roles),
+        cut,
+        list_lengths(config.step.gates),
+        call.seed,
+    )
+    passed, gates = gate_facts(evaluation, config.step.gates, CANDIDATE)
+    for name, verdict in gates:
+        progress(f"{call.name}: {name} {verdict}")
+    facts: list[tuple[str, Attr]] = [
+        ("cut", evaluation.cut),
+        ("events", evaluation.events),
+        ("viewers", evaluation.viewers),
+        ("report", _report(evaluation, artifacts, work)),
+        *gates,
+    ]
+    return StepResult(metrics=_finite(_figures(evaluation)), facts=tuple(facts), passed=passed)
+
+
+def package(call: StepCall, artifacts: ArtifactStore, work: Path) -> StepResult:
+    """Store the model together with the project's code that made its features.
+
+    Raises:
+        LifecycleError: An artifact or module is missing, or storing failed.
+    """
+    config = config_of(call, PackageConfig)
+    (model,) = (item.artifact for item in call.inputs if item.artifact is not None)
+    project = artifacts.open(call.folder)
+    files = {path for one in config.modules for path in modules(one, project).values()}
+    with tempfile.TemporaryDirectory(dir=work, prefix="package-") as scratch:
+        folder = Path(scratch) / "model"
+        shutil.copytree(artifacts.open(model), folder, copy_function=shutil.copyfile)
+        for path in sorted(files):
+            copy = folder / "code" / path.relative_to(project)
+            copy.parent.mkdir(parents=True, exist_ok=True)
+            shutil.copyfile(path, copy)
+        artifact = artifacts.put(folder)
+    return StepResult(
+        artifact=artifact,
+        facts=(("image", config.step.image), ("modules", len(files)), ("model", model)),
+    )
+
+
+def _tables(call: StepCall, artifacts: ArtifactStore) -> dict[str, pa.Table]:
+    return {
+        item.name: pq.read_table(artifacts.open(item.snapshot.digest), memory_map=False)
+        for item in call.inputs
+        if item.snapshot is not None
+    }
+
+
+def _roles(spec: RolesSpec) -> Roles:
+    given = {
+        part: {key: value for key, value in fields.items() if value not in (None, [], ())}
+        for part, fields in msgspec.to_builtins(spec).items()
+        if fields is not None
+    }
+    return roles_from(given)
+
+
+def _cut(folder: Path) -> datetime:
+    """Return the time up to which a model was trained.
+
+    Raises:
+        BackendError: The artifact does not say it.
+    """
+    try:
+        document = msgspec.json.decode((folder / "model.json").read_bytes())
+        return parse_time(document["cut"])
+    except (OSError, msgspec.DecodeError, KeyError, TypeError, ValueError) as error:
+        raise BackendError(
+            f"the model does not say up to when it was trained: {error!r}",
+            where=f"{folder.name}/model.json",
+            hint="train it again.",
+        ) from error
+
+
+def _figures(evaluation: Evaluation) -> Iterable[tuple[str, float]]:
+    """Return figures by name: `ndcg@10`, `ndcg@10.low`, `ndcg@10.cold`, `popularity_7d.ndcg@10`."""
+    for name, segments in evaluation.results.items():
+        prefix = "" if name == CANDIDATE else f"{name}."
+        for segment, figures in segments.items():
+            suffix = "" if segment == "all" else f".{segment}"
+            for metric, found in figures.items():
+                yield f"{prefix}{metric}{suffix}", found.value
+                if segment == "all":
+                    yield f"{prefix}{metric}.low", found.low
+                    yield f"{prefix}{metric}.high", found.high
+
+
+def _finite(figures: Iterable[tuple[str, float]]) -> tuple[tuple[str, float], ...]:
+    return tuple(sorted((name, float(value)) for name, value in figures if math.isfinite(value)))
+
+
+def _report(evaluation: Evaluation, artifacts: ArtifactStore, work: Path) -> Digest:
+    """Store the whole evaluation as JSON and return its digest."""
+    with tempfile.TemporaryDirectory(dir=work, prefix="report-") as scratch:
+        path = Path(scratch) / "evaluation.json"
+        path.write_text(canonical(_plain(evaluation.as_dict())), encoding="utf-8")
+        return artifacts.put(path)
+
+
+def _plain(value: object) -> object:
+    """Return the value with NaN as null, which JSON lacks."""
+    if isinstance(value, Mapping):
+        return {str(key): _plain(one) for key, one in value.items()}
+    if isinstance(value, list | tuple):
+        return [_plain(one) for one in value]
+    return None if isinstance(value, float) and not math.isfinite(value) else value

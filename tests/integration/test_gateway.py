@@ -1,0 +1,346 @@
+"""Real Envoys in front of small real servers, which are killed and replaced under load."""
+
+import http.client
+import json
+import os
+import signal
+import sys
+import threading
+import time
+from collections import Counter
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from math import sqrt
+from pathlib import Path
+
+import pytest
+
+from mlg.adapters.clock_system import SystemClock
+from mlg.adapters.files_local import LocalFiles
+from mlg.adapters.ids_uuid7 import Uuid7Ids
+from mlg.adapters.launcher_process import ProcessLauncher, free_port
+from mlg.adapters.network_http import HttpNetwork
+from mlg.adapters.router_envoy import EnvoyRouter, admin_url, gateway_spec
+from mlg.core.errors import BackendError
+from mlg.core.processes import ProcessSpec, ProcessState
+from mlg.core.traffic import (
+    Endpoint,
+    ServiceEndpoints,
+    Share,
+    TrafficSplit,
+    VersionEndpoints,
+)
+
+pytestmark = pytest.mark.envoy
+
+GATEWAYS = ("gateway-1", "gateway-2")
+BACKEND = """
+import os, socket, sys
+import uvicorn
+tag, code = sys.argv[1], int(sys.argv[2])
+async def app(scope, receive, send):
+    if scope["type"] != "http":
+        return
+    while (await receive()).get("more_body"):
+        pass
+    healthy = scope["path"].startswith("/v2/health")
+    await send({"type": "http.response.start", "status": 200 if healthy else code,
+                "headers": [(b"x-tag", tag.encode()), (b"mlg-fault", b"no")]})
+    await send({"type": "http.response.body", "body": tag.encode()})
+config = uvicorn.Config(app, log_level="warning", lifespan="off")
+listening = socket.socket(fileno=int(os.environ["MLG_LISTEN_FD"]))
+uvicorn.Server(config).run(sockets=[listening])
+"""
+
+
+@dataclass
+class Mesh:
+    home: Path
+    port: int
+    launcher: ProcessLauncher
+    router: EnvoyRouter
+    numbers: Iterator[int] = field(default_factory=lambda: iter(range(1, 100)))
+
+    def backend(self, tag: str, code: int = 200) -> ProcessState:
+        return self.launcher.start(
+            ProcessSpec(
+                id=f"replica-home-{next(self.numbers)}",
+                kind="replica",
+                argv=(sys.executable, "-c", BACKEND, tag, str(code)),
+            )
+        )
+
+    def ask(
+        self, path: str = "/v1/services/home/recommend", **headers: str
+    ) -> http.client.HTTPResponse:
+        connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=5)
+        try:
+            named = {k.replace("_", "-"): v for k, v in headers.items()}
+            connection.request("POST", path, body=b"{}", headers=named)
+            reply = connection.getresponse()
+            reply.read()
+            return reply
+        finally:
+            connection.close()
+
+
+@pytest.fixture
+def mesh(tmp_path: Path) -> Iterator[Mesh]:
+    clock, folder, port = SystemClock(), tmp_path / "gateway", free_port()
+    launcher = ProcessLauncher(LocalFiles(tmp_path), clock, Uuid7Ids(clock), tmp_path)
+    admins = [admin_url(folder, name) for name in GATEWAYS]
+    router = EnvoyRouter(folder, admins, clock, HttpNetwork(), patience_s=5.0)
+    router.prepare(GATEWAYS, port, log_bp=10_000)
+    for name in GATEWAYS:
+        launcher.start(gateway_spec(folder, name, port, digest="d"))
+    yield Mesh(tmp_path, port, launcher, router)
+    for state in launcher.state():
+        launcher.stop(state.id, grace_s=0.0)
+
+
+def endpoints(
+    stable: str | None, fallback: ProcessState | None = None, **versions: list[ProcessState]
+) -> ServiceEndpoints:
+    def at(state: ProcessState) -> Endpoint:
+        return Endpoint(host="127.0.0.1", port=state.port)
+
+    return ServiceEndpoints(
+        service="home",
+        versions=tuple(
+            VersionEndpoints(version=v, endpoints=tuple(at(s) for s in states))
+            for v, states in sorted(versions.items())
+        ),
+        stable=stable,
+        fallback=(at(fallback),) if fallback else (),
+        model="ranker",
+    )
+
+
+def split(**shares: int) -> TrafficSplit:
+    return TrafficSplit(
+        service="home", shares=tuple(Share(version=v, bp=bp) for v, bp in shares.items())
+    )
+
+
+def until(fact: Callable[[], bool], seconds: float = 8.0) -> None:
+    deadline = time.monotonic() + seconds
+    while not fact():
+        assert time.monotonic() < deadline, "not in time"
+        time.sleep(0.01)
+
+
+class Load:
+    """Clients that keep their connections and count every answer; a lost one counts as 0."""
+
+    def __init__(self, mesh: Mesh, clients: int = 4) -> None:
+        self._mesh, self._end = mesh, threading.Event()
+        self._tags = [Counter[tuple[int, str]]() for _ in range(clients)]
+        self._threads = [
+            threading.Thread(target=self._run, args=(tags,)) for tags in self._tags
+        ]
+
+    def __enter__(self) -> "Load":
+        for thread in self._threads:
+            thread.start()
+        self.grow(50)
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._end.set()
+        for thread in self._threads:
+            thread.join()
+
+    @property
+    def answers(self) -> Counter[tuple[int, str]]:
+        return sum((Counter(tags) for tags in self._tags), Counter())
+
+    def failed(self) -> dict[tuple[int, str], int]:
+        return {key: n for key, n in self.answers.items() if key[0] != 200}
+
+    def tags(self) -> set[str]:
+        return {tag for _, tag in self.answers}
+
+    def grow(self, by: int) -> None:
+        """Wait until so many more answers came."""
+        aim = self.answers.total() + by
+        until(lambda: self.answers.total() >= aim)
+
+    def _run(self, tags: Counter[tuple[int, str]]) -> None:
+        connection = http.client.HTTPConnection("127.0.0.1", self._mesh.port, timeout=5)
+        while not self._end.is_set():
+            try:
+                connection.request("POST", "/v1/services/home/recommend", body=b"{}")
+                reply = connection.getresponse()
+                tags[reply.status, reply.read().decode()[:20]] += 1
+            except (OSError, http.client.HTTPException):
+                tags[0, "lost"] += 1
+                connection.close()
+        connection.close()
+
+
+def test_both_gateways_answer_on_one_port(mesh: Mesh) -> None:
+    mesh.router.place(endpoints(None, mesh.backend("popular")))
+    for _ in range(60):
+        assert mesh.ask().status == 200
+    logs = [(mesh.home / "gateway" / f"{name}.access.log") for name in GATEWAYS]
+    # each new connection falls on either with equal chance: 2 ** -59 for one to have none
+    until(lambda: all(log.read_text() for log in logs), seconds=15)
+
+
+def test_before_any_version_the_fallback_answers_and_the_rest_is_not_found(mesh: Mesh) -> None:
+    mesh.router.place(endpoints(None, mesh.backend("popular")))
+    reply = mesh.ask()
+    assert (reply.status, reply.getheader("x-tag")) == (200, "popular")
+    assert reply.getheader("mlg-fault") is None
+    assert reply.getheader("x-request-id")
+    assert mesh.ask(x_request_id="mine").getheader("x-request-id") == "mine"
+    for path in ("/", "/v1/services/other/recommend", "/v1/services/homes", "/mlg/nonce"):
+        reply = mesh.ask(path)
+        assert (reply.status, reply.getheader("content-type")) == (404, "application/json")
+    assert mesh.ask("/v2/models/ranker/infer").status == 200
+    assert mesh.ask("/v2/models/other/infer").status == 404
+    assert mesh.ask("/v2/health/ready").status == 200
+
+
+def test_the_split_is_kept_and_a_viewer_stays_where_he_is(mesh: Mesh) -> None:
+    one, two = mesh.backend("v1"), mesh.backend("v2")
+    mesh.router.place(endpoints("v1", v1=[one], v2=[two]))
+    mesh.router.apply(split(v1=9_000, v2=1_000))
+    with Load(mesh) as load:
+        load.grow(3_000)
+    n, k = load.answers.total(), load.answers[200, "v2"]
+    assert load.failed() == {}
+    assert abs(k - 0.1 * n) < 5 * sqrt(n * 0.1 * 0.9)  # five standard deviations
+    viewers = [f"viewer-{i}" for i in range(40)]
+    before = {v: mesh.ask(mlg_sticky_key=v).getheader("x-tag") for v in viewers}
+    assert before == {v: mesh.ask(mlg_sticky_key=v).getheader("x-tag") for v in viewers}
+    mesh.router.apply(split(v1=5_000, v2=5_000))
+    after = {v: mesh.ask(mlg_sticky_key=v).getheader("x-tag") for v in viewers}
+    assert {v for v in viewers if before[v] == "v2"} <= {v for v in viewers if after[v] == "v2"}
+
+
+def test_killing_a_replica_costs_no_viewer_anything(mesh: Mesh) -> None:
+    one, two, popular = mesh.backend("v1"), mesh.backend("v1"), mesh.backend("popular")
+    mesh.router.place(endpoints("v1", popular, v1=[one, two]))
+    mesh.router.apply(split(v1=10_000))
+    with Load(mesh) as load:
+        os.kill(one.pid, signal.SIGKILL)
+        load.grow(1_000)
+        at_kill = load.answers[200, "popular"]
+        load.grow(500)
+    assert load.failed() == {}
+    # one of two gone: the other one takes all, not the popularity list
+    assert load.answers[200, "popular"] - at_kill <= 0.05 * 500
+    assert load.answers[200, "v1"] > 1_000
+
+
+def test_killing_every_replica_leaves_the_popularity_list(mesh: Mesh) -> None:
+    one, two, popular = mesh.backend("v1"), mesh.backend("v1"), mesh.backend("popular")
+    mesh.router.place(endpoints("v1", popular, v1=[one, two]))
+    mesh.router.apply(split(v1=10_000))
+    with Load(mesh) as load:
+        for state in (one, two):
+            os.kill(state.pid, signal.SIGKILL)
+        load.grow(500)
+    assert load.failed() == {}
+    assert load.answers[200, "popular"] >= 400
+    counted = {(r.version, r.code): r.total for r in mesh.router.requests()}
+    # assigned to v1, answered by whoever: each viewer's request once
+    assert counted == {("v1", 200): load.answers.total()}
+
+
+def test_a_canary_that_always_fails_costs_no_viewer_anything(mesh: Mesh) -> None:
+    stable, canary = mesh.backend("v1"), mesh.backend("v2", 500)
+    popular = mesh.backend("popular")
+    mesh.router.place(endpoints("v1", popular, v1=[stable], v2=[canary]))
+    mesh.router.apply(split(v1=8_000, v2=2_000))
+    with Load(mesh) as load:
+        load.grow(500)
+    assert load.failed() == {}
+    attempts = {a.version: a for a in mesh.router.attempts("home")}
+    assert attempts["v2"].errors == attempts["v2"].total > 0  # seen although rescued
+    assert attempts["v1"].errors == 0
+
+
+def test_versions_come_and_go_under_load_without_a_failed_request(mesh: Mesh) -> None:
+    popular, one = mesh.backend("popular"), mesh.backend("v1")
+    mesh.router.place(endpoints("v1", popular, v1=[one]))
+    mesh.router.apply(split(v1=10_000))
+    with Load(mesh) as load:
+        former = ("v1", one)
+        for n in range(2, 5):
+            new = (f"v{n}", mesh.backend(f"v{n}"))
+            mesh.router.place(
+                endpoints(former[0], popular, **{n: [s] for n, s in (former, new)})
+            )
+            mesh.router.apply(split(**{former[0]: 9_950, new[0]: 50}))
+            mesh.router.apply(split(**{new[0]: 10_000}))
+            mesh.router.place(endpoints(new[0], popular, **{new[0]: [new[1]]}))
+            mesh.launcher.stop(former[1].id)
+            load.grow(50)
+            former = new
+    assert load.failed() == {}
+    assert load.tags() >= {"v1", "v2", "v3", "v4"}
+    assert "popular" not in load.tags()
+
+
+def test_a_replica_is_replaced_under_load_without_a_failed_request(mesh: Mesh) -> None:
+    popular, old = mesh.backend("popular"), mesh.backend("old")
+    mesh.router.place(endpoints("v1", popular, v1=[old]))
+    mesh.router.apply(split(v1=10_000))
+    with Load(mesh) as load:
+        new = mesh.backend("new")
+        mesh.router.place(endpoints("v1", popular, v1=[new]))
+        mesh.launcher.stop(old.id)
+        load.grow(100)
+    assert load.failed() == {}
+    assert load.tags() == {"old", "new"}
+    total = sum(a.total for a in mesh.router.attempts("home"))
+    assert total <= load.answers.total()  # the removed host keeps what it had been seen with
+    assert total >= load.answers[200, "new"]
+
+
+def test_a_router_made_again_goes_on_where_the_last_one_stopped(mesh: Mesh) -> None:
+    popular, one = mesh.backend("popular"), mesh.backend("v1")
+    mesh.router.place(endpoints("v1", popular, v1=[one]))
+    mesh.router.apply(split(v1=10_000))
+    with Load(mesh) as load:
+        folder, clock = mesh.home / "gateway", SystemClock()
+        admins = [admin_url(folder, name) for name in GATEWAYS]
+        again = EnvoyRouter(folder, admins, clock, HttpNetwork(), patience_s=5.0)
+        again.prepare(GATEWAYS, mesh.port)
+        assert again.observed("home") == split(v1=10_000)
+        assert again.placed() == mesh.router.placed()
+        two = mesh.backend("v2")
+        again.place(endpoints("v2", popular, v2=[two]))
+        again.apply(split(v2=10_000))
+        load.grow(100)
+    assert load.failed() == {}
+    assert load.tags() == {"v1", "v2"}
+
+
+def test_a_gateway_that_ends_loses_only_what_it_held(mesh: Mesh) -> None:
+    mesh.router.place(endpoints(None, mesh.backend("popular")))
+    first = next(s for s in mesh.launcher.state() if s.id == "gateway-1")
+    with Load(mesh) as load:
+        os.kill(first.pid, signal.SIGKILL)
+        load.grow(500)
+    lost = load.failed()
+    assert set(lost) <= {(0, "lost")}  # reset connections, at most one request a client
+    assert sum(lost.values()) <= 4
+    assert all(mesh.ask().status == 200 for _ in range(20))
+
+
+def test_a_version_that_is_not_healthy_is_refused_and_leaves_the_traffic_alone(
+    mesh: Mesh,
+) -> None:
+    one = mesh.backend("v1")
+    mesh.router.place(endpoints("v1", v1=[one]))
+    mesh.router.apply(split(v1=10_000))
+    ended = mesh.backend("v2")
+    mesh.launcher.stop(ended.id)
+    with Load(mesh) as load, pytest.raises(BackendError, match="healthy"):
+        mesh.router.place(endpoints("v1", v1=[one], v2=[ended]))
+    assert load.failed() == {}
+    state = json.loads((mesh.home / "gateway" / "mesh.json").read_bytes())
+    assert [v["version"] for v in state["services"][0]["endpoints"]["versions"]] == ["v1"]

@@ -1,0 +1,405 @@
+"""A real replica process with a small real model, killed, drained, misled and asked nonsense."""
+
+import http.client
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from mlg.adapters.stream_segments import SegmentStream
+from mlg.core.ports import Cursor
+from mlg.recsys import kinds
+from mlg.recsys.roles import roles_from
+from mlg.serving.log import decode_prediction, hashed
+
+KEY = bytes(range(32))
+RECOMMEND = "/v1/services/home/recommend"
+ENV = {
+    "OMP_NUM_THREADS": "1",
+    "OPENBLAS_NUM_THREADS": "1",
+    "MKL_NUM_THREADS": "1",
+    "MLG_NONCE": "nonce-1",
+}
+DEADLINE_S = 60.0
+
+
+def until(fact: Callable[[], Any], deadline_s: float = DEADLINE_S) -> Any:
+    """Return the fact once it is true."""
+    end = time.monotonic() + deadline_s
+    while not (value := fact()):
+        assert time.monotonic() < end, "the fact did not come true in time"
+        threading.Event().wait(0.01)
+    return value
+
+
+@dataclass
+class Replica:
+    process: subprocess.Popen[bytes]
+    port: int
+    home: Path
+    log: Path
+
+    def ask(
+        self, path: str, body: Any = None, headers: dict[str, str] | None = None
+    ) -> tuple[int, dict[str, str], bytes]:
+        wire = http.client.HTTPConnection("127.0.0.1", self.port, timeout=10)
+        try:
+            raw = body if isinstance(body, bytes) or body is None else json.dumps(body).encode()
+            sent = {"content-type": "application/json"} if raw is not None else {}
+            wire.request("GET" if raw is None else "POST", path, raw, sent | (headers or {}))
+            answer = wire.getresponse()
+            return answer.status, {k.lower(): v for k, v in answer.getheaders()}, answer.read()
+        finally:
+            wire.close()
+
+    def ready(self) -> bool:
+        assert self.process.poll() is None, self.log.read_text()
+        try:
+            return self.ask("/v2/health/ready")[0] == 200
+        except OSError:
+            return False
+
+    def predictions(self) -> list[dict[str, Any]]:
+        batch = SegmentStream(self.home / "segments" / "home").read(Cursor(consumer="test"))
+        assert batch.gaps == 0
+        return [decode_prediction(r.payload) for r in batch.records if r.kind == "prediction"]
+
+
+@pytest.fixture(scope="module")
+def artifact(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A two-stage model of 120 viewers with two tastes and 60 items."""
+    rng = np.random.default_rng(5)
+    rows = [
+        (viewer, item, day * 86_400 + int(rng.integers(0, 3600)), float(rng.integers(1, 6)))
+        for viewer in range(1, 121)
+        for day, item in enumerate(
+            rng.choice(np.arange(1, 31) + 30 * (viewer % 2), size=20, replace=False), start=1
+        )
+    ]
+    user, item, at, rating = zip(*rows, strict=True)
+    interactions = pa.table(
+        {
+            "user_id": pa.array(user, pa.int64()),
+            "item_id": pa.array([int(i) for i in item], pa.int64()),
+            "rated_at": pa.array(
+                [datetime.fromtimestamp(s, tz=UTC) for s in at], pa.timestamp("us", tz="UTC")
+            ),
+            "rating": pa.array(rating, pa.float64()),
+        }
+    )
+    users = pa.table(
+        {"user_id": list(range(1, 121)), "age": [20 + v % 40 for v in range(120)]}
+    )
+    items = pa.table({"item_id": list(range(1, 61)), "drama": [int(i > 30) for i in range(60)]})
+    roles = roles_from(
+        {
+            "interactions": {
+                "table": "events",
+                "viewer": "user_id",
+                "item": "item_id",
+                "at": "rated_at",
+                "value": "rating",
+            },
+            "viewers": {"table": "users", "key": "user_id", "features": ["age"]},
+            "items": {"table": "items", "key": "item_id", "features": ["drama"]},
+        }
+    )
+    tables: Any = {"events": interactions, "users": users, "items": items}
+    fitted = kinds.fit("two_stage", tables, roles, {}, 7, "ranker", lambda _: None)
+    folder = tmp_path_factory.mktemp("artifact")
+    fitted.save(folder)
+    return folder
+
+
+@pytest.fixture
+def start(tmp_path: Path) -> Iterator[Callable[..., Replica]]:
+    running: list[Replica] = []
+    (tmp_path / "keys").mkdir()
+    (tmp_path / "keys" / "viewer.key").write_bytes(KEY)
+
+    def run(*argv: str, id_: str = "replica-home-1") -> Replica:
+        listener = socket.create_server(("127.0.0.1", 0))
+        fd = listener.fileno()
+        log = tmp_path / f"{id_}.log"
+        with log.open("ab") as sink:
+            process = subprocess.Popen(
+                [sys.executable, *argv, "--home", str(tmp_path), "--service", "home",
+                 "--id", id_, "--clock", "request"],
+                pass_fds=[fd],
+                env=os.environ | ENV | {"MLG_LISTEN_FD": str(fd)},
+                stderr=sink,
+            )  # fmt: skip
+        port = listener.getsockname()[1]
+        listener.close()
+        running.append(Replica(process, port, tmp_path, log))
+        return running[-1]
+
+    yield run
+    for replica in running:
+        if replica.process.poll() is None:
+            replica.process.kill()
+        replica.process.wait()
+
+
+@pytest.fixture
+def replica(start: Callable[..., Replica], artifact: Path) -> Replica:
+    one = start(
+        "-m", "mlg.app.replica", "--model", "ranker", "--version", "v1",
+        "--artifact", str(artifact),
+    )  # fmt: skip
+    until(one.ready)
+    return one
+
+
+def write_policy(home: Path, **values: Any) -> None:
+    folder = home / "services" / "home"
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / "policy.tmp").write_text(json.dumps({"service": "home", **values}))
+    (folder / "policy.tmp").replace(folder / "policy.json")
+
+
+def test_it_answers_with_the_model_it_was_given(replica: Replica) -> None:
+    body = {"user_id": 2, "k": 5, "context": {"at": "1970-01-20T00:00:00Z", "history": []}}
+    status, headers, content = replica.ask(RECOMMEND, body, {"mlg-sticky-key": "2.0.19"})
+    answer = json.loads(content)
+    assert status == 200, content
+    assert len({item["id"] for item in answer["items"]}) == 5
+    assert answer["model_version"] == headers["mlg-model-version"] == "v1"
+    assert 0.0 <= answer["confidence"] <= 1.0
+    assert replica.ask("/mlg/nonce")[2] == b"nonce-1"
+    (row,) = replica.predictions()
+    assert row["prediction_id"] == answer["prediction_id"]
+    assert row["viewer"] == hashed(KEY, 2)
+    assert row["at"] == "1970-01-20T00:00:00.000000Z"
+    assert b"mlg_attempts_total" in replica.ask("/metrics")[2]
+
+
+def test_kill_9_loses_nothing_that_was_answered(replica: Replica) -> None:
+    answered: list[str] = []
+    lock = threading.Lock()
+
+    def viewer(n: int) -> None:
+        while True:
+            try:
+                _, headers, _ = replica.ask(RECOMMEND, {"user_id": n})
+            except (OSError, http.client.HTTPException):
+                return
+            with lock:
+                answered.append(headers["mlg-prediction-id"])
+
+    with ThreadPoolExecutor(4) as pool:
+        for n in range(1, 5):
+            pool.submit(viewer, n)
+        until(lambda: len(answered) >= 100)
+        replica.process.kill()
+    logged = {row["prediction_id"] for row in replica.predictions()}
+    assert len(answered) >= 100
+    assert set(answered) <= logged
+
+
+def test_sigterm_drains_without_a_failed_request(replica: Replica) -> None:
+    """Clients that leave once it is not ready, as a gateway does, see no failure."""
+    failed: list[str] = []
+    answered: list[int] = []
+    gone = threading.Event()
+
+    def viewer(n: int) -> None:
+        while not gone.is_set():
+            try:
+                status, _, _ = replica.ask(RECOMMEND, {"user_id": n})
+            except (OSError, http.client.HTTPException) as error:
+                failed.append(repr(error))
+                return
+            answered.append(status)
+
+    with ThreadPoolExecutor(4) as pool:
+        for n in range(1, 5):
+            pool.submit(viewer, n)
+        until(lambda: len(answered) >= 50)
+        replica.process.send_signal(signal.SIGTERM)
+        until(lambda: replica.ask("/v2/health/ready")[0] == 503)
+        before = len(answered)
+        until(lambda: len(answered) >= before + 10)  # still answered while draining
+        gone.set()
+    assert failed == []
+    assert set(answered) == {200}
+    assert replica.process.wait(10) == 0
+    assert len(replica.predictions()) == len(answered)
+
+
+def test_a_policy_is_in_force_within_half_a_second(replica: Replica) -> None:
+    def answer() -> dict[str, Any]:
+        return json.loads(replica.ask(RECOMMEND, {"user_id": 1})[2])
+
+    assert answer()["served_by"] == "model"
+    write_policy(replica.home, version="p9", abstain_below=1.0, explore_bp=0)
+    start_s = time.monotonic()
+    until(lambda: answer()["reason"] == "abstain")
+    assert time.monotonic() - start_s < 0.5
+    assert replica.predictions()[-1]["policy"] == "p9"
+    write_policy(replica.home, version="p10", abstain_below=7)
+    until(lambda: b"mlg_policy_errors_total{" in (text := replica.ask("/metrics")[2])
+          and b'mlg_policy_errors_total{service="home",version="v1"} 1.0' in text)  # fmt: skip
+    assert answer()["reason"] == "abstain"
+
+
+_LEAF = st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=8)
+_EVENT = st.fixed_dictionaries(
+    {"item_id": st.integers(-5, 80) | st.text(min_size=1, max_size=4)},
+    optional={
+        "at": st.sampled_from(["1970-01-02T00:00:00Z", "2999-01-01T00:00:00Z", "x"]),
+        "value": st.floats(allow_nan=False, allow_infinity=False) | st.none(),
+        "event": st.sampled_from(["play", "impression", "zzz"]),
+    },
+)
+_REQUEST = st.fixed_dictionaries(
+    {},
+    optional={
+        "user_id": st.integers(-3, 130) | st.text(max_size=4),
+        "k": st.integers(-1, 110),
+        "context": st.fixed_dictionaries(
+            {},
+            optional={
+                "at": st.datetimes().map(lambda at: at.isoformat() + "Z"),
+                "history": st.lists(_EVENT, max_size=60),
+                "viewer": st.dictionaries(st.sampled_from(["age", "other"]), _LEAF),
+            },
+        ),
+    },
+)
+
+
+def test_no_request_makes_it_answer_5xx(replica: Replica) -> None:
+    wire = http.client.HTTPConnection("127.0.0.1", replica.port, timeout=10)
+
+    @settings(max_examples=300, deadline=None)
+    @given(body=_REQUEST)
+    def ask(body: dict[str, Any]) -> None:
+        wire.request(
+            "POST", RECOMMEND, json.dumps(body), {"content-type": "application/json"}
+        )
+        answer = wire.getresponse()
+        content = answer.read()
+        assert answer.status in {200, 400}, content
+
+    try:
+        ask()
+    finally:
+        wire.close()
+
+
+def test_oversize_and_broken_bodies_are_4xx(replica: Replica) -> None:
+    assert replica.ask(RECOMMEND, b"x" * 70_000)[0] == 413
+    assert replica.ask(RECOMMEND, b"{")[0] == 400
+    assert replica.ask("/nothing")[0] == 404
+    assert replica.ready()
+
+
+STUB = """
+import sys
+from mlg.app.data_plane import parser, run_service
+from mlg.core.predict import Ranked
+from mlg.serving.popularity import StoredList
+from mlg.serving.service import Identity
+from mlg.telemetry.logs import setup_logs
+
+class Mad:
+    popularity = StoredList(items=(1, 2), scores=(2.0, 1.0), hit_rate=0.5)
+    logged_features = ()
+    def is_known_item(self, item, /):
+        return item in (1, 2)
+    def recommend(self, query):
+        score = float("nan") if query.user_id == "nan" else 1.0
+        return Ranked(items=(1,), scores=(score,), raw_confidence=0.9)
+
+options = parser("stub").parse_args(sys.argv[1:])
+setup_logs(sys.stderr, process=options.id)
+identity = Identity(service="home", model="m", version="v1", default_k=1)
+run_service(options, identity, Mad(), rescue=False)
+"""
+
+
+def test_nan_is_a_500_that_says_why(start: Callable[..., Replica]) -> None:
+    replica = start("-c", STUB)
+    until(replica.ready)
+    assert replica.ask(RECOMMEND, {"user_id": 1})[0] == 200
+    status, headers, _ = replica.ask(RECOMMEND, {"user_id": "nan"})
+    assert (status, headers["mlg-fault"]) == (500, "nan")
+    assert len(replica.predictions()) == 1
+    line = json.loads(replica.log.read_text().splitlines()[-1])
+    assert (line["message"], line["fault"]) == ("answer withheld", "nan")
+
+
+def test_the_fallback_server_rescues_with_and_without_a_list(
+    start: Callable[..., Replica], artifact: Path
+) -> None:
+    listed = start(
+        "-m", "mlg.app.fallback", "--artifact", str(artifact), id_="fallback-home"
+    )
+    until(listed.ready)
+    answer = json.loads(listed.ask(RECOMMEND, {"k": 3})[2])
+    document = json.loads((artifact / "popularity.json").read_text())
+    assert [item["id"] for item in answer["items"]] == document["items"][:3]
+    assert (answer["served_by"], answer["reason"]) == ("fallback", "rescue")
+    assert answer["confidence"] == document["hit_rate"]
+    empty = start("-m", "mlg.app.fallback", id_="fallback-empty")
+    until(empty.ready)
+    answer = json.loads(empty.ask(RECOMMEND, {"k": 3})[2])
+    assert (answer["items"], answer["reason"]) == ([], "rescue")
+    assert len(answer["prediction_id"]) == 36
+    assert len(empty.predictions()) == 2
+
+
+def test_a_damaged_artifact_ends_it_with_one_clear_line(
+    start: Callable[..., Replica], artifact: Path, tmp_path: Path
+) -> None:
+    import shutil
+
+    copy = tmp_path / "copy"
+    shutil.copytree(artifact, copy)
+    (copy / "popularity.json").write_text("{}")
+    replica = start(
+        "-m", "mlg.app.replica", "--model", "ranker", "--version", "v1",
+        "--artifact", str(copy),
+    )  # fmt: skip
+    assert replica.process.wait(DEADLINE_S) == 5
+    line = json.loads(replica.log.read_text().splitlines()[-1])
+    assert (line["error"], line["where"]) == ("backend", "popularity.json")
+
+
+def test_without_viewer_key_it_does_not_start(
+    start: Callable[..., Replica], tmp_path: Path
+) -> None:
+    (tmp_path / "keys" / "viewer.key").unlink()
+    replica = start("-m", "mlg.app.fallback")
+    assert replica.process.wait(DEADLINE_S) == 5
+    assert "keys/viewer.key" in replica.log.read_text()
+
+
+def test_the_processes_load_nothing_of_the_control_plane() -> None:
+    code = (
+        "import sys, mlg.app.replica, mlg.app.fallback\n"
+        "heavy = {'dbos', 'duckdb', 'ibis', 'litestar', 'pandas'} & set(sys.modules)\n"
+        "rooms = [m for m in sys.modules if m.startswith(('mlg.manifest', 'mlg.graph',"
+        " 'mlg.pipeline', 'mlg.monitors', 'mlg.release', 'mlg.automations', 'mlg.mesh',"
+        " 'mlg.workflows', 'mlg.api'))]\n"
+        "print(sorted(heavy), rooms)\n"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, check=True)
+    assert done.stdout == b"[] []\n"

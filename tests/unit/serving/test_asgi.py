@@ -1,0 +1,340 @@
+"""The viewer API, called as uvicorn calls it."""
+
+import asyncio
+import json
+from typing import Any
+
+import msgspec
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from mlg.adapters.stream_memory import MemoryStream
+from mlg.core.clock import parse_time
+from mlg.core.ports import Cursor, EventStream
+from mlg.core.predict import ServingPolicy
+from mlg.serving.asgi import ServingApp
+from mlg.serving.log import LogBatch, decode_feedback, decode_prediction, hashed
+from mlg.serving.service import PopularityOnly
+
+RECOMMEND = "/v1/services/home/recommend"
+FEEDBACK = "/v1/services/home/feedback"
+PREDICTION = "00000000-0000-7000-8000-000000000001"
+
+
+class Wire:
+    """An application and the log behind it."""
+
+    def __init__(self, service: Any, stream: Any = None, *, warm: bool = True) -> None:
+        self.stream: EventStream = stream or MemoryStream()
+        self.service = service
+        self.gaps: list[int] = []
+        log = LogBatch(self.stream, lambda n, _: (self.gaps.append(n), service.instruments.gap(n)))
+        self.app = ServingApp(service, log)
+        if warm:
+            self.app.warmed()
+
+    async def ask_async(
+        self,
+        path: str,
+        body: bytes = b"",
+        headers: dict[str, str] | None = None,
+        method: str = "POST",
+        chunks: int = 1,
+    ) -> tuple[int, dict[str, str], bytes]:
+        sent: list[dict[str, Any]] = []
+        size = max(1, -(-len(body) // chunks))
+        parts = [body[i : i + size] for i in range(0, len(body), size)] or [b""]
+        messages = [
+            {"type": "http.request", "body": part, "more_body": n + 1 < len(parts)}
+            for n, part in enumerate(parts)
+        ]
+
+        async def receive() -> dict[str, Any]:
+            return messages.pop(0)
+
+        async def send(message: dict[str, Any]) -> None:
+            sent.append(message)
+
+        given = {k.lower().encode(): v.encode() for k, v in (headers or {}).items()}
+        scope = {"type": "http", "method": method, "path": path, "headers": list(given.items())}
+        await self.app(scope, receive, send)
+        got = {name.decode(): value.decode() for name, value in sent[0]["headers"]}
+        return sent[0]["status"], got, sent[1]["body"]
+
+    def ask(self, path: str, body: Any = b"", **how: Any) -> tuple[int, dict[str, str], Any]:
+        raw = body if isinstance(body, bytes) else json.dumps(body).encode()
+        status, headers, content = asyncio.run(self.ask_async(path, raw, **how))
+        as_json = headers["content-type"] == "application/json"
+        return status, headers, json.loads(content) if as_json else content.decode()
+
+    def logged(self) -> list[Any]:
+        return [r for r in self.stream.read(Cursor(consumer="test")).records]
+
+
+def test_an_answer_carries_its_facts_in_body_headers_and_log(stubs: Any) -> None:
+    wire = Wire(stubs.service())
+    status, headers, answer = wire.ask(
+        RECOMMEND,
+        {"user_id": 7, "k": 3, "context": {"at": "1998-03-01T00:00:00Z"}},
+        headers={"mlg-sticky-key": "s1"},
+    )
+    assert status == 200
+    assert [item["id"] for item in answer["items"]] == [1, 2, 3]
+    assert (answer["served_by"], answer["reason"]) == ("model", "ranked")
+    assert answer["confidence"] == 0.5
+    assert headers["mlg-prediction-id"] == answer["prediction_id"] == PREDICTION
+    assert headers["mlg-model-version"] == answer["model_version"] == "v1"
+    assert headers["mlg-served-by"] == "model"
+    assert float(headers["mlg-confidence"]) == 0.5
+    (record,) = wire.logged()
+    row = decode_prediction(record.payload)
+    assert record.at == parse_time("1998-03-01T00:00:00Z")
+    assert row["at"] == "1998-03-01T00:00:00.000000Z"
+    assert row["viewer"] == hashed(stubs.KEY, 7)
+    assert row["session"] == hashed(stubs.KEY, "s1")
+    assert row["features"] == [0.5, 1.25]
+    assert (row["items"], row["arm"], row["propensity"]) == ([1, 2, 3], "v1", 1.0)
+    assert b"s1" not in record.payload
+
+
+def test_low_confidence_is_answered_from_the_list_without_seen_items(stubs: Any) -> None:
+    policy = ServingPolicy(service="home", version="p2", abstain_below=0.05, explore_bp=100)
+    wire = Wire(stubs.service(policy=policy))
+    body = {"user_id": "unsure", "k": 2, "context": {"history": [{"item_id": 100}]}}
+    status, headers, answer = wire.ask(RECOMMEND, body)
+    assert status == 200
+    assert [item["id"] for item in answer["items"]] == [101, 102]
+    assert (answer["served_by"], answer["reason"]) == ("fallback", "abstain")
+    assert headers["mlg-reason"] == "abstain"
+    assert answer["confidence"] == 0.25  # the list's measured hit rate
+    row = decode_prediction(wire.logged()[0].payload)
+    assert (row["raw_confidence"], row["propensity"]) == (0.01, 0.99)
+    assert 'mlg_abstentions_total{service="home",version="v1"} 1.0' in wire.ask(
+        "/metrics", method="GET"
+    )[2]
+
+
+def test_a_small_share_of_abstentions_is_explored(stubs: Any) -> None:
+    policy = ServingPolicy(service="home", version="p2", abstain_below=0.05, explore_bp=100)
+    wire = Wire(stubs.service(policy=policy, draw=lambda: 0.0099))
+    _, _, answer = wire.ask(RECOMMEND, {"user_id": "unsure"})
+    assert (answer["served_by"], answer["reason"]) == ("model", "explore")
+    assert decode_prediction(wire.logged()[0].payload)["propensity"] == 0.01
+
+
+def test_drift_lowers_the_shown_confidence_only(stubs: Any) -> None:
+    wire = Wire(
+        stubs.service(policy=ServingPolicy(service="home", version="p", drift_severity=1.0))
+    )
+    _, _, answer = wire.ask(RECOMMEND, {"user_id": 1})
+    row = decode_prediction(wire.logged()[0].payload)
+    assert (answer["confidence"], row["raw_confidence"]) == (0.25, 0.5)
+
+
+@pytest.mark.parametrize(
+    ("viewer", "fault"),
+    [
+        ("nan", "nan"),
+        ("short", "empty"),
+        ("twice", "duplicate"),
+        ("foreign", "unknown-item"),
+        ("mad", "confidence"),
+        ("broken", "error"),
+    ],
+)
+def test_a_bad_answer_is_withheld_and_named(stubs: Any, viewer: str, fault: str) -> None:
+    wire = Wire(stubs.service())
+    status, headers, answer = wire.ask(RECOMMEND, {"user_id": viewer, "k": 3})
+    assert (status, headers["mlg-fault"], answer["error"]) == (500, fault, "fault")
+    assert wire.logged() == []
+    metrics = wire.ask("/metrics", method="GET")[2]
+    assert f'mlg_faults_total{{fault="{fault}",service="home",version="v1"}} 1.0' in metrics
+    assert 'code="500",served_by="",service="home",version="v1"} 1.0' in metrics
+
+
+@pytest.mark.parametrize("body", [{}, {"user_id": None}, {"context": {"history": []}}])
+def test_an_unknown_viewer_gets_an_answer(stubs: Any, body: Any) -> None:
+    status, _, answer = Wire(stubs.service()).ask(RECOMMEND, body)
+    assert (status, len(answer["items"])) == (200, 10)
+
+
+@pytest.mark.parametrize(
+    ("body", "status"),
+    [
+        (b"{", 400),
+        (b"[]", 400),
+        (b"\xff\xfe", 400),
+        (b'{"k": 0}', 400),
+        (b'{"k": 101}', 400),
+        (b'{"k": "3"}', 400),
+        (b'{"user_id": 1.5}', 400),
+        (b'{"user_id": true}', 400),
+        (b'{"user_id": ' + b"9" * 40 + b"}", 400),
+        (b'{"context": {"at": "yesterday"}}', 400),
+        (b'{"context": {"at": "2026-01-01T00:00:00"}}', 400),
+        (b'{"context": {"at": "0001-01-01T00:00:00+14:00"}}', 400),
+        (b'{"context": {"history": [{"item_id": null}]}}', 400),
+        (b'{"context": {"viewer": {"age": [1]}}}', 400),
+        (b'{"context": ' + b'{"context": ' * 20_000 + b"1" + b"}" * 20_000 + b"}", 413),
+        (b'{"x": "' + b"a" * 70_000 + b'"}', 413),
+        (b"[" * 60_000, 400),
+    ],
+)
+def test_a_bad_body_is_a_clear_4xx(stubs: Any, body: bytes, status: int) -> None:
+    got, _, answer = Wire(stubs.service()).ask(RECOMMEND, body, chunks=4)
+    assert got == status
+    assert set(answer) == {"error", "what", "where", "hint"}
+
+
+def test_other_content_types_paths_and_methods_are_refused(stubs: Any) -> None:
+    wire = Wire(stubs.service())
+    assert wire.ask(RECOMMEND, b"{}", headers={"content-type": "text/plain"})[0] == 415
+    assert wire.ask(RECOMMEND, method="GET")[:2][0] == 405
+    assert wire.ask("/v1/services/other/recommend", b"{}")[0] == 404
+    assert wire.ask("/v2/models/other", method="GET")[0] == 404
+    declared = {"content-length": "65537"}
+    assert wire.ask(RECOMMEND, b"{}", headers=declared)[0] == 413
+
+
+_LEAF = st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=20)
+_JSON = st.recursive(
+    _LEAF,
+    lambda inner: st.lists(inner, max_size=4)
+    | st.dictionaries(
+        st.sampled_from(
+            ["user_id", "k", "context", "at", "history", "item_id", "viewer", "event",
+             "prediction_id", "watch_through", "value", "inputs", "name", "data"]
+        ),
+        inner,
+        max_size=6,
+    ),
+    max_leaves=20,
+)  # fmt: skip
+_BODIES = st.binary(max_size=200) | _JSON.map(lambda value: json.dumps(value).encode())
+
+
+@settings(
+    max_examples=300, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+)
+@given(body=_BODIES, path=st.sampled_from([RECOMMEND, FEEDBACK, "/v2/models/ranker/infer"]))
+def test_no_body_makes_it_answer_5xx(stubs: Any, body: bytes, path: str) -> None:
+    status, _, _ = Wire(stubs.service()).ask(path, body)
+    assert status in {200, 202, 400}
+
+
+def test_feedback_is_logged_under_its_own_key(stubs: Any) -> None:
+    wire = Wire(stubs.service())
+    body = {"prediction_id": PREDICTION, "item_id": 3, "event": "play", "watch_through": 0.75}
+    assert wire.ask(FEEDBACK, body)[::2] == (202, {"accepted": True})
+    wire.ask(FEEDBACK, body)
+    wire.ask(FEEDBACK, {**body, "item_id": "3"})
+    first, again, other = wire.logged()
+    assert first.key == again.key != other.key
+    row = decode_feedback(first.payload)
+    assert (row["item_id"], row["event"], row["watch_through"]) == (3, "play", 0.75)
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"prediction_id": None},
+        {"prediction_id": "a b"},
+        {"event": "skip"},
+        {"watch_through": 1.01},
+        {"item_id": []},
+    ],
+)
+def test_bad_feedback_is_refused(stubs: Any, change: dict[str, Any]) -> None:
+    body = {"prediction_id": PREDICTION, "item_id": 3, "event": "play", **change}
+    wire = Wire(stubs.service())
+    assert wire.ask(FEEDBACK, body)[0] == 400
+    assert wire.logged() == []
+
+
+def test_a_full_disk_fails_no_answer_and_is_counted(stubs: Any) -> None:
+    wire = Wire(stubs.service(), stubs.FullDisk())
+    assert wire.ask(RECOMMEND, {"user_id": 1})[0] == 200
+    body = {"prediction_id": PREDICTION, "item_id": 3, "event": "play"}
+    assert wire.ask(FEEDBACK, body)[::2] == (202, {"accepted": False})
+    assert wire.gaps == [1, 1]
+    metrics = wire.ask("/metrics", method="GET")[2]
+    assert 'mlg_log_gaps_total{service="home",version="v1"} 2.0' in metrics
+
+
+def test_answers_of_one_tick_are_logged_with_one_append(stubs: Any) -> None:
+    class Counting(MemoryStream):
+        appends = 0
+
+        def append(self, records: Any) -> None:
+            self.appends += 1
+            super().append(records)
+
+    stream = Counting()
+    wire = Wire(stubs.service(), stream)
+
+    async def three() -> None:
+        await asyncio.gather(*(wire.ask_async(RECOMMEND, b"{}") for _ in range(3)))
+
+    asyncio.run(three())
+    assert (stream.appends, len(wire.logged())) == (1, 3)
+
+
+def test_it_is_ready_only_between_warm_up_and_draining(stubs: Any) -> None:
+    wire = Wire(stubs.service(), warm=False)
+    ready = "/v2/health/ready"
+    assert wire.ask("/v2/health/live", method="GET")[0] == 200
+    assert wire.ask(ready, method="GET")[0] == 503
+    assert wire.ask(RECOMMEND, b"{}")[0] == 503
+    wire.app.warmed()
+    assert wire.ask(ready, method="GET")[0] == 200
+    wire.app.drain()
+    assert wire.ask(ready, method="GET")[0] == 503
+    status, headers, _ = wire.ask(RECOMMEND, b"{}")
+    assert (status, headers["connection"]) == (200, "close")
+
+
+def test_the_fallback_server_answers_as_rescue(stubs: Any) -> None:
+    service = stubs.service(recommender=PopularityOnly(stubs.LISTED), rescue=True)
+    wire = Wire(service)
+    _, _, answer = wire.ask(RECOMMEND, {"user_id": 1, "k": 2})
+    assert [item["id"] for item in answer["items"]] == [100, 101]
+    assert (answer["served_by"], answer["reason"]) == ("fallback", "rescue")
+    assert answer["confidence"] == 0.25
+    assert answer["prediction_id"] == PREDICTION
+    assert len(wire.logged()) == 1
+
+
+def test_an_empty_list_is_an_empty_answer(stubs: Any) -> None:
+    empty = PopularityOnly(type(stubs.LISTED)())
+    _, _, answer = Wire(stubs.service(recommender=empty, rescue=True)).ask(RECOMMEND, b"{}")
+    assert (answer["items"], answer["confidence"]) == ([], 0.0)
+
+
+def test_open_inference_asks_and_answers_in_tensors(stubs: Any) -> None:
+    wire = Wire(stubs.service())
+    body = {
+        "id": "r1",
+        "inputs": [
+            {"name": "user_id", "shape": [1], "datatype": "INT64", "data": [7]},
+            {"name": "k", "shape": [1], "datatype": "INT64", "data": [2]},
+        ],
+    }
+    for path in ("/v2/models/ranker/infer", "/v2/models/ranker/versions/v1/infer"):
+        status, _, answer = wire.ask(path, body)
+        assert status == 200
+        assert answer["id"] == "r1"
+        items, scores = answer["outputs"]
+        assert (items["shape"], items["datatype"], items["data"]) == ([1, 2], "INT64", [1, 2])
+        assert scores["data"] == [0.0, -1.0]
+    assert wire.ask("/v2/models/ranker/versions/v1/ready", method="GET")[0] == 200
+    assert wire.ask("/v2/models/ranker", method="GET")[2]["versions"] == ["v1"]
+    assert wire.ask("/mlg/nonce", method="GET")[2] == "n0"
+
+
+def test_a_log_row_that_cannot_be_read_says_so() -> None:
+    from mlg.core.errors import BackendError
+
+    for payload in (b"\xc1", msgspec.msgpack.encode({"a": 1})):
+        with pytest.raises(BackendError):
+            decode_prediction(payload)
