@@ -206,8 +206,12 @@ def test_a_full_disk_leaves_nothing_partial_and_the_former_content_intact(
 
 
 def test_what_a_dead_process_left_half_done_is_swept(tmp_path: Path) -> None:
-    dead = subprocess.run([sys.executable, "-c", "import os; print(os.getpid())"],
-                          capture_output=True, text=True, check=True).stdout.strip()
+    dead = subprocess.run(
+        [sys.executable, "-c", "import os; print(os.getpid())"],
+        capture_output=True,
+        text=True,
+        check=True,
+    ).stdout.strip()
     half = write(tmp_path / "store" / "tmp" / f"{dead}-abc" / "content")
     mine = write(tmp_path / "store" / "tmp" / f"{os.getpid()}-abc" / "content")
     LocalArtifacts(tmp_path / "store")

@@ -83,7 +83,8 @@ def train(r: Recorder, run: str, data: str, out: str, supersedes=None) -> list:
             r, key=f"{run}:src", snapshot=snapshot("ratings", data),
             source="movielens-100k://ratings", step=step_of(r, "ranker", run, "ratings"),
         ),
-        run_started(r, key=f"{run}:run", **place, triggered_by=r.uri("commit", "manifest", "f00")),
+        run_started(r, key=f"{run}:run", **place,
+                    triggered_by=r.uri("commit", "manifest", "f00")),
         step_started(r, key=f"{run}:f0", **place, step="features", step_kind="python",
                      inputs=[ratings]),
         dataset_snapshotted(
@@ -460,9 +461,10 @@ class Prefixed(Counter):
 
 
 def test_reading_a_graph_that_is_not_there_is_a_backend_error(tmp_path) -> None:
-    with SqliteGraphReader(tmp_path / "none.sqlite3") as found:
-        with pytest.raises(BackendError, match="unable to open"):
-            found.nodes(NodeQuery())
+    found = SqliteGraphReader(tmp_path / "none.sqlite3")
+    with pytest.raises(BackendError, match="unable to open"):
+        found.nodes(NodeQuery())
+    found.close()
     assert list(tmp_path.iterdir()) == []
 
 

@@ -267,10 +267,15 @@ def test_a_full_disk_writes_nothing_and_says_what_to_do(tmp_path, recorder) -> N
     path = tmp_path / "graph.sqlite3"
     with SqliteGraph(path, ManualClock(START), max_pages=80) as found:
         taken = 0
-        with pytest.raises(BackendError, match="full") as caught:
+
+        def fill() -> None:
+            nonlocal taken
             for n in range(10_000):
                 found.append([run_event(recorder, n, text="x" * 500)])
                 taken += 1
+
+        with pytest.raises(BackendError, match="full") as caught:
+            fill()
         assert "free disk space" in caught.value.hint
         assert 0 < taken == found.head().seq
         assert found.head().seq == len(found.events(limit=10_000))
@@ -317,9 +322,9 @@ def test_a_graph_of_a_newer_mlg_is_left_alone(tmp_path) -> None:
 )
 def test_the_log_only_takes_what_follows(store, recorder, tmp_path, statement) -> None:
     store.append([run_event(recorder, n) for n in range(3)])
-    with sqlite3.connect(tmp_path / "graph.sqlite3") as db:
-        with pytest.raises(sqlite3.IntegrityError, match="append-only"):
-            db.execute(statement)
+    db = sqlite3.connect(tmp_path / "graph.sqlite3")
+    with pytest.raises(sqlite3.IntegrityError, match="append-only"):
+        db.execute(statement)
     db.close()
 
 

@@ -1,0 +1,1 @@
+"""Feature code of the movies example."""

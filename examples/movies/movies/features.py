@@ -20,7 +20,11 @@ def item_stats(inputs: Mapping[str, ir.Table], config: Mapping[str, Any]) -> ir.
     """
     ratings = inputs["clean_ratings"]
     return daily.running_stats(
-        ratings, item="item_id", at="rated_at", value="rating", windows=config.get("windows", (7, 30))
+        ratings,
+        item="item_id",
+        at="rated_at",
+        value="rating",
+        windows=config.get("windows", (7, 30)),
     )
 
 

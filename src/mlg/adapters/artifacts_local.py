@@ -56,9 +56,7 @@ class LocalArtifacts:
                 hint="check the path of the file or folder.",
             )
         try:
-            staging = Path(
-                tempfile.mkdtemp(prefix=f"{os.getpid()}-", dir=self._root / "tmp")
-            )
+            staging = Path(tempfile.mkdtemp(prefix=f"{os.getpid()}-", dir=self._root / "tmp"))
         except OSError as error:
             raise _backend(error, self._root) from error
         try:
@@ -123,7 +121,7 @@ class LocalArtifacts:
             found = Digest(_sha256(path))
         if found != digest:
             raise BackendError(
-                f"stored bytes are damaged: expected sha256 {digest[:12]}…, found {found[:12]}…",
+                f"stored bytes are damaged: expected {digest[:12]}…, found {found[:12]}…",
                 where=str(path),
                 hint="restore this file from a backup, or remove it and run the step again.",
             )

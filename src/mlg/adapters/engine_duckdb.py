@@ -2,8 +2,8 @@
 
 import os
 import tempfile
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Generator, Mapping, Sequence
+from contextlib import contextmanager, suppress
 from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
@@ -11,7 +11,6 @@ from typing import TYPE_CHECKING, Any, Final
 import duckdb
 import ibis
 import ibis.expr.types as ir
-import pyarrow as pa
 
 from mlg.adapters.source_datasets import SourceFile
 from mlg.adapters.sources import Sources
@@ -24,7 +23,7 @@ from mlg.pipeline import compile as compiling
 from mlg.pipeline.checks import value_breaches, value_error
 from mlg.pipeline.config import SourceConfig, TableConfig, config_of
 from mlg.pipeline.contracts import schema_breaches, schema_error, type_word
-from mlg.pipeline.leaks import Change, changed, check_leaks, latest
+from mlg.pipeline.leaks import ArrowTable, Change, changed, check_leaks, latest
 from mlg.pipeline.snapshot import content_digest, literal, quote, write_parquet
 
 _UNREADABLE: Final = (
@@ -112,7 +111,7 @@ class DuckDBEngine:
         paths = self._paths(call)
         point = step.point_in_time
 
-        def made(change: Change | None) -> pa.Table:
+        def made(change: Change | None) -> ArrowTable:
             with _connection(paths, scratch) as con:
                 if change is not None and point is not None:
                     for name in paths:
@@ -185,9 +184,7 @@ def _raw(name: str) -> str:
 
 
 @contextmanager
-def _connection(
-    inputs: Mapping[str, Path], scratch: Path, *readable: Path
-) -> Iterator[Any]:
+def _connection(inputs: Mapping[str, Path], scratch: Path, *readable: Path) -> Generator[Any]:
     """Open a DuckDB that sees the inputs by name and can reach no other file."""
     con: Any = ibis.duckdb.connect(threads=1, temp_directory=str(scratch))
     try:
@@ -196,6 +193,8 @@ def _connection(
         con.con.execute(f"SET allowed_paths = [{allowed}]")
         con.con.execute(f"SET allowed_directories = [{literal(str(scratch) + os.sep)}]")
         con.con.execute("SET enable_external_access = false")
+        with suppress(duckdb.Error):  # only where the calendar extension is built in
+            con.con.execute("SET TimeZone = 'UTC'")
         for name, path in inputs.items():
             raw, source = quote(_raw(name)), f"read_parquet({literal(str(path))})"
             con.con.execute(f"CREATE VIEW {raw} AS SELECT * FROM {source}")  # noqa: S608
@@ -275,7 +274,10 @@ def _load(con: Any, file: SourceFile, config: SourceConfig) -> None:
     names = ", ".join(
         f"{quote(name)}::{kind} AS {quote(name)}" for name, kind in sql_types.items()
     )
-    source = _reader(file, sql_types if file.guessed else None)
+    read_as = {  # an offset in the text counts; without one it is UTC
+        name: "TIMESTAMPTZ" if kind == "TIMESTAMP" else kind for name, kind in sql_types.items()
+    }
+    source = _reader(file, read_as if file.guessed else None)
     try:
         con.con.execute(f"CREATE TABLE mlg_source AS SELECT {names} FROM {source}")  # noqa: S608
     except (duckdb.ConversionException, duckdb.InvalidInputException) as error:
@@ -304,7 +306,4 @@ def _first_lines(error: BaseException) -> str:
 
 
 if TYPE_CHECKING:
-    from mlg.core.clock import ManualClock
-
-    def _check(artifacts: ArtifactStore, sources: Sources) -> ExecutionEngine:
-        return DuckDBEngine(artifacts, sources, clock=ManualClock(), work=Path())
+    _: Callable[..., ExecutionEngine] = DuckDBEngine

@@ -1,7 +1,8 @@
 """Writes what an event says into the projection tables; the writer's connection only."""
 
 import sqlite3
-from typing import Final
+from collections.abc import Sequence
+from typing import Any, Final
 
 from mlg.adapters.graph_sqlite_schema import (
     CLASSES,
@@ -160,41 +161,44 @@ class Projector:
         return fold(found, implied)
 
     def _draw(self, fact: EdgeUpsert, seq: int) -> None:
-        src, dst, role = self._ids[fact.src], self._ids[fact.dst], self._roles[fact.role]
-        at, _, place = fact.order
-        self._connection.execute(
-            "INSERT INTO edge (src_id, dst_id, role, class, at, seq, place, provenance, ended,"
-            " valid_from, valid_to) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, NULL, NULL)",
+        ends = (self._ids[fact.src], self._roles[fact.role], self._ids[fact.dst])
+        at, key, place = fact.order
+        rows = self._connection.execute(
+            "SELECT edge.id, edge.at, event.key, edge.place, edge.ended FROM edge"
+            " JOIN event USING (seq) WHERE src_id = ? AND role = ? AND dst_id = ?",
+            ends,
+        ).fetchall()
+        alone = not rows and not fact.ended
+        cursor = self._connection.execute(
+            "INSERT INTO edge (src_id, role, dst_id, class, at, seq, place, provenance, ended,"
+            " valid_from, valid_to) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, NULL)",
             (
-                src,
-                dst,
-                role,
+                *ends,
                 CLASSES.index(fact.edge_class),
                 micros(at),
                 seq,
                 place,
                 PROVENANCES.index(fact.provenance),
                 int(fact.ended),
+                micros(at) if alone else None,
             ),
         )
-        rows = self._connection.execute(
-            "SELECT edge.id, edge.at, event.key, edge.place, edge.ended FROM edge"
-            " JOIN event USING (seq) WHERE src_id = ? AND role = ? AND dst_id = ?",
-            (src, role, dst),
-        ).fetchall()
-        orders = {(moment(row[1]), row[2], row[3]): int(row[0]) for row in rows}
-        spans = {
-            span.opened_by: span
-            for span in intervals(((moment(r[1]), r[2], r[3]), bool(r[4])) for r in rows)
-        }
-        for order, edge_id in orders.items():
+        if not alone:
+            self._set_intervals([*rows, (cursor.lastrowid, micros(at), key, place, fact.ended)])
+
+    def _set_intervals(self, rows: Sequence[Sequence[Any]]) -> None:
+        """Say of each row (id, at, key, place, ended) of one arrow when it holds, if ever."""
+        facts = [(moment(row[1]), str(row[2]), int(row[3])) for row in rows]
+        ends = [bool(row[4]) for row in rows]
+        spans = {span.opened_by: span for span in intervals(zip(facts, ends, strict=True))}
+        for order, row in zip(facts, rows, strict=True):
             span = spans.get(order)
             since = micros(span.valid_from) if span else None
             until = micros(span.valid_to) if span and span.valid_to else None
             self._connection.execute(
                 "UPDATE edge SET valid_from = ?, valid_to = ? WHERE id = ?"
                 " AND (valid_from IS NOT ? OR valid_to IS NOT ?)",
-                (since, until, edge_id, since, until),
+                (since, until, row[0], since, until),
             )
 
 

@@ -80,6 +80,11 @@ def cached_file(data: PublicData, file: str, root: Path) -> Path:
 
 
 def _fetch(data: PublicData, folder: Path) -> None:
+    """Fill the cache from the first provider with the pinned content.
+
+    Raises:
+        BackendError: None gave it, or the cache could not be written.
+    """
     tried: list[str] = []
     for provider in data.providers:
         with tempfile.TemporaryDirectory(prefix="mlg-fetch-") as scratch:
@@ -102,7 +107,11 @@ def _fetch(data: PublicData, folder: Path) -> None:
 
 
 def _store(folder: Path, files: dict[str, bytes]) -> None:
-    """Write the files so that another process sees each of them whole or not at all."""
+    """Write the files so that another process sees each of them whole or not at all.
+
+    Raises:
+        BackendError: The cache could not be written.
+    """
     try:
         folder.mkdir(parents=True, exist_ok=True)
         for name, content in files.items():

@@ -1,4 +1,4 @@
-"""Tables in files: `file:data/x.csv`, `csv:x.txt`, `parquet:/data/x.parquet`, or a bare path."""
+"""Tables in files: `file:data/x.csv`, `csv:x.txt`, `parquet:/d/x.parquet`, a bare path."""
 
 from pathlib import Path
 from typing import Final
@@ -41,7 +41,9 @@ def table_file(uri: str, folder: Path, options: dict[str, object]) -> SourceFile
         )
     if not path.is_file():
         raise BackendError(
-            "expected a file, found none" if not path.is_dir() else "expected a file, got a folder",
+            "expected a file, found none"
+            if not path.is_dir()
+            else "expected a file, got a folder",
             where=uri,
             hint="paths are relative to the manifest's folder; check the spelling.",
         )

@@ -37,7 +37,8 @@ from mlg.api.security import LOOPBACK_HOSTS, loopback_principal
 from mlg.app.fleet import Specs, WantedFleet
 from mlg.app.happenings import Happenings
 from mlg.app.manifests import Manifests
-from mlg.app.operations import ControlOperations, Parts
+from mlg.app.operations import ControlOperations
+from mlg.app.parts import Parts
 from mlg.app.pipelines import Pipelines
 from mlg.app.seals import Seals
 from mlg.app.serve_api import start_api
@@ -83,9 +84,7 @@ def build(home: Path, control_port: int, gateway_port: int) -> Parts:
 
     network = HttpNetwork()
     supervisor: list[Supervisor] = []
-    router = EnvoyRouter(
-        home / "gateway", lambda: supervisor[0].gateway_admins(), clock, network
-    )
+    router = EnvoyRouter(home / "gateway", lambda: _admins(supervisor), clock, network)
     router.prepare(GATEWAYS, gateway_port)
     happenings = Happenings(files, store, recorder)
     supervisor.append(
@@ -153,6 +152,11 @@ def build(home: Path, control_port: int, gateway_port: int) -> Parts:
         ended=threading.Event(),
         recorder=recorder,
     )
+
+
+def _admins(supervisor: list[Supervisor]) -> tuple[str, ...]:
+    """Return the gateways' admin addresses; the router is made before the supervisor."""
+    return supervisor[0].gateway_admins() if supervisor else ()
 
 
 def serve(home: Path, control_port: int, gateway_port: int) -> None:

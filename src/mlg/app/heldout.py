@@ -51,9 +51,7 @@ def replay_plan(
     )
 
 
-def _interactions(
-    events: pa.Table, at_us: Any, rows: Any, role: InteractionsRole
-) -> Interactions:
+def _interactions(events: Any, at_us: Any, rows: Any, role: InteractionsRole) -> Interactions:
     kept = events.filter(pa.array(rows))
 
     def column(name: str) -> Any:

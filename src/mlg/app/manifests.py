@@ -13,8 +13,8 @@ from mlg.core.predict import ServingPolicy
 from mlg.core.uris import Digest, Uri
 from mlg.graph import record_acts, record_services
 from mlg.graph.record import Recorder
-from mlg.manifest.load import Manifest, load_manifest, manifest_from_source
 from mlg.manifest.inactive import inactive_keys
+from mlg.manifest.load import Manifest, load_manifest, manifest_from_source
 from mlg.manifest.plan import plan
 from mlg.manifest.specs import ManifestSpec
 from mlg.workflows.state import APPLIED, Applied, read_applied
@@ -107,7 +107,11 @@ class Manifests:
         return self._in_force[1] if self._in_force else None
 
     def _store_folder(self, folder: Path) -> Digest:
-        """Store the manifest's folder without hidden files and caches."""
+        """Store the manifest's folder without hidden files and caches.
+
+        Raises:
+            BackendError: It could not be read or stored.
+        """
         try:
             with tempfile.TemporaryDirectory(prefix="mlg-apply-") as beside:
                 copy = Path(beside) / "folder"

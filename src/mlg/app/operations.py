@@ -1,28 +1,20 @@
 """What the API asks of the control plane, done."""
 
 import threading
-from collections.abc import Callable
-from dataclasses import dataclass
 from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
-from mlg.adapters.graph_sqlite import SqliteGraph
-from mlg.adapters.graph_sqlite_read import SqliteGraphReader
 from mlg.adapters.keys_local import anchor_key, anchor_public_key, load_anchors
-from mlg.adapters.router_envoy import EnvoyRouter
 from mlg.adapters.seal_parquet import decoded
-from mlg.app.fleet import WantedFleet
-from mlg.app.manifests import Manifests
+from mlg.app.parts import Parts
 from mlg.app.runs import run_document, run_documents
-from mlg.app.seals import SealedSegment, Seals
+from mlg.app.seals import SealedSegment
 from mlg.app.status import exposition, service_document, status_document, targets
-from mlg.app.supervise import Supervisor, end_all
-from mlg.app.tail import Tail
-from mlg.core.clock import Clock, parse_time
+from mlg.app.supervise import end_all
+from mlg.core.clock import parse_time
 from mlg.core.errors import ConflictError, NotFoundError
 from mlg.core.nodes import Attr
-from mlg.core.ports import ArtifactStore, Files, Ids, Launcher
 from mlg.core.principal import Principal
 from mlg.core.uris import Digest, parse_uri
 from mlg.graph import audit, bundle, record_acts
@@ -32,33 +24,7 @@ from mlg.graph.record import Recorder, model_uri
 from mlg.monitors.live_summary import summary
 from mlg.workflows import durable
 from mlg.workflows.state import read_wanted
-from mlg.workflows.train import Train, TrainRequest
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Parts:
-    """Everything that the control plane is made of."""
-
-    home: Path
-    gateway_port: int
-    control_port: int
-    files: Files
-    clock: Clock
-    ids: Ids
-    store: SqliteGraph
-    reader: SqliteGraphReader
-    artifacts: ArtifactStore
-    launcher: Launcher
-    router: EnvoyRouter
-    supervisor: Supervisor
-    fleet: WantedFleet
-    manifests: Manifests
-    seals: Seals
-    tail: Tail
-    train: Train
-    ended: threading.Event
-    recorder: Callable[[str], Recorder]
-    """Gives a recorder in the name of an actor."""
+from mlg.workflows.train import TrainRequest
 
 
 class ControlOperations:
@@ -179,7 +145,11 @@ class ControlOperations:
             parts.files.write(audit.anchor_path(made), audit.encode_anchor(made))
 
     def restart(self, service: str, principal: Principal) -> dict[str, Any]:
-        """Replace the service's replicas one by one."""
+        """Replace the service's replicas one by one.
+
+        Raises:
+            NotFoundError: No such service.
+        """
         parts = self._parts
         spec = parts.manifests.spec()
         if spec is None or service not in spec.services:

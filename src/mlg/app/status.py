@@ -1,24 +1,22 @@
 """What runs, as the API and Prometheus read it."""
 
-from typing import TYPE_CHECKING, Any
+import json
+from collections.abc import Iterator
+from typing import Any
 
 from prometheus_client import CollectorRegistry, Gauge, generate_latest
 from prometheus_client.core import CounterMetricFamily
 from prometheus_client.registry import Collector
 
+from mlg.app.parts import Parts
 from mlg.core.errors import NotFoundError
 from mlg.core.processes import ProcessState
 from mlg.core.traffic import FULL_BP
 from mlg.telemetry import metrics
 from mlg.workflows.state import read_wanted
 
-if TYPE_CHECKING:
-    from collections.abc import Iterator
 
-    from mlg.app.operations import Parts
-
-
-def status_document(parts: "Parts") -> dict[str, Any]:
+def status_document(parts: Parts) -> dict[str, Any]:
     """Return `{"services", "ports", "pids"}` of design section 11."""
     spec = parts.manifests.spec()
     processes = parts.supervisor.processes()
@@ -33,7 +31,7 @@ def status_document(parts: "Parts") -> dict[str, Any]:
     }
 
 
-def service_document(parts: "Parts", service: str) -> dict[str, Any]:
+def service_document(parts: Parts, service: str) -> dict[str, Any]:
     """Return one service: live, versions with shares and health, replicas, attempts.
 
     Raises:
@@ -91,7 +89,7 @@ def service_document(parts: "Parts", service: str) -> dict[str, Any]:
     }
 
 
-def targets(parts: "Parts") -> list[dict[str, Any]]:
+def targets(parts: Parts) -> list[dict[str, Any]]:
     """Return Prometheus' HTTP discovery: one target for each process that exposes metrics."""
     return [
         {
@@ -106,10 +104,10 @@ def targets(parts: "Parts") -> list[dict[str, Any]]:
 class _Gateway(Collector):
     """Viewer requests, each counted once, as the gateways counted them."""
 
-    def __init__(self, parts: "Parts") -> None:
+    def __init__(self, parts: Parts) -> None:
         self._parts = parts
 
-    def collect(self) -> "Iterator[CounterMetricFamily]":
+    def collect(self) -> Iterator[CounterMetricFamily]:
         row = metrics.spec("mlg_requests_total", "counter")
         family = CounterMetricFamily(row.name, row.help, labels=("service", "version", "code"))
         for r in self._parts.router.requests():
@@ -117,7 +115,7 @@ class _Gateway(Collector):
         yield family
 
 
-def exposition(parts: "Parts") -> str:
+def exposition(parts: Parts) -> str:
     """Return the control plane's own and the gateway-derived series."""
     registry = CollectorRegistry()
     registry.register(_Gateway(parts))
@@ -152,6 +150,4 @@ def _health(replicas: list[ProcessState], wanted: int, live: bool) -> str:
 
 
 def _own_pid(control: bytes | None) -> int:
-    import json  # noqa: PLC0415
-
     return int(json.loads(control)["pid"]) if control else 0

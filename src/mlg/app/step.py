@@ -9,6 +9,7 @@ import argparse
 import contextlib
 import ctypes
 import os
+import select
 import signal
 import sys
 import threading
@@ -35,9 +36,8 @@ def main(argv: list[str] | None = None) -> int:
     """Run the step and return the process's exit code."""
     options = _options(argv)
     answer = _private_stdout()
-    _die_with_parent()
     call = msgspec.json.decode(sys.stdin.buffer.readline(), type=StepCall)
-    threading.Thread(target=_watch, args=(sys.stdin.buffer,), daemon=True).start()
+    _die_with_parent()
     code = 0
     try:
         artifacts = LocalArtifacts(options.store)
@@ -78,15 +78,28 @@ def _private_stdout() -> IO[bytes]:
 
 
 def _die_with_parent() -> None:
-    """Ask the kernel to end this process with the thread that started it."""
+    """End this process and all that it starts when the parent goes, or on SIGTERM.
+
+    The kernel sends SIGTERM when the thread that started this process ends; the pipe on
+    standard input says the same where there is no such call. Either wakes one thread.
+    """
+    awake, wake = os.pipe()
+    os.set_blocking(wake, False)
+    signal.set_wakeup_fd(wake, warn_on_full_buffer=False)
+    signal.signal(signal.SIGTERM, lambda _number, _frame: None)
     with contextlib.suppress(OSError, AttributeError):
-        ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+        ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGTERM)
+    threading.Thread(target=_watch, args=(sys.stdin.fileno(), awake), daemon=True).start()
 
 
-def _watch(stdin: IO[bytes]) -> None:
-    """End the whole process group once the parent's end of the pipe is closed."""
-    while stdin.readline():
-        pass
+def _watch(stdin: int, awake: int) -> None:
+    """Wait for either sign, then end the whole process group."""
+    while True:
+        ready, _, _ = select.select([stdin, awake], [], [])
+        if awake in ready and os.read(awake, 1)[0] == signal.SIGTERM:
+            break
+        if stdin in ready and not os.read(stdin, 1):
+            break
     if os.getpgrp() == os.getpid():
         os.killpg(0, signal.SIGKILL)
     os._exit(1)

@@ -70,7 +70,7 @@ def _tell(story: Story, work: Path, home: Path, example: str, passes: int) -> No
     run = _train(story, client)
     service, version = _released(story, client, run)
     plan = _plan(home, work, run, example, passes)
-    seen = _viewers(story, client, home, service, version, plan)
+    seen = _viewers(story, client, service, version, plan)
     _traced(story, client, seen["last_model_prediction_id"])
     _accounted(story, client, home, seen["last_model_prediction_id"])
 
@@ -201,7 +201,7 @@ def _plan(home: Path, work: Path, run: dict[str, Any], example: str, passes: int
 
 
 def _viewers(
-    story: Story, client: Client, home: Path, service: str, version: str, plan: ReplayPlan
+    story: Story, client: Client, service: str, version: str, plan: ReplayPlan
 ) -> dict[str, Any]:
     with story.step(
         f"real viewers, {plan.replay.passes} passes; one replica is killed"
@@ -209,10 +209,11 @@ def _viewers(
         victim = next(
             p for p in client.service_health(service)["replicas"] if p["version"] == version
         )
-        summary = _replayed(client, home, service, plan, victim)
+        summary = _replayed(client, service, plan, victim)
         expect(
             summary["failed"] == 0,
-            f"{summary['failed']} of {summary['requests']} requests failed: {summary['failures']}",
+            f"{summary['failed']} of {summary['requests']} requests failed: "
+            f"{summary['failures']}",
             where="gateway",
             hint="see gateway/gateway-1.access.log in the home.",
         )
@@ -247,7 +248,7 @@ def _viewers(
 
 
 def _replayed(
-    client: Client, home: Path, service: str, plan: ReplayPlan, victim: dict[str, Any]
+    client: Client, service: str, plan: ReplayPlan, victim: dict[str, Any]
 ) -> dict[str, Any]:
     from mlg.app.replay import Progress as Done
     from mlg.app.replay import Target, replay
@@ -323,7 +324,8 @@ def _accounted(story: Story, client: Client, home: Path, prediction_id: str) -> 
         line.happened = (
             f"bundle of {len(content):,} bytes, its own verify.py "
             f"{'agrees' if checked.returncode == 0 else 'says no: ' + checked.stdout[-200:]}; "
-            f"log of {verified['events']} events {'verifies' if verified['ok'] else 'is damaged'}"
+            f"log of {verified['events']} events "
+            f"{'verifies' if verified['ok'] else 'is damaged'}"
         )
         line.evidence = exports[0]["uri"] if exports else ""
         line.confirmed = checked.returncode == 0 and verified["ok"] and bool(exports)

@@ -1,5 +1,6 @@
 """The instance's commands: up, down, status, restart."""
 
+import contextlib
 import json
 import os
 import subprocess
@@ -163,10 +164,8 @@ def end_all(folder: Path) -> int:
     control = control_of(folder)
     ended = 0
     if control is not None:
-        try:
+        with contextlib.suppress(LifecycleError):  # dead or hung: ended by its pid below
             connect(folder, timeout_s=30).down()
-        except LifecycleError:
-            pass  # dead or hung: it is ended by its pid below
         ended += _end_pid(control)
     from mlg.cli.offline import launcher_of
 

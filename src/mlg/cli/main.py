@@ -12,9 +12,9 @@ from mlg.cli import (
 
 app = typer.Typer(
     name="mlg",
-    help="Model Lifecycle Graph: one manifest in, a recommender that trains, ships and accounts "
-    "for itself out.\n\nExit codes: 0 done, 1 a check said no, 2 manifest or usage, 3 not found, "
-    "4 conflict, 5 backend.",
+    help="Model Lifecycle Graph: one manifest in, a recommender that trains, ships and "
+    "accounts for itself out.\n\nExit codes: 0 done, 1 a check said no, 2 manifest or usage, "
+    "3 not found, 4 conflict, 5 backend.",
     no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,

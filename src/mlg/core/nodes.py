@@ -82,21 +82,31 @@ ALLOWED: Final[dict[str, frozenset[tuple[str, str]]]] = {
     "used": _pairs((*_DATA, "model_version", "commit"), _WORK),
     "produced": _pairs(_WORK, _MADE),
     "trained_on": _pairs(("dataset_version", "feature_snapshot"), ("model_version",)),
-    "evaluated_on": _pairs(("dataset_version", "feature_snapshot", "model_version"), ("evaluation",)),
+    "evaluated_on": _pairs(
+        ("dataset_version", "feature_snapshot", "model_version"), ("evaluation",)
+    ),
     "packaged_as": _pairs(("model_version",), ("image",)),
     "deployed_as": _pairs(("image", "model_version"), ("deployment",)),
-    "served_by": _pairs(("deployment", "policy", "layout"), ("prediction_segment", "endpoint", "service")),
+    "served_by": _pairs(
+        ("deployment", "policy", "layout"), ("prediction_segment", "endpoint", "service")
+    ),
     "column_of": _pairs(("column",), ("dataset", "dataset_version", "feature_snapshot")),
     "column_derived_from": _pairs(("column",), ("column", "feature")),
     "warm_started_from": _pairs(("model_version",), ("model_version",)),
     "triggered": _pairs(_CAUSES, (*_WORK, *_LIVE, "incident", "alert", "audit_export")),
     "caused": _pairs(_CAUSES, (*_LIVE, "incident", "alert", "policy", "layout", "approval")),
-    "detected_on": _pairs(("feature", "service", "deployment", "model_version"), ("drift_signal", "alert")),
-    "checked_by": _pairs(("deployment", "image", "model_version", "service"), ("health_check", "evaluation")),
+    "detected_on": _pairs(
+        ("feature", "service", "deployment", "model_version"), ("drift_signal", "alert")
+    ),
+    "checked_by": _pairs(
+        ("deployment", "image", "model_version", "service"), ("health_check", "evaluation")
+    ),
     "rolled_back_to": _pairs(("rollout", "rollout_step"), ("deployment",)),
     "healed_by": _pairs(("incident", "alert"), ("deployment", "run", "automation_run")),
     "approved_by": _pairs(("actor",), ("approval",)),
-    "supersedes": _pairs(("deployment", "model_version", "policy"), ("deployment", "model_version", "policy")),
+    "supersedes": _pairs(
+        ("deployment", "model_version", "policy"), ("deployment", "model_version", "policy")
+    ),
     "version_of": _pairs(
         ("dataset", "model", "feature", "pipeline", "service", "policy"),
         ("dataset_version", "model_version", "feature_snapshot", "run", "deployment", "policy"),

@@ -44,7 +44,7 @@ class GraphStore(Protocol):
         ...
 
     def rebuild(self) -> int:
-        """Make the projections again from the log in one transaction; return the events read."""
+        """Make the projections again from the log; return the events read."""
         ...
 
 
@@ -70,7 +70,10 @@ class GraphReader(Protocol):
     def search(
         self, text: str, kinds: tuple[str, ...] = (), limit: int = 50
     ) -> tuple[Node, ...]:
-        """Return nodes whose name, URI or attributes match every word (prefixes count), best first."""
+        """Return nodes whose name, URI or attributes match every word, best first.
+
+        The beginning of a word matches it.
+        """
         ...
 
 
@@ -225,7 +228,7 @@ class Launcher(Protocol):
         """
         ...
 
-    def stop(self, id: str, *, grace_s: float = 5.0) -> None:
+    def stop(self, id: str, *, grace_s: float = 5.0) -> None:  # noqa: A002
         """End the process, its group and its record; unknown ids are no error."""
         ...
 
@@ -325,8 +328,8 @@ class Network(Protocol):
 class Model(Protocol):
     """A recommender of one's own: what mlg needs to train, ship and serve it."""
 
-    def recommend(self, query: Query, allowed: int) -> Ranked:
-        """Return at most `query.k` items, best first; `allowed` bounds the candidates ranked."""
+    def recommend(self, query: Query) -> Ranked:
+        """Return at most `query.k` items, best first, without those already seen."""
         ...
 
     def save(self, folder: Path) -> None:

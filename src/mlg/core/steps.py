@@ -31,7 +31,7 @@ class StepCall:
     """The step's specification, and for a source its dataset's, as canonical JSON text."""
     inputs: tuple[StepInput, ...]
     code: Digest
-    """Digest of the code that runs: SQL text, or the module and every project module it imports."""
+    """Digest of the code that runs: SQL text, or a module and all it imports beside it."""
     folder: Digest
     """The manifest's folder in the artifact store; `python:` and `sql:` resolve inside it."""
     out: str

@@ -3,6 +3,7 @@
 Facts resolve by (`at`, `key`), never by arrival, so any order of ingest gives one graph.
 """
 
+import functools
 from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import datetime
@@ -65,13 +66,18 @@ class Interval:
     opened_by: Order
 
 
+@functools.lru_cache(maxsize=65_536)
+def _kind(uri: Uri) -> str:
+    return parse_uri(uri).kind
+
+
 def check_edge(fact: EdgeFact) -> EdgeClass:
     """Return the class of an arrow that the direction table allows.
 
     Raises:
         ValueError: Unknown role or provenance, or the table has no such (src, role, dst).
     """
-    src, dst = parse_uri(fact.src).kind, parse_uri(fact.dst).kind
+    src, dst = _kind(fact.src), _kind(fact.dst)
     if fact.role not in ROLE_CLASS:
         raise ValueError(f"unknown edge role {fact.role!r} from {fact.src} to {fact.dst}")
     if (src, dst) not in ALLOWED[fact.role]:
@@ -147,7 +153,7 @@ def project_event(
 
 
 def _known_kind(uri: Uri) -> str:
-    kind = parse_uri(uri).kind
+    kind = _kind(uri)
     if kind not in KINDS:
         raise ValueError(f"unknown node kind {kind!r} of {uri}")
     return kind

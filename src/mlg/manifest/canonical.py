@@ -1,9 +1,12 @@
 """Specifications as canonical JSON: what digests, plans and workflow inputs are made of."""
 
-from typing import Any
+from typing import Any, Final
 
 import msgspec
 import rfc8785
+
+_LARGEST: Final = 2**53 - 1
+"""Largest whole number that JSON carries exactly; YAML's larger ones are refused."""
 
 
 def canonical_value(value: Any) -> Any:
@@ -18,6 +21,8 @@ def canonical_value(value: Any) -> Any:
         return {key: canonical_value(one) for key, one in value.items()}
     if isinstance(value, list | tuple):
         return [canonical_value(one) for one in value]
+    if isinstance(value, int) and abs(value) > _LARGEST:
+        return float(value)  # msgspec reads 1e300 as a whole number; no other is so large
     return value
 
 

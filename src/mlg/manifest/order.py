@@ -75,24 +75,25 @@ def find_cycle(needs: Mapping[str, tuple[str, ...]]) -> tuple[str, ...]:
     """
     done: set[str] = set()
     for root in needs:
-        trail: list[str] = []
+        trail: dict[str, None] = {}
         pending: list[tuple[str, int]] = [(root, 0)]
         while pending:
             name, index = pending.pop()
             if index == 0:
                 if name in done:
                     continue
-                trail.append(name)
+                trail[name] = None
             below = needs.get(name, ())
             if index < len(below):
                 pending.append((name, index + 1))
                 child = below[index]
                 if child in trail:
-                    return (*trail[trail.index(child) :], child)
+                    names = list(trail)
+                    return (*names[names.index(child) :], child)
                 pending.append((child, 0))
             else:
                 done.add(name)
-                trail.pop()
+                trail.popitem()
     return ()
 
 

@@ -29,7 +29,8 @@ def json_schema() -> dict[str, Any]:
     definitions = {name: _definition(name, body) for name, body in sorted(components.items())}
     root: dict[str, Any] = definitions.pop("ManifestSpec")
     root["patternProperties"] = {"^x-": {"description": "Your own; not read."}}
-    return {"$schema": DIALECT, **root, "title": "mlg manifest", "$defs": definitions}
+    made = {"$schema": DIALECT, **root, "title": "mlg manifest", "$defs": definitions}
+    return msgspec.json.decode(msgspec.json.encode(made))  # defaults hold tuples
 
 
 def structs() -> dict[str, inspect.StructType]:

@@ -9,7 +9,13 @@ import ibis.expr.types as ir
 
 from mlg.core.clock import rfc3339
 from mlg.core.errors import ContractError
-from mlg.manifest.specs_data import CheckSpec, ColumnSpec, DatasetSpec
+from mlg.manifest.specs_data import (
+    CheckSpec,
+    ColumnSpec,
+    DatasetSpec,
+    ReferencesCheck,
+    RowsCheck,
+)
 from mlg.pipeline.contracts import in_one_text
 
 _SAMPLES: Final = 3
@@ -30,7 +36,7 @@ def value_breaches(
         others: Tables that `references` checks name.
         now: Time of the run, for `freshness`.
     """
-    rows = int(table.count().execute())
+    rows = _count(table)
     allows_empty = any(check.rows and check.rows.min == 0 for check in spec.checks)
     if rows == 0:
         return () if allows_empty else ("the dataset has no rows",)
@@ -99,34 +105,40 @@ def _check_breaches(
     if check.unique is not None:
         return _not_unique(table, check.unique)
     if check.rows is not None:
-        most = check.rows.max
-        if rows < check.rows.min:
-            return [f"expected at least {check.rows.min:,} rows, found {rows:,}"]
-        if most is not None and rows > most:
-            return [f"expected at most {most:,} rows, found {rows:,}"]
-        return []
+        return _too_few_or_many(check.rows, rows)
     if check.values is not None:
         name, allowed = check.values.column, check.values.allowed
         return _column_breaches(table, {name: ColumnSpec(type="string", values=allowed)})
     if check.references is not None:
-        ref = check.references
-        pairs = list(zip(ref.columns, ref.keys, strict=True))
-        lost = table.anti_join(others[ref.dataset], pairs)
-        count = int(lost.count().execute())
-        if count:
-            keys = ", ".join(f"{ref.dataset}.{key}" for key in ref.keys)
-            sample = _sample(lost, ref.columns)
-            return [f"expected {_names(ref.columns)} in {keys}, {_rows(count)} not: {sample}"]
-        return []
+        return _lost(table, check.references, others[check.references.dataset])
     if check.freshness is not None:
         return _stale(table, check.freshness.column, check.freshness.max_age_s, now)
     return []
 
 
+def _too_few_or_many(check: RowsCheck, rows: int) -> list[str]:
+    if rows < check.min:
+        return [f"expected at least {check.min:,} rows, found {rows:,}"]
+    if check.max is not None and rows > check.max:
+        return [f"expected at most {check.max:,} rows, found {rows:,}"]
+    return []
+
+
+def _lost(table: ir.Table, check: ReferencesCheck, other: ir.Table) -> list[str]:
+    pairs = list(zip(check.columns, check.keys, strict=True))
+    lost = table.anti_join(other, pairs)
+    count = _count(lost)
+    if not count:
+        return []
+    keys = ", ".join(f"{check.dataset}.{key}" for key in check.keys)
+    sample = _sample(lost, check.columns)
+    return [f"expected {_names(check.columns)} in {keys}, {_rows(count)} not: {sample}"]
+
+
 def _not_unique(table: ir.Table, columns: tuple[str, ...]) -> list[str]:
-    groups = table.group_by(list(columns)).aggregate(mlg_n=lambda t: t.count())
-    double = groups.filter(groups["mlg_n"] > 1)
-    count = int(double.count().execute())
+    groups: Any = table.group_by(list(columns)).aggregate(mlg_n=ibis._.count())
+    double: Any = groups.filter(groups["mlg_n"] > 1)
+    count = _count(double)
     if not count:
         return []
     times = "value occurs" if count == 1 else "values occur"
@@ -149,11 +161,17 @@ def _stale(table: ir.Table, column: str, max_age_s: float, now: datetime) -> lis
 
 
 def _sample(bad: ir.Table, columns: tuple[str, ...]) -> str:
-    """Return a few of the bad values as text, smallest first, so that it is the same each time."""
+    """Return a few of the bad values as text, smallest first: the same each time."""
     names = list(columns)
-    found = bad.select(names).distinct().order_by(names).limit(_SAMPLES).to_pyarrow().to_pylist()
+    found = (
+        bad.select(names).distinct().order_by(names).limit(_SAMPLES).to_pyarrow().to_pylist()
+    )
     shown = [row[names[0]] if len(names) == 1 else tuple(row.values()) for row in found]
     return "for example " + ", ".join(map(repr, shown))
+
+
+def _count(table: Any) -> int:
+    return int(table.count().to_pyarrow().as_py())
 
 
 def _rows(count: int) -> str:

@@ -148,7 +148,11 @@ def _file(module: str, folder: Path) -> Path | None:
 
 
 def _imports(name: str, path: Path) -> list[str]:
-    """Return every name that the module may import, modules and attributes alike."""
+    """Return every name that the module may import, modules and attributes alike.
+
+    Raises:
+        ManifestError: The source is no Python.
+    """
     try:
         tree = ast.parse(path.read_bytes(), filename=str(path))
     except (SyntaxError, ValueError) as error:

@@ -3,7 +3,7 @@
 import importlib
 import re
 import sys
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Generator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Final
@@ -85,11 +85,12 @@ def feature_function(target: str) -> FeatureFunction:
             where=target,
             hint="put the module beside the manifest, or install the library that it needs.",
         ) from error
-    function = getattr(module, name, None)
-    if not callable(function):
+    function: Any = getattr(module, name, None)
+    if not isinstance(function, Callable):
         there = [key for key, value in vars(module).items() if callable(value)]
         raise ManifestError(
-            f"expected a function {name!r} in {module_name}, found {', '.join(there) or 'none'}",
+            f"expected a function {name!r} in {module_name}, "
+            f"found {', '.join(there) or 'none'}",
             where=target,
             hint="correct the name after the colon.",
         )
@@ -97,7 +98,7 @@ def feature_function(target: str) -> FeatureFunction:
 
 
 @contextmanager
-def project_path(folder: Path, target: str) -> Iterator[None]:
+def project_path(folder: Path, target: str) -> Generator[None]:
     """Make the folder's modules importable, without leaving caches in it or in this process."""
     top = target.partition(":")[0].partition(".")[0]
     entry = str(folder)

@@ -85,4 +85,6 @@ def config_of(call: StepCall, type: type[_C]) -> _C:  # noqa: A002
     try:
         return msgspec.json.decode(call.config, type=type)
     except msgspec.ValidationError as error:
-        raise ValueError(f"config of step {call.name!r} is no {type.__name__}: {error}") from error
+        raise ValueError(
+            f"config of step {call.name!r} is no {type.__name__}: {error}"
+        ) from error

@@ -23,7 +23,7 @@ _TEXT_READS: Final[dict[str, frozenset[str]]] = {
     "boolean": frozenset({"int64"}),
     "timestamp": frozenset({"date"}),
 }
-"""Types of a text file are guesses: a guess on the right may be read as the type on the left."""
+"""Types of a text file are guesses: those on the right may be read as the one on the left."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

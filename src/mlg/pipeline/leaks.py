@@ -13,11 +13,13 @@ from typing import Any, Final, Literal
 import duckdb
 import ibis
 import ibis.expr.types as ir
-import pyarrow as pa
 
 from mlg.core.errors import ContractError
 from mlg.manifest.specs_pipelines import PointInTimeSpec
 from mlg.pipeline.snapshot import quote
+
+ArrowTable = Any
+"""A `pyarrow.Table`; pyarrow ships no types."""
 
 CUTS: Final = 3
 _SHOWN: Final = 8
@@ -45,8 +47,9 @@ def changed(table: ir.Table, point: PointInTimeSpec, change: Change) -> ir.Table
     """
     if point.source_at not in table.columns:
         return table
-    at = table[point.source_at]
-    cut = ibis.literal(change.cut).cast(at.type())
+    at: Any = table[point.source_at]
+    time: Any = ibis.literal(change.cut)
+    cut = time.cast(at.type())
     if change.kind == "future":
         return table.filter(at <= cut)
     labels = [name for name in point.label if name in table.columns]
@@ -69,13 +72,16 @@ def _other(table: ir.Table, name: str) -> Any:
     return ibis.null(column.type()) if low is not None else column
 
 
-def latest(tables: Iterable[ir.Table], point: PointInTimeSpec, cut: datetime) -> datetime | None:
+def latest(
+    tables: Iterable[ir.Table], point: PointInTimeSpec, cut: datetime
+) -> datetime | None:
     """Return the time of the last row of any input up to the cut; None when there is none."""
     found: list[datetime] = []
     for table in tables:
         if point.source_at in table.columns:
-            at = table[point.source_at]
-            value = at.max(where=at <= ibis.literal(cut).cast(at.type())).to_pyarrow().as_py()
+            at: Any = table[point.source_at]
+            until: Any = ibis.literal(cut)
+            value = at.max(where=at <= until.cast(at.type())).to_pyarrow().as_py()
             found += [value] if value is not None else []
     return max(found, default=None)
 
@@ -83,7 +89,7 @@ def latest(tables: Iterable[ir.Table], point: PointInTimeSpec, cut: datetime) ->
 def check_leaks(
     step: str,
     point: PointInTimeSpec,
-    run: Callable[[Change | None], pa.Table],
+    run: Callable[[Change | None], ArrowTable],
     newest: Callable[[datetime], datetime | None],
 ) -> tuple[datetime, ...]:
     """Run the test at `CUTS` times and return them.
@@ -205,7 +211,9 @@ def _example(
             f"SELECT *, hash({key}) AS mlg_k FROM {table} WHERE {at} <= ?",
             [cut],
         )
-    same = " AND ".join(f"n.{quote(name)} IS NOT DISTINCT FROM w.{quote(name)}" for name in rest)
+    same = " AND ".join(
+        f"n.{quote(name)} IS NOT DISTINCT FROM w.{quote(name)}" for name in rest
+    )
     shown = [*rest[:_SHOWN], *differ[:_SHOWN]]
     fields = ", ".join(f"w.{quote(name)}" for name in shown)
     became = ", ".join(f"n.{quote(name)}" for name in differ[:_SHOWN]) or "NULL"

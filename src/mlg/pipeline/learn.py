@@ -6,9 +6,9 @@ import tempfile
 from collections.abc import Callable, Iterable, Mapping
 from datetime import datetime
 from pathlib import Path
+from typing import Any
 
 import msgspec
-import pyarrow as pa
 import pyarrow.parquet as pq
 
 from mlg.core.clock import parse_time
@@ -110,7 +110,9 @@ def evaluate(
     return StepResult(metrics=_finite(_figures(evaluation)), facts=tuple(facts), passed=passed)
 
 
-def package(call: StepCall, artifacts: ArtifactStore, work: Path) -> StepResult:
+def package(
+    call: StepCall, artifacts: ArtifactStore, work: Path, progress: Progress
+) -> StepResult:
     """Store the model together with the project's code that made its features.
 
     Raises:
@@ -128,13 +130,15 @@ def package(call: StepCall, artifacts: ArtifactStore, work: Path) -> StepResult:
             copy.parent.mkdir(parents=True, exist_ok=True)
             shutil.copyfile(path, copy)
         artifact = artifacts.put(folder)
+    progress(f"{call.name}: {len(files)} modules beside the model")
     return StepResult(
         artifact=artifact,
         facts=(("image", config.step.image), ("modules", len(files)), ("model", model)),
     )
 
 
-def _tables(call: StepCall, artifacts: ArtifactStore) -> dict[str, pa.Table]:
+def _tables(call: StepCall, artifacts: ArtifactStore) -> dict[str, Any]:
+    """Return the Arrow table of each input that is one."""
     return {
         item.name: pq.read_table(artifacts.open(item.snapshot.digest), memory_map=False)
         for item in call.inputs
@@ -169,7 +173,7 @@ def _cut(folder: Path) -> datetime:
 
 
 def _figures(evaluation: Evaluation) -> Iterable[tuple[str, float]]:
-    """Return figures by name: `ndcg@10`, `ndcg@10.low`, `ndcg@10.cold`, `popularity_7d.ndcg@10`."""
+    """Return figures by name: `ndcg@10`, `ndcg@10.low`, `ndcg@10.cold`, `production.ndcg@10`."""
     for name, segments in evaluation.results.items():
         prefix = "" if name == CANDIDATE else f"{name}."
         for segment, figures in segments.items():
@@ -182,7 +186,9 @@ def _figures(evaluation: Evaluation) -> Iterable[tuple[str, float]]:
 
 
 def _finite(figures: Iterable[tuple[str, float]]) -> tuple[tuple[str, float], ...]:
-    return tuple(sorted((name, float(value)) for name, value in figures if math.isfinite(value)))
+    return tuple(
+        sorted((name, float(value)) for name, value in figures if math.isfinite(value))
+    )
 
 
 def _report(evaluation: Evaluation, artifacts: ArtifactStore, work: Path) -> Digest:

@@ -119,7 +119,7 @@ def call_of(plan: PipelinePlan, name: str, results: Mapping[str, StepResult]) ->
 
 
 def next_call(plan: PipelinePlan, results: Mapping[str, StepResult]) -> StepCall | None:
-    """Return the call of the first step without a result; None when all have one, or one failed.
+    """Return the call of the first step without a result; None at the end or a failed gate.
 
     Raises:
         ManifestError: A SQL file or module is not there.
@@ -188,9 +188,7 @@ def _told(
         config = EvaluateConfig(step=spec, train=trained, model_input=train)
         return config, (train, *tables), builtin_digest(), trained.seed
     modules = tuple(
-        sorted(
-            one.spec.python for one in ordered.values() if isinstance(one.spec, PythonStep)
-        )
+        sorted(one.spec.python for one in ordered.values() if isinstance(one.spec, PythonStep))
     )
     code = sha256([builtin_digest(), [python_digest(one, folder) for one in modules]])
     return (

@@ -1,15 +1,16 @@
 """One step of any kind, from its call to its result."""
 
+import importlib
 import time
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 from mlg.core.nodes import Attr
 from mlg.core.ports import ArtifactStore, ExecutionEngine
 from mlg.core.steps import StepCall, StepResult
 from mlg.pipeline.config import TableConfig, config_of
-from mlg.pipeline.learn import evaluate, package, train
 
 Progress = Callable[[str], None]
 
@@ -37,14 +38,12 @@ def run_step(
     began_s = time.perf_counter()
     progress(f"{call.name}: {call.kind} of {call.pipeline} begins")
     work.mkdir(parents=True, exist_ok=True)
+    result: StepResult
     if call.kind in {"source", "sql", "python"}:
         result = _table(call, engine)
-    elif call.kind == "train":
-        result = train(call, artifacts, work, progress)
-    elif call.kind == "evaluate":
-        result = evaluate(call, artifacts, work, progress)
-    else:
-        result = package(call, artifacts, work)
+    else:  # imported only now: a table step does not wait for the numerical libraries
+        learn: Any = importlib.import_module("mlg.pipeline.learn")
+        result = getattr(learn, call.kind)(call, artifacts, work, progress)
     seconds = round(time.perf_counter() - began_s, 3)
     progress(f"{call.name}: done in {seconds:.1f} s")
     return replace(result, seconds=seconds)

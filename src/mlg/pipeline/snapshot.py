@@ -2,7 +2,7 @@
 
 from collections.abc import Iterable
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 import duckdb
 import pyarrow as pa
@@ -11,10 +11,15 @@ import pyarrow.parquet as pq
 from mlg.core.uris import Digest
 from mlg.pipeline.config import sha256
 
+ArrowBatch = Any
+"""A `pyarrow.RecordBatch`; pyarrow ships no types."""
+ArrowSchema = Any
+"""A `pyarrow.Schema`."""
+
 _GROUP_ROWS: Final = 122_880
 
 
-def write_parquet(batches: Iterable[pa.RecordBatch], schema: pa.Schema, path: Path) -> int:
+def write_parquet(batches: Iterable[ArrowBatch], schema: ArrowSchema, path: Path) -> int:
     """Write the rows in the order given and return their number.
 
     The same rows give the same bytes with the same pyarrow: fixed row groups, compression
@@ -44,7 +49,7 @@ def write_parquet(batches: Iterable[pa.RecordBatch], schema: pa.Schema, path: Pa
     return rows + held.num_rows
 
 
-def _stored(field: pa.Field) -> pa.Field:
+def _stored(field: Any) -> Any:
     if pa.types.is_timestamp(field.type):
         return pa.field(field.name, pa.timestamp("us"))
     return pa.field(field.name, field.type)

@@ -1,7 +1,7 @@
 """What an evaluation found: figures for people, outcomes for paired comparisons."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -13,8 +13,14 @@ from mlg.recsys.columns import Floats
 from mlg.recsys.metrics import ndcg_at, recall_at
 
 Segment = str
-_NO_RANKS = np.zeros(0, dtype=np.int64)
-_NO_SHOWN = np.zeros((0, 10), dtype=np.int32)
+
+
+def _no_ranks() -> NDArray[np.int64]:
+    return np.zeros(0, dtype=np.int64)
+
+
+def _no_lists() -> NDArray[np.int32]:
+    return np.zeros((0, 10), dtype=np.int32)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -27,9 +33,9 @@ class Scored:
     """Earlier events of the viewer."""
     confidence: Floats
     """NaN for baselines."""
-    ranks: NDArray[np.int64] = _NO_RANKS
+    ranks: NDArray[np.int64] = field(default_factory=_no_ranks)
     """Place of the item that came next, 1 is best; 0: not on the list."""
-    shown: NDArray[np.int32] = _NO_SHOWN
+    shown: NDArray[np.int32] = field(default_factory=_no_lists)
     """First ten items, shape ``(n, 10)``; -1 is an empty place."""
     weight: Floats | None = None
     """Impressions only: 1{the top choice was shown} / propensity."""

@@ -7,7 +7,7 @@ from mlg.core.errors import BackendError, LifecycleError
 from mlg.core.events import Event
 from mlg.core.steps import StepCall, StepResult
 from mlg.core.uris import Digest, Uri
-from mlg.graph import record_runs
+from mlg.graph import record_models, record_runs
 from mlg.graph.record import Recorder, model_uri, snapshot_uri, step_uri
 
 
@@ -113,7 +113,7 @@ def model_events(
     step = step_uri(recorder, pipeline, run_id, trained)
     newer = model_uri(recorder, pipeline, production[:12]) if production else None
     events = [
-        record_runs.model_registered(
+        record_models.model_registered(
             recorder,
             key=f"{run_id}:register",
             model=ModelVersion(
@@ -137,7 +137,7 @@ def model_events(
         own_step = step_uri(recorder, pipeline, run_id, name)
         if call.kind == "evaluate":
             events.append(
-                record_runs.evaluation_recorded(
+                record_models.evaluation_recorded(
                     recorder,
                     key=f"{run_id}:{name}:evaluation",
                     model=pipeline,
@@ -151,7 +151,7 @@ def model_events(
             )
         if call.kind == "package":
             events.append(
-                record_runs.model_packaged(
+                record_models.model_packaged(
                     recorder,
                     key=f"{run_id}:{name}:package",
                     model=pipeline,

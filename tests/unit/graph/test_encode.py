@@ -3,8 +3,10 @@
 import hashlib
 from datetime import UTC, datetime, timedelta
 
+import msgspec
 import pytest
-from hypothesis import given
+import rfc8785
+from hypothesis import assume, given
 from hypothesis import strategies as st
 
 from mlg.core.events import EdgeFact, Event, NodeFact
@@ -40,6 +42,14 @@ def test_an_event_survives_its_bytes(attrs, data, at, name) -> None:
         data=data,
     )
     assert decode(encode(found)) == found
+
+
+@given(attrs=PAIRS, data=PAIRS)
+def test_the_bytes_are_those_of_the_published_canonical_form(attrs, data) -> None:
+    values = [value for _, value in (*attrs, *data)]
+    assume(not any(isinstance(value, float) and abs(value) >= 2**53 for value in values))
+    found = encode(event(data=data, nodes=(NodeFact(uri=RUN, attrs=attrs),)))
+    assert found == rfc8785.dumps(msgspec.json.decode(found))
 
 
 def test_attributes_are_a_json_object_sorted_by_key() -> None:

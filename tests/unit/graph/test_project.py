@@ -1,6 +1,7 @@
 """Facts resolve by time and key, never by arrival."""
 
 import contextlib
+import itertools
 from datetime import UTC, datetime, timedelta
 
 import pytest
@@ -104,7 +105,7 @@ def test_any_order_gives_the_same_intervals_which_never_overlap(both) -> None:
     facts, shuffled = both
     spans = intervals(facts)
     assert spans == intervals(shuffled)
-    for before, after in zip(spans, spans[1:], strict=False):
+    for before, after in itertools.pairwise(spans):
         assert before.valid_to is not None
         assert before.valid_to <= after.valid_from
 

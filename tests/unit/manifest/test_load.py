@@ -1,13 +1,12 @@
 import dataclasses
+import json
 import string
-from io import StringIO
 from pathlib import Path
 from typing import Any
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from ruamel.yaml import YAML
 
 from mlg.core.errors import ManifestError
 from mlg.manifest.inactive import INACTIVE, inactive_keys
@@ -267,7 +266,7 @@ def test_a_manifest_is_a_value() -> None:
         manifest.spec.project = ""  # type: ignore[misc]
 
 
-# --- a round trip: any manifest that these make, written as YAML, is read back as it was meant
+# --- a round trip: any manifest that these make is read back as it was meant
 
 NAMES = st.text(string.ascii_lowercase, min_size=1, max_size=8)
 COLUMNS = st.text(
@@ -277,7 +276,9 @@ TYPES = st.sampled_from(["int64", "float64", "string", "boolean", "timestamp", "
 NUMBERS = st.integers(-(2**53) + 1, 2**53 - 1) | st.floats(
     allow_nan=False, allow_infinity=False
 )
-TEXTS = st.text(st.characters(codec="utf-8", exclude_categories=("Cc", "Cs", "Cn", "Co")))
+TEXTS = st.text(
+    st.characters(codec="utf-8", exclude_categories=("Cc", "Cs", "Cn", "Co", "Zl", "Zp"))
+)
 JSON = st.recursive(
     st.none() | st.booleans() | NUMBERS | TEXTS,
     lambda inner: st.lists(inner, max_size=3) | st.dictionaries(TEXTS, inner, max_size=3),
@@ -302,7 +303,7 @@ def manifests(draw: st.DrawFn) -> dict[str, Any]:
             max_size=4,
         )
     )
-    some = sorted(columns)[0]
+    some = min(columns)
     steps: dict[str, Any] = {}
     last = "rows"
     for name in draw(st.lists(NAMES.map(lambda n: f"{n}_step"), unique=True, max_size=4)):
@@ -332,10 +333,8 @@ def manifests(draw: st.DrawFn) -> dict[str, Any]:
 @settings(max_examples=60, deadline=None)
 @given(manifests())
 def test_what_was_written_is_what_is_read(content: dict[str, Any]) -> None:
-    text = StringIO()
-    yaml = YAML(typ="safe", pure=True)
-    yaml.dump(content, text)
-    manifest = parse_manifest(text.getvalue())
+    # JSON is YAML; ruamel.yaml's own emitter writes `{:0: …}`, which it cannot read
+    manifest = parse_manifest(json.dumps(content, ensure_ascii=False, indent=1))
     assert manifest_from_source(manifest.source) == manifest
     dataset = manifest.spec.datasets["rows"]
     for name, wanted in content["datasets"]["rows"]["columns"].items():

@@ -1,5 +1,7 @@
 """Every mistake is `file:line:column: expected …, got …`, with one thing to do."""
 
+# ruff: noqa: E501 - a case a line is easier to read
+
 from pathlib import Path
 
 import pytest
@@ -55,7 +57,7 @@ CASES = [
     ("%YAML 1.1\n---\non: x\n", "3:1", "expected a text as key, got on", "%YAML 1.1"),
     ("version: .inf\n", "1:10", "expected a finite number, got .inf", "infinity"),
     ("version: 99999999999999999999\n", "1:10", "expected a whole number up to 2^53", ""),
-    ("[" * 3_000, "1:1", "nested too deeply", ""),
+    ("[" * 600, "1:1", "nested too deeply", ""),
     ("a: " + "[" * 70 + "]" * 70, "1:67", "expected at most 64 levels, got more", ""),
     (HEAD + "a: &m 1\nb: {<<: *m}\n", "4:5", "expected a mapping to merge after <<", "*anchor"),
     # --- keys

@@ -30,7 +30,9 @@ KNOWN = {
 }  # fmt: skip
 
 
-def fits(value: Any, schema: dict[str, Any], root: dict[str, Any]) -> bool:
+def fits(  # noqa: C901, PLR0911 - a validator is a list of rules
+    value: Any, schema: dict[str, Any], root: dict[str, Any]
+) -> bool:
     """Whether a value is valid under the subset of JSON Schema 2020-12 that ours uses."""
     assert set(schema) <= KNOWN, set(schema) - KNOWN
     if "$ref" in schema and not fits(value, root["$defs"][schema["$ref"][8:]], root):

@@ -43,7 +43,8 @@ def test_every_project_module_behind_a_function_is_found(folder: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    "changed", ["shop/daily.py", "shop/late.py", "shop/base.py", "plug/one.py", "shop/__init__.py"]
+    "changed",
+    ["shop/daily.py", "shop/late.py", "shop/base.py", "plug/one.py", "shop/__init__.py"],
 )
 def test_one_line_in_an_imported_helper_changes_the_digest(folder: Path, changed: str) -> None:
     before = python_digest("shop.features:build", folder)
@@ -81,7 +82,7 @@ def test_a_file_source_is_known_by_its_bytes_and_a_named_one_by_its_uri(folder: 
 
 
 def test_a_missing_module_says_where_it_was_expected(folder: Path) -> None:
-    with pytest.raises(ManifestError, match="'shop.nope' beside the manifest") as caught:
+    with pytest.raises(ManifestError, match=r"'shop\.nope' beside the manifest") as caught:
         python_digest("shop.nope:build", folder)
     assert "shop/nope.py" in caught.value.hint
 
@@ -102,7 +103,13 @@ def test_a_sql_file_must_lie_in_the_folder(folder: Path, path: str) -> None:
 def test_the_copy_of_a_project_leaves_caches_hidden_files_and_the_home_behind(
     folder: Path, tmp_path_factory: pytest.TempPathFactory
 ) -> None:
-    for name in (".mlg/graph", "home/x", "shop/__pycache__/a.pyc", ".git/head", "node_modules/m"):
+    for name in (
+        ".mlg/graph",
+        "home/x",
+        "shop/__pycache__/a.pyc",
+        ".git/head",
+        "node_modules/m",
+    ):
         (folder / name).parent.mkdir(parents=True, exist_ok=True)
         (folder / name).write_text("x", encoding="utf-8")
     target = tmp_path_factory.mktemp("copy")

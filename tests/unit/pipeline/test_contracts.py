@@ -19,7 +19,9 @@ def spec(kind: str) -> ColumnSpec:
 
 
 def test_a_table_that_keeps_its_contract_has_no_breaches() -> None:
-    assert schema_breaches("t", {"user_id": spec("int64"), "at": spec("timestamp")}, FOUND) == ()
+    assert (
+        schema_breaches("t", {"user_id": spec("int64"), "at": spec("timestamp")}, FOUND) == ()
+    )
 
 
 def test_a_missing_column_is_named_with_dataset_type_nearest_and_what_breaks() -> None:

@@ -179,7 +179,9 @@ def test_nothing_follows_a_gate_that_said_no(folder: Path) -> None:
 
 def test_references_in_a_circle_are_refused(folder: Path) -> None:
     users = DATASETS["users"] | {
-        "checks": [{"references": {"columns": ["user"], "dataset": "ratings", "keys": ["user"]}}]
+        "checks": [
+            {"references": {"columns": ["user"], "dataset": "ratings", "keys": ["user"]}}
+        ]
     }
     with pytest.raises(ManifestError, match="ratings -> users -> ratings"):
         steps(plan_of(folder, users=users))

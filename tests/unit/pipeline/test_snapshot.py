@@ -1,3 +1,4 @@
+# ruff: noqa: DTZ001  (stored times have no zone: they are UTC)
 import datetime as dt
 from pathlib import Path
 
@@ -62,7 +63,9 @@ def test_other_rows_have_another_content_digest(other: list[dict], tmp_path: Pat
 
 def test_neighbouring_texts_do_not_run_into_each_other(tmp_path: Path) -> None:
     for name, row in (("1", ("ab", "c")), ("2", ("a", "bc")), ("3", ("n", None))):
-        pq.write_table(pa.table({"p": [row[0]], "q": pa.array([row[1]], pa.string())}), tmp_path / name)
+        pq.write_table(
+            pa.table({"p": [row[0]], "q": pa.array([row[1]], pa.string())}), tmp_path / name
+        )
     assert len({content_digest(tmp_path / name) for name in "123"}) == 3
 
 

@@ -68,7 +68,7 @@ class CountingIds:
 class FullDisk:
     """A stream that can take nothing."""
 
-    def append(self, records: Any) -> None:
+    def append(self, records: Any) -> None:  # noqa: ARG002
         raise BackendError("no space left", where="segments")
 
     def read(self, cursor: Any, limit: int = 1) -> Any:

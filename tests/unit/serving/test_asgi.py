@@ -29,7 +29,9 @@ class Wire:
         self.stream: EventStream = stream or MemoryStream()
         self.service = service
         self.gaps: list[int] = []
-        log = LogBatch(self.stream, lambda n, _: (self.gaps.append(n), service.instruments.gap(n)))
+        log = LogBatch(
+            self.stream, lambda n, _: (self.gaps.append(n), service.instruments.gap(n))
+        )
         self.app = ServingApp(service, log)
         if warm:
             self.app.warmed()
@@ -69,7 +71,7 @@ class Wire:
         return status, headers, json.loads(content) if as_json else content.decode()
 
     def logged(self) -> list[Any]:
-        return [r for r in self.stream.read(Cursor(consumer="test")).records]
+        return list(self.stream.read(Cursor(consumer="test")).records)
 
 
 def test_an_answer_carries_its_facts_in_body_headers_and_log(stubs: Any) -> None:
@@ -110,9 +112,10 @@ def test_low_confidence_is_answered_from_the_list_without_seen_items(stubs: Any)
     assert answer["confidence"] == 0.25  # the list's measured hit rate
     row = decode_prediction(wire.logged()[0].payload)
     assert (row["raw_confidence"], row["propensity"]) == (0.01, 0.99)
-    assert 'mlg_abstentions_total{service="home",version="v1"} 1.0' in wire.ask(
-        "/metrics", method="GET"
-    )[2]
+    assert (
+        'mlg_abstentions_total{service="home",version="v1"} 1.0'
+        in wire.ask("/metrics", method="GET")[2]
+    )
 
 
 def test_a_small_share_of_abstentions_is_explored(stubs: Any) -> None:

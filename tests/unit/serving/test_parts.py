@@ -23,7 +23,9 @@ UNIT = st.floats(0, 1)
 
 
 @given(UNIT, UNIT, UNIT, UNIT)
-def test_the_shrink_is_monotone_and_never_raises(a: float, b: float, s: float, t: float) -> None:
+def test_the_shrink_is_monotone_and_never_raises(
+    a: float, b: float, s: float, t: float
+) -> None:
     low, high = sorted((a, b))
     calm, wild = sorted((s, t))
     assert shown_confidence(low, s) <= shown_confidence(high, s)

@@ -1,0 +1,45 @@
+"""Everything that the control plane is made of, as one value."""
+
+import threading
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+from mlg.adapters.graph_sqlite import SqliteGraph
+from mlg.adapters.graph_sqlite_read import SqliteGraphReader
+from mlg.adapters.router_envoy import EnvoyRouter
+from mlg.app.fleet import WantedFleet
+from mlg.app.manifests import Manifests
+from mlg.app.seals import Seals
+from mlg.app.supervise import Supervisor
+from mlg.app.tail import Tail
+from mlg.core.clock import Clock
+from mlg.core.ports import ArtifactStore, Files, Ids, Launcher
+from mlg.graph.record import Recorder
+from mlg.workflows.train import Train
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Parts:
+    """Everything that the control plane is made of."""
+
+    home: Path
+    gateway_port: int
+    control_port: int
+    files: Files
+    clock: Clock
+    ids: Ids
+    store: SqliteGraph
+    reader: SqliteGraphReader
+    artifacts: ArtifactStore
+    launcher: Launcher
+    router: EnvoyRouter
+    supervisor: Supervisor
+    fleet: WantedFleet
+    manifests: Manifests
+    seals: Seals
+    tail: Tail
+    train: Train
+    ended: threading.Event
+    recorder: Callable[[str], Recorder]
+    """Gives a recorder in the name of an actor."""

@@ -1,0 +1,130 @@
+"""From held-out events to requests."""
+
+from itertools import pairwise
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from mlg.client.replay_plan import (
+    DAY_US,
+    WEEK_US,
+    Interactions,
+    Replay,
+    ReplayPlan,
+    wilson,
+)
+from mlg.core.clock import parse_time
+
+EVENT = st.tuples(
+    st.integers(1, 4), st.integers(1, 9), st.integers(0, 20 * 24), st.integers(1, 5)
+)
+
+
+def table(rows: list[tuple[int, int, int, int]]) -> Interactions:
+    """Rows of (viewer, item, hour, value)."""
+    columns = list(zip(*rows, strict=True)) or [(), (), (), ()]
+    viewer, item, hour, value = (np.array(column, dtype=np.int64) for column in columns)
+    return Interactions(
+        viewer=viewer,
+        item=item,
+        at_us=hour * (DAY_US // 24),
+        value=value.astype(np.float64),
+    )
+
+
+def us(text: str) -> int:
+    return round(parse_time(text).timestamp() * 1e6)
+
+
+@settings(deadline=None)
+@given(
+    st.lists(EVENT, min_size=1, max_size=60), st.lists(EVENT, max_size=20), st.integers(1, 3)
+)
+def test_time_never_runs_back_and_history_is_strictly_earlier(
+    held: list[Any], before: list[Any], passes: int
+) -> None:
+    late = [(v, i, h + 21 * 24, r) for v, i, h, r in held]
+    plan = ReplayPlan(table(late), table(before), Replay(passes=passes, history=5))
+    requests = list(plan)
+    assert len(requests) == len(plan)
+    times = [us(request.at) for request in requests]
+    assert all(a <= b for a, b in pairwise(times))
+    per_session: dict[str, int] = {}
+    for request in requests:
+        per_session[request.session] = per_session.get(request.session, 0) + 1
+        history = request.body["context"]["history"]
+        assert len(history) <= 5
+        assert all(us(entry["at"]) < us(request.at) for entry in history)
+        shift = request.pass_no * plan.span_us
+        rows = [r for r in late if r[0] == request.viewer]
+        later = {r[1] for r in rows if r[2] * (DAY_US // 24) + shift >= us(request.at)}
+        assert set(request.wanted) == later
+        assert later  # a viewer asks when he really is there
+    assert max(per_session.values()) <= 4
+    assert {request.viewer for request in requests} == {row[0] for row in late}
+
+
+def test_passes_are_whole_weeks_apart_with_the_same_requests() -> None:
+    rows = [(1, 1, 0, 5), (1, 2, 24, 3), (2, 1, 30, 1)]
+    requests = list(ReplayPlan(table(rows), None, Replay(passes=2)))
+    first, second = requests[:3], requests[3:]
+    for one, other in zip(first, second, strict=True):
+        assert us(other.at) - us(one.at) == WEEK_US
+        assert one.wanted == other.wanted
+        assert one.session != other.session
+    assert first[0].session == "1.0.0"
+    assert first[0].body["session_id"] == "1.0.0"
+    later = ReplayPlan(table(rows), None, Replay(passes=1, first_pass=1))
+    assert list(later) == second
+
+
+def test_watch_through_is_the_value_between_its_ends() -> None:
+    rows = [(1, 10 + value, value, value) for value in range(1, 6)]
+    plan = ReplayPlan(table(rows), None, Replay(value_range=(1.0, 5.0)))
+    assert next(iter(plan)).wanted == {11: 0.0, 12: 0.25, 13: 0.5, 14: 0.75, 15: 1.0}
+    liked = ReplayPlan(table(rows), None, Replay(value_range=(1.0, 5.0), hit_at_least=4))
+    assert set(next(iter(liked)).wanted) == {14, 15}
+
+
+def test_four_requests_of_a_long_session_are_spread_over_it() -> None:
+    rows = [(1, hour, hour, 3) for hour in range(10)]
+    requests = list(ReplayPlan(table(rows), None, Replay()))
+    assert [us(request.at) // (DAY_US // 24) for request in requests] == [0, 3, 6, 9]
+    assert [len(r.body["context"]["history"]) for r in requests] == [0, 3, 6, 9]
+
+
+def test_a_table_without_viewers_gives_one_session_an_impression() -> None:
+    heldout = Interactions(
+        item=np.array(["b", "a"]),
+        at_us=np.array([2, 1], dtype=np.int64),
+        value=np.array([0.0, 1.0]),
+        context=(("segment", np.array(["x", "y"])), ("age", np.array([1, 2]))),
+    )
+    first, second = ReplayPlan(heldout, None, Replay(hit_at_least=1.0))
+    assert first.wanted == {"a": 1.0}
+    assert second.wanted == {}
+    assert first.body["context"]["viewer"] == {"segment": "y", "age": 2}
+    assert "user_id" not in first.body
+    assert first.session != second.session
+
+
+def test_columns_must_fit_together() -> None:
+    with pytest.raises(ValueError, match="length"):
+        Interactions(
+            item=np.array([1]), at_us=np.array([], dtype=np.int64), value=np.array([1.0])
+        )
+    with pytest.raises(ValueError, match="value_range"):
+        Replay(value_range=(1.0, 1.0))
+    with pytest.raises(ValueError, match="passes"):
+        Replay(passes=0)
+
+
+def test_the_wilson_interval_is_the_published_one() -> None:
+    # R. G. Newcombe (1998), Statistics in Medicine 17:857-872, table I, method 3
+    assert wilson(81, 263) == pytest.approx((0.2553, 0.3662), abs=5e-5)
+    assert wilson(0, 20) == pytest.approx((0.0, 0.1611), abs=5e-5)
+    assert wilson(1, 29) == pytest.approx((0.0061, 0.1718), abs=5e-5)
+    assert wilson(0, 0) == (0.0, 1.0)
