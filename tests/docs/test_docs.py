@@ -88,14 +88,6 @@ def test_the_glossary_lists_every_metric() -> None:
     assert page == GENERATE.with_metrics(page, METRICS), "run: python docs/generate.py"
 
 
-def test_the_page_of_manifest_keys_is_made_from_the_types() -> None:
-    page = (DOCS / "manifest.md").read_text(encoding="utf-8")
-    found = GENERATE.specs(GENERATE.MANIFEST)
-    assert page == GENERATE.manifest_page(found), "run: python docs/generate.py"
-    for name, (_, keys) in found.items():
-        assert all(f"| `{key.name}` |" in page and key.doc for key in keys), name
-
-
 def test_the_page_of_backends_has_a_row_for_every_port() -> None:
     rows = (DOCS / "backends.md").read_text(encoding="utf-8").splitlines()
     named = {name for row in rows if row[:3] == "| `" for name in _coded(row.split("|")[1])}

@@ -331,7 +331,8 @@ def test_oversize_and_broken_bodies_are_4xx(shared: Replica) -> None:
 
 STUB = """
 import sys
-from mlg.app.data_plane import parser, run_service
+from mlg.app.data_plane import exit_code_of, parser, run_service
+from mlg.core.errors import LifecycleError
 from mlg.core.predict import Ranked
 from mlg.serving.popularity import StoredList
 from mlg.serving.service import Identity
@@ -349,7 +350,10 @@ class Mad:
 options = parser("stub").parse_args(sys.argv[1:])
 setup_logs(sys.stderr, process=options.id)
 identity = Identity(service="home", model="m", version="v1", default_k=1)
-run_service(options, identity, Mad(), rescue=False)
+try:
+    run_service(options, identity, Mad(), rescue=False)
+except LifecycleError as error:
+    sys.exit(exit_code_of(error))
 """
 
 
@@ -417,3 +421,11 @@ def test_the_processes_load_nothing_of_the_control_plane() -> None:
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, check=True)
     assert done.stdout == b"[] []\n"
+
+
+def test_a_model_that_fails_its_recorded_requests_never_serves(start: Starter) -> None:
+    golden = STUB.replace("rescue=False", 'rescue=False, golden=[b\'{"user_id": "nan"}\']')
+    replica = start("-c", golden)
+    assert replica.process.wait(DEADLINE_S) == 5
+    line = json.loads(replica.log.read_text().splitlines()[-1])
+    assert (line["error"], line["where"]) == ("backend", "golden.jsonl:1")

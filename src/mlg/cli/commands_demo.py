@@ -3,6 +3,7 @@
 import json
 import os
 import shutil
+import signal
 import subprocess
 import sys
 import sysconfig
@@ -49,6 +50,7 @@ def demo(
         work = _fresh(folder.resolve(), example)
         home = work / ".mlg"
         story = Story(console=err)
+        signal.signal(signal.SIGTERM, signal.default_int_handler)  # ends as tidily as Ctrl-C
         began = time.monotonic()
         try:
             _tell(story, work, home, example, passes)

@@ -165,7 +165,7 @@ def end_all(folder: Path) -> int:
     ended = 0
     if control is not None:
         with contextlib.suppress(LifecycleError):  # dead or hung: ended by its pid below
-            connect(folder, timeout_s=30).down()
+            ended += len(connect(folder, timeout_s=30).down()["stopped"])
         ended += _end_pid(control)
     from mlg.cli.offline import launcher_of
 

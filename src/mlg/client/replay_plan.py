@@ -5,8 +5,9 @@ with the viewer's strictly earlier events as history. A table without viewers gi
 request, and one session, an impression.
 """
 
+from bisect import bisect_left
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from math import isfinite, nan, sqrt
 from typing import Any, Final
@@ -99,6 +100,25 @@ def _time(us: int) -> str:
     return rfc3339(_EPOCH + timedelta(microseconds=us))
 
 
+@dataclass(slots=True, kw_only=True)
+class _Events:
+    """One viewer's events in time order."""
+
+    items: list[Any]
+    times: list[int]
+    values: list[float]
+    held: list[bool]
+    _texts: list[str] = field(default_factory=list[str])
+    _pass_no: int = -1
+
+    def texts(self, pass_no: int, shift: int) -> list[str]:
+        """Return the times as text in a pass; made once a pass."""
+        if self._pass_no != pass_no:
+            self._texts = [_time(us + shift) for us in self.times]
+            self._pass_no = pass_no
+        return self._texts
+
+
 class ReplayPlan:
     """The requests of all passes in event-time order, made one by one.
 
@@ -124,7 +144,7 @@ class ReplayPlan:
         self.span_us = -(-period // WEEK_US) * WEEK_US
         if heldout.viewer is None:
             self._order = np.argsort(times, kind="stable")
-            self._viewers: dict[Any, tuple[Array, Array, Array, Array]] = {}
+            self._viewers: dict[Any, _Events] = {}
             self._rows: list[tuple[int, Any]] = []
         else:
             self._viewers = _by_viewer(heldout, earlier)
@@ -153,21 +173,19 @@ class ReplayPlan:
         return least is None or value >= least
 
     def _request(self, at_us: int, viewer: Any, pass_no: int, shift: int) -> Planned:
-        items, times, values, held = self._viewers[viewer]
-        start = int(np.searchsorted(times, at_us, side="left"))
-        earliest = max(0, start - self.replay.history)
+        events = self._viewers[viewer]
+        start = bisect_left(events.times, at_us)
+        texts = events.texts(pass_no, shift)
         history = [
-            {
-                "item_id": items[row].item(),
-                "at": _time(int(times[row]) + shift),
-                **({"value": float(values[row])} if isfinite(values[row]) else {}),
-            }
-            for row in range(earliest, start)
+            {"item_id": events.items[row], "at": texts[row], "value": events.values[row]}
+            if isfinite(events.values[row])
+            else {"item_id": events.items[row], "at": texts[row]}
+            for row in range(max(0, start - self.replay.history), start)
         ]
         wanted: dict[Any, float] = {}
-        for row in range(start, len(items)):
-            if held[row] and self._is_hit(float(values[row])):
-                wanted.setdefault(items[row].item(), self._watched(float(values[row])))
+        for row in range(start, len(events.items)):
+            if events.held[row] and self._is_hit(events.values[row]):
+                wanted.setdefault(events.items[row], self._watched(events.values[row]))
         session = f"{quote(str(viewer), safe='')}.{pass_no}.{at_us // DAY_US}"
         at = _time(at_us + shift)
         body = {
@@ -205,10 +223,8 @@ def _plain(value: Any) -> Any:
     return value.item() if isinstance(value, np.generic) else value
 
 
-def _by_viewer(
-    heldout: Interactions, earlier: Interactions | None
-) -> dict[Any, tuple[Array, Array, Array, Array]]:
-    """Return each held-out viewer's items, times, values and held-out flags in time order.
+def _by_viewer(heldout: Interactions, earlier: Interactions | None) -> dict[Any, _Events]:
+    """Return each held-out viewer's events, the earlier ones included, in time order.
 
     Raises:
         ValueError: `earlier` has no viewers.
@@ -224,10 +240,15 @@ def _by_viewer(
     codes = np.unique(viewer, return_inverse=True)[1]
     order = np.lexsort((at_us, codes))  # stable: ties keep the table's order
     bounds = np.flatnonzero(np.diff(codes[order])) + 1
-    groups: dict[Any, tuple[Array, Array, Array, Array]] = {}
+    groups: dict[Any, _Events] = {}
     for rows in np.split(order, bounds):
         if held[rows].any():
-            groups[_plain(viewer[rows[0]])] = (item[rows], at_us[rows], value[rows], held[rows])
+            groups[_plain(viewer[rows[0]])] = _Events(
+                items=item[rows].tolist(),
+                times=at_us[rows].tolist(),
+                values=value[rows].tolist(),
+                held=held[rows].tolist(),
+            )
     return groups
 
 

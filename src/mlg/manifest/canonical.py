@@ -1,5 +1,6 @@
 """Specifications as canonical JSON: what digests, plans and workflow inputs are made of."""
 
+from functools import cache
 from typing import Any, Final
 
 import msgspec
@@ -26,11 +27,16 @@ def canonical_value(value: Any) -> Any:
     return value
 
 
+@cache
+def _fields(cls: type[msgspec.Struct]) -> tuple[msgspec.structs.FieldInfo, ...]:
+    return msgspec.structs.fields(cls)  # evaluates annotations each time: 1 ms
+
+
 def _struct(value: msgspec.Struct) -> dict[str, Any]:
     config = value.__struct_config__
     tag = {config.tag_field: config.tag} if config.tag_field else {}
     read = dict[str, Any](tag)
-    for field in msgspec.structs.fields(value):
+    for field in _fields(type(value)):
         one = getattr(value, field.name)
         if field.default_factory is not msgspec.NODEFAULT:
             default: Any = field.default_factory()

@@ -48,4 +48,13 @@ def inactive_keys(manifest: Manifest) -> tuple[InactiveKey, ...]:
             InactiveKey(key=".".join(path), where=manifest.where(*path), why=why)
             for path in manifest.paths(tuple(pattern.split(".")))
         ]
+    found += [
+        InactiveKey(
+            key=f"pipelines.{name}.engine",
+            where=manifest.where("pipelines", name, "engine"),
+            why="tables are made by DuckDB; Spark comes later.",
+        )
+        for name, pipeline in sorted(manifest.spec.pipelines.items())
+        if pipeline.engine != "duckdb"
+    ]
     return tuple(found)

@@ -150,6 +150,8 @@ def manifest_from_source(source: str, file: str = "mlg.yaml") -> Manifest:
 
 def _manifest(spec: ManifestSpec, file: str, tree: Node | None) -> Manifest:
     source = canonical_json(spec)
+    # what is read back later is what is used now: order of keys, 1.0 and 1
+    spec = msgspec.json.decode(source, type=ManifestSpec)
     digest = Digest(hashlib.sha256(source.encode()).hexdigest())
     return Manifest(spec=spec, source=source, digest=digest, file=file, tree=tree)
 

@@ -1,5 +1,11 @@
-"""The reference part of `docs/manifest.md`, made from the specifications."""
+"""The reference part of `docs/manifest.md`, made from the specifications.
 
+`python -m mlg.manifest.reference docs/manifest.md` writes it into the page.
+"""
+
+import json
+import sys
+from pathlib import Path
 from typing import Any, Final
 
 from msgspec import NODEFAULT, inspect
@@ -7,7 +13,7 @@ from msgspec import NODEFAULT, inspect
 from mlg.manifest.canonical import canonical_json
 from mlg.manifest.inactive import INACTIVE
 from mlg.manifest.read import default_of, exactly_one, root_type
-from mlg.manifest.schema import field_words, unwrapped
+from mlg.manifest.schema import field_words, json_schema, unwrapped
 from mlg.manifest.units import UNITS
 
 BEGIN: Final = "<!-- reference: made by mlg.manifest.reference, do not edit below -->"
@@ -140,3 +146,19 @@ def _default(field: inspect.Field) -> str:
     if unit == "rate":
         return f"`1/{value / 86_400:g}d`"
     return f"`{canonical_json(value)}`"
+
+
+def schema_text() -> str:
+    """Return the JSON Schema as it is kept beside the page."""
+    return json.dumps(json_schema(), indent=1, ensure_ascii=False) + "\n"
+
+
+def write(page: Path) -> None:
+    """Replace a page from the mark on by the reference, and the schema beside it."""
+    text = page.read_text(encoding="utf-8")
+    page.write_text(text.partition(BEGIN)[0] + reference(), encoding="utf-8")
+    page.with_suffix(".schema.json").write_text(schema_text(), encoding="utf-8")
+
+
+if __name__ == "__main__":
+    write(Path(sys.argv[1]))

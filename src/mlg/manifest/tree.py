@@ -21,7 +21,7 @@ Scalar = str | int | float | bool | None
 
 _TAG: Final = "tag:yaml.org,2002:"
 _LARGEST: Final = 2**53 - 1
-_MAX_NODES: Final = 100_000
+_MAX_NODES: Final = 20_000
 _MAX_DEPTH: Final = 64
 
 

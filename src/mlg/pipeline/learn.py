@@ -173,7 +173,7 @@ def _cut(folder: Path) -> datetime:
 
 
 def _figures(evaluation: Evaluation) -> Iterable[tuple[str, float]]:
-    """Return figures by name: `ndcg@10`, `ndcg@10.low`, `ndcg@10.cold`, `production.ndcg@10`."""
+    """Return figures by name: `ndcg@10`, `ndcg@10.low`, `ndcg@10.cold`, `production.…`."""
     for name, segments in evaluation.results.items():
         prefix = "" if name == CANDIDATE else f"{name}."
         for segment, figures in segments.items():

@@ -33,7 +33,7 @@ from mlg.recsys.metrics import aurc, brier, calibration_error, ndcg_at, recall_a
 from mlg.recsys.prepare import moment
 from mlg.recsys.recommender import Recommender
 from mlg.recsys.results import Evaluation, Scored, compare, judge
-from mlg.recsys.roles import Roles
+from mlg.recsys.roles import Roles, present
 
 __all__ = ["Evaluation", "Scored", "compare", "judge", "prequential"]
 
@@ -59,7 +59,8 @@ def prequential(
         recommenders: Fitted models by name.
         tables: Arrow tables by the name that the roles use.
         roles: Which column plays which part. Without a viewer the rows are impressions:
-            see `impressions.evaluate_impressions`.
+            see `impressions.evaluate_impressions`. Only the interactions' table must be
+            there; without the viewers' a model uses what its artifact knows of them.
         cut: Events at or after it are predicted; models must not have seen them.
         ks: List lengths of recall and NDCG.
         seed: Seed of the resamples.
@@ -70,12 +71,14 @@ def prequential(
     """
     if not ks or min(ks) < 1:
         raise ManifestError(f"list lengths must be at least 1, got {tuple(ks)}", where="ks")
+    roles = present(roles, tables)
     if not roles.interactions.viewer:
         return evaluate_impressions(recommenders, tables, roles, cut, seed)
     taken = sorted(set(recommenders) & {"popularity_7d", "popularity_all"})
     if taken:
         raise ManifestError(f"{taken[0]!r} is the name of a baseline", where="evaluate")
-    viewers, items = vocabularies(tables, roles)
+    known = [key for model in recommenders.values() for key in model.item_ids]
+    viewers, items = vocabularies(tables, roles, known)
     log = log_of(table_of(tables, roles.interactions.table), roles, viewers, items)
     start = log.first_at_or_after(to_us(cut))
     if start >= len(log):

@@ -1,5 +1,6 @@
 """Interactions as arrays in time order, and each viewer's history at a time."""
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 import numpy as np
@@ -7,6 +8,7 @@ import pyarrow as pa
 
 from mlg.core.clock import parse_time
 from mlg.core.errors import ContractError, ManifestError
+from mlg.core.predict import Key
 from mlg.recsys.columns import (
     Codes,
     Column,
@@ -58,8 +60,15 @@ class Log:
         return int(np.searchsorted(self.at, at_us, side="left"))
 
 
-def vocabularies(tables: Tables, roles: Roles) -> tuple[Vocabulary, Vocabulary]:
+def vocabularies(
+    tables: Tables, roles: Roles, more_items: Iterable[Key] = ()
+) -> tuple[Vocabulary, Vocabulary]:
     """Return the vocabularies of viewers and items: their own tables, and every event's.
+
+    Args:
+        tables: Tables by name.
+        roles: Their parts; where an own table is named it must be there.
+        more_items: Identifiers of further items.
 
     Raises:
         ContractError: A table or column is missing.
@@ -76,14 +85,15 @@ def vocabularies(tables: Tables, roles: Roles) -> tuple[Vocabulary, Vocabulary]:
     if roles.viewers and inter.viewer:
         own = table_of(tables, roles.viewers.table)
         viewer_parts.append(column(own, roles.viewers.key, roles.viewers.table))
-    return _vocabulary(viewer_parts), _vocabulary(item_parts)
+    return _vocabulary(viewer_parts), _vocabulary(item_parts, more_items)
 
 
-def _vocabulary(parts: list[Column]) -> Vocabulary:
+def _vocabulary(parts: list[Column], more: Iterable[Key] = ()) -> Vocabulary:
     whole = all(pa.types.is_integer(part.type) for part in parts)
     if not whole:
         parts = [part.cast(pa.string()) for part in parts]
-    return vocabulary((unique_of(part) for part in parts), whole=whole)
+    keys = [key if whole else str(key) for key in more]
+    return vocabulary([*(unique_of(part) for part in parts), keys], whole=whole)
 
 
 def log_of(table: Table, roles: Roles, viewers: Vocabulary, items: Vocabulary) -> Log:

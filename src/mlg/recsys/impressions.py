@@ -54,7 +54,8 @@ def evaluate_impressions(
             where=inter.table,
             hint="name it in roles.interactions.value.",
         )
-    viewers, items = vocabularies(tables, roles)
+    known = [key for model in recommenders.values() for key in model.item_ids]
+    viewers, items = vocabularies(tables, roles, known)
     table = table_of(tables, inter.table)
     log = log_of(table, roles, viewers, items)
     start = log.first_at_or_after(to_us(cut))

@@ -1,6 +1,6 @@
 """Which table and column plays which part, as the manifest's `roles:` says it."""
 
-from collections.abc import Mapping
+from collections.abc import Container, Mapping
 from dataclasses import dataclass, fields
 from typing import Any, TypeVar, cast
 
@@ -93,6 +93,18 @@ def _part(kind: type[_T], raw: object, where: str) -> _T:
         raise ManifestError(
             f"a key is missing: {error}", where=where, hint="name the table and its columns."
         ) from error
+
+
+def present(roles: Roles, tables: Container[str]) -> Roles:
+    """Return the roles without those of viewers, items and statistics that have no table."""
+    return Roles(
+        interactions=roles.interactions,
+        viewers=roles.viewers if roles.viewers and roles.viewers.table in tables else None,
+        items=roles.items if roles.items and roles.items.table in tables else None,
+        item_stats=(
+            roles.item_stats if roles.item_stats and roles.item_stats.table in tables else None
+        ),
+    )
 
 
 def roles_from(mapping: Mapping[str, object]) -> Roles:

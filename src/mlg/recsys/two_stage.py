@@ -65,13 +65,14 @@ def rank(
     if ranker is None:
         scores = scene.base[codes].astype(np.float64)
     else:
-        scores = ranker.score(matrix(world, situation, scene, codes))
+        rows = matrix(world, situation, scene, codes)
+        scores = ranker.score(rows) + ranker.blend * rows[:, 0]
     order = np.argsort(-scores, kind="stable")
     return scene, codes[order], scores[order]
 
 
 class TwoStage:
-    """Candidates by similarity to recent history, ranked by LambdaMART."""
+    """Candidates by similarity to recent history, ranked by boosted trees."""
 
     kind = "two_stage"
 
@@ -81,7 +82,7 @@ class TwoStage:
         self._viewers: Viewers = viewers_from(fitted.tables["users"], model["viewer_type"])
         self._world: World = world_from(model["world"], dict(fitted.arrays))
         text = fitted.texts.get("ranker.txt")
-        self._ranker = Ranker(text) if text else None
+        self._ranker = Ranker(text, blend=float(model["blend"])) if text else None
         self._confidence: Confidence = confidence_from(loads(fitted.texts["confidence.json"]))
         self._k = int(model["k"])
         self.popularity: PopularityList = list_from(loads(fitted.texts["popularity.json"]))

@@ -39,7 +39,7 @@ class Settings:
     """The same for the long profile."""
     steps: int = 3
     smooth: float = 20.0
-    last: int = 200
+    last: int = 100
     """Events of history that are read; older ones only bar items from being shown again."""
     candidates: int = 100
     popularity_days: float = 7.0

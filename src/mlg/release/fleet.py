@@ -18,7 +18,7 @@ from mlg.core.traffic import (
     TrafficSplit,
     VersionEndpoints,
 )
-from mlg.release.restarts import Restarts, crashed, ready_for
+from mlg.release.restarts import Restarts, crashed, proven
 from mlg.release.wanted import (
     Command,
     CrashLoop,
@@ -121,17 +121,27 @@ def step(
     draining = {p.id for p in there if group_of(p) not in wanted and not _needed(p, facts)}
     for want in facts.groups:
         members = [p for p in there if group_of(p) == want.group]
-        up_s = max((facts.now_s - seen[p.id].since_s for p in members if p.ready), default=0.0)
-        restarts[want.group] = ready_for(restarts.get(want.group, Restarts()), up_s)
+        # by the youngest of a whole group: a healthy sibling proves nothing of the one that fell
+        up_s = [facts.now_s - seen[p.id].since_s for p in members if p.ready]
+        if len(up_s) >= want.count:
+            history = restarts.get(want.group, Restarts())
+            restarts[want.group] = proven(history, facts.now_s, min(up_s, default=0.0))
         leaving = _leaving(want, members, set(state.draining), facts)
         draining |= leaving
-        if facts.now_s >= restarts[want.group].not_before_s:
+        if facts.now_s >= restarts.get(want.group, Restarts()).not_before_s:
             commands.extend(_starts(want, members, leaving, taken))
     commands.extend(_traffic(facts, draining))
     commands.extend(_stops(there, wanted, draining, facts))
     return (
         FleetState(
-            restarts=tuple(sorted((g, r) for g, r in restarts.items() if g in wanted)),
+            # a group that is wanted again before its delay is over still waits for it
+            restarts=tuple(
+                sorted(
+                    (group, history)
+                    for group, history in restarts.items()
+                    if group in wanted or facts.now_s < history.not_before_s
+                )
+            ),
             seen=tuple(seen[name] for name in sorted(seen) if name not in ended),
             draining=tuple(sorted(draining)),
         ),

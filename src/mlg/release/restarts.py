@@ -10,7 +10,7 @@ LOOP_WINDOW_S: Final = 60.0
 LOOP_DELAY_S: Final = 60.0
 """Between two tries once the verdict is given."""
 PROVEN_S: Final = 60.0
-"""A process that was ready for so long clears its group's history."""
+"""A group that was whole and ready for so long, without a crash, is as good as new."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -52,6 +52,13 @@ def crashed(history: Restarts, now_s: float) -> tuple[Restarts, bool]:
     )
 
 
-def ready_for(history: Restarts, seconds: float) -> Restarts:
-    """Return the history after a process was ready for so long: empty once it proved itself."""
-    return Restarts() if seconds >= PROVEN_S else history
+def proven(history: Restarts, now_s: float, ready_s: float) -> Restarts:
+    """Return the history after a look at a whole group: empty once it proved itself.
+
+    Args:
+        history: The group's crashes.
+        now_s: Time of the look.
+        ready_s: How long the youngest of the group has been ready, in seconds.
+    """
+    quiet_s = now_s - max(history.crashes_s, default=-PROVEN_S)
+    return Restarts() if min(quiet_s, ready_s) >= PROVEN_S else history

@@ -302,6 +302,36 @@ def test_a_group_that_cannot_start_gets_a_verdict_and_slow_retries() -> None:
     assert all(want <= gap <= want + 0.25 for gap, want in zip(gaps, expected, strict=True))
 
 
+def test_a_healthy_sibling_does_not_clear_the_history_of_one_that_keeps_falling() -> None:
+    world = World()
+    world.wanted = (service(("v1", 2, 10_000)),)
+    world.settle(80)  # 160 s of health
+    starts_s: list[float] = []
+    for _ in range(200):
+        world.ready_all()
+        if "replica-home-1" in world.processes:
+            world.crash("replica-home-1")
+        starts_s += [world.now_s for c in world.tick() if c == Start(group=V1, n=1)]
+        world.now_s += 0.25
+    gaps = [b - a for a, b in pairwise(starts_s)]
+    assert len(starts_s) == 4  # after 1, 2, 4 and 8 s; the fifth crash is a loop
+    assert gaps == sorted(gaps)
+
+
+def test_a_group_wanted_again_still_waits_for_its_delay() -> None:
+    world = World()
+    world.wanted = (service(("v1", 1, 10_000)),)
+    world.settle(6)
+    world.crash("replica-home-1")
+    world.tick()
+    wanted, world.wanted = world.wanted, (service(stable=None),)
+    world.splits.clear()
+    world.tick()
+    world.wanted = wanted
+    world.now_s += 0.5
+    assert not any(isinstance(c, Start) for c in world.tick())
+
+
 def test_nothing_is_placed_while_no_gateway_is_ready() -> None:
     world = World()
     world.unstartable.add(GATEWAY)
@@ -409,4 +439,4 @@ class Fleet(RuleBasedStateMachine):
 
 
 TestFleet = Fleet.TestCase
-TestFleet.settings = settings(max_examples=60, stateful_step_count=40, deadline=None)
+TestFleet.settings = settings(max_examples=50, stateful_step_count=40, deadline=None)

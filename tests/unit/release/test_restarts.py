@@ -2,7 +2,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mlg.release.restarts import Restarts, crashed, ready_for
+from mlg.release.restarts import Restarts, crashed, proven
 
 
 def test_delays_double_from_one_second_to_thirty() -> None:
@@ -24,10 +24,15 @@ def test_the_fifth_crash_within_a_minute_is_a_loop_told_once() -> None:
     assert history.not_before_s == 60.0 + 60.0
 
 
-@pytest.mark.parametrize(("seconds", "forgotten"), [(59.9, False), (60.0, True)])
-def test_a_minute_of_health_clears_the_history(seconds: float, forgotten: bool) -> None:
+@pytest.mark.parametrize(
+    ("now_s", "ready_s", "forgotten"),
+    [(64.9, 90.0, False), (65.0, 59.9, False), (65.0, 60.0, True)],
+)
+def test_a_minute_of_health_without_a_crash_clears_the_history(
+    now_s: float, ready_s: float, forgotten: bool
+) -> None:
     history, _ = crashed(Restarts(), 5.0)
-    assert (ready_for(history, seconds) == Restarts()) is forgotten
+    assert (proven(history, now_s, ready_s) == Restarts()) is forgotten
 
 
 @given(st.lists(st.floats(0, 100), max_size=30))

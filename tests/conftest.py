@@ -1,0 +1,79 @@
+"""What every test may use: a runner of the command line, and a tiny project to run."""
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+TINY = Path(__file__).parent / "projects" / "tiny"
+
+
+class Cli:
+    """Runs `mlg` as a user would, in a process of its own, on one home."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder, self.home = folder, folder / ".mlg"
+        self.env = {**os.environ, "MLG_HOME": str(self.home), "COLUMNS": "200"}
+
+    def __call__(self, *args: str, code: int | None = 0, timeout: float = 240) -> str:
+        done = subprocess.run(
+            [sys.executable, "-m", "mlg", *args],
+            cwd=self.folder,
+            env=self.env,
+            capture_output=True,
+            text=True,
+            timeout=timeout,
+            check=False,
+        )
+        if code is not None:
+            assert done.returncode == code, (args, done.returncode, done.stdout, done.stderr)
+        return done.stdout + ("" if code == 0 else done.stderr)
+
+    def json(self, *args: str, code: int | None = 0) -> Any:
+        return json.loads(self(*args, "--json", code=code))
+
+    def pids(self) -> dict[str, int]:
+        return self.json("status")["pids"]
+
+
+def until(fact: Callable[[], Any], deadline_s: float = 60.0) -> Any:
+    """Return the first true value of the fact, asked again and again."""
+    end = time.monotonic() + deadline_s
+    while True:
+        found = fact()
+        if found:
+            return found
+        assert time.monotonic() < end, "the fact did not hold in time"
+        time.sleep(0.05)
+
+
+def make_tiny(folder: Path) -> Path:
+    """Copy the tiny project and write its data: 60 viewers, 30 items, 1,500 plays."""
+    shutil.copytree(TINY, folder, dirs_exist_ok=True)
+    rows = ["viewer,item,stars,second"]
+    for n in range(1_500):
+        viewer, item = n * 7 % 60, (n * n + n // 60) % 30
+        rows.append(f"{viewer},{item},{1 + (viewer + item) % 5},{1_700_000_000 + n * 600}")
+    (folder / "plays.csv").write_text("\n".join(rows) + "\n")
+    sizes = [f"{item},{item % 3}" for item in range(30)]
+    (folder / "things.csv").write_text("\n".join(["item,size", *sizes]) + "\n")
+    return folder
+
+
+@pytest.fixture
+def tiny(tmp_path: Path) -> Path:
+    return make_tiny(tmp_path / "tiny")
+
+
+@pytest.fixture
+def cli(tiny: Path) -> Iterator[Cli]:
+    run = Cli(tiny)
+    yield run
+    run("down", code=None)

@@ -1,0 +1,162 @@
+"""The whole way of a small project, as a user goes it."""
+
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+import urllib.request
+import zipfile
+from pathlib import Path
+from typing import Any
+
+from tests.conftest import Cli, until
+
+
+def ask(cli: Cli, path: str, body: dict[str, Any]) -> dict[str, Any]:
+    port = cli.json("status")["ports"]["gateway"]
+    request = urllib.request.Request(
+        f"http://127.0.0.1:{port}{path}",
+        data=json.dumps(body).encode(),
+        headers={"content-type": "application/json"},
+    )
+    with urllib.request.urlopen(request, timeout=10) as answer:
+        return json.loads(answer.read())
+
+
+def test_from_manifest_to_a_proof(cli: Cli) -> None:
+    assert "nothing runs" in cli("status", code=3)
+    cli("up", "--wait", "--port", "0")
+    planned = cli.json("plan")
+    assert {c["action"] for c in planned["changes"]} == {"create"}
+    cli("apply", "--yes")
+    assert cli.json("apply", "--yes")["summary"] == "nothing to change"
+    run = cli.json("run", "list", "--follow")
+    assert run["state"] == "done"
+    again = cli.json("run", "list", "--follow")
+    # the evaluation runs again: it now also scores what is in production
+    assert {s["name"] for s in again["steps"] if s["state"] != "cached"} == {"evaluate"}
+    assert again["artifact"] == run["artifact"]
+
+    status = cli.json("status")
+    assert [s["live"] for s in status["services"]] == [True]
+    serving = cli.json("production", "front")
+    assert [v["share_bp"] for v in serving["versions"]] == [10_000]
+    model = serving["versions"][0]["model_version"]
+
+    answer = ask(cli, "/v1/services/front/recommend", {"user_id": 3, "k": 5})
+    assert len(answer["items"]) == 5
+    assert 0.0 <= answer["confidence"] <= 1.0
+    prediction = answer["prediction_id"]
+    walk = cli.json("trace", prediction)
+    kinds = {node["kind"] for node in walk["nodes"]}
+    assert {"prediction", "model_version", "dataset_version", "source", "run"} <= kinds
+    assert model in {node["uri"] for node in walk["nodes"]}
+    down = cli.json("impact", next(n["uri"] for n in walk["nodes"] if n["kind"] == "source"))
+    assert model in {node["uri"] for node in down["nodes"]}
+
+    bundle = cli.json("audit", "export", "--prediction", prediction, "--to", "out")
+    with zipfile.ZipFile(cli.folder / bundle["path"]) as archive:
+        archive.extractall(cli.folder / "proof")
+    proof = cli.folder / "proof"
+    check = [sys.executable, "-I", "verify.py"]
+    assert subprocess.run(check, cwd=proof, check=False).returncode == 0
+    row = proof / "prediction.json"
+    row.write_bytes(row.read_bytes().replace(b'"served_by"', b'"served_bx"'))
+    assert subprocess.run(check, cwd=proof, check=False).returncode != 0
+
+    before = cli.json("audit", "verify")
+    assert before["ok"]
+    pids = cli.pids()
+    cli("down")
+    assert not any(_alive(pid) for pid in pids.values())
+    # the files answer without a control plane
+    assert cli.json("audit", "verify")["ok"]
+    assert cli.json("trace", model)["total"] > 3
+    assert cli.json("search", "list")["nodes"]
+
+
+def _alive(pid: int) -> bool:
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    state = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]
+    return state != "Z"
+
+
+def test_ctrl_c_leaves_no_process_and_no_port(cli: Cli) -> None:
+    process = subprocess.Popen(
+        [sys.executable, "-m", "mlg", "up", "--port", "0"], cwd=cli.folder, env=cli.env
+    )
+    control = cli.home / "control.json"
+    until(lambda: control.exists() and json.loads(control.read_bytes())["ready"])
+    ports = json.loads(control.read_bytes())
+    pids = cli.pids()
+    process.send_signal(signal.SIGINT)
+    assert process.wait(30) == 0
+    assert not any(_alive(pid) for pid in pids.values())
+    for port in (ports["port"], ports["gateway_port"]):
+        with socket.socket() as probe:
+            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            probe.bind(("127.0.0.1", port))
+
+
+def test_a_port_in_use_is_one_clear_message_and_leaves_nothing(cli: Cli) -> None:
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+        port = taken.getsockname()[1]
+        said = cli("up", "--wait", "--port", str(port), "--gateway-port", "0", code=5)
+    assert str(port) in said
+    assert "--port" in said
+    assert "nothing runs" in cli("status", code=3)
+
+
+def test_a_missing_column_stops_the_run_and_the_former_model_goes_on(cli: Cli) -> None:
+    cli("up", "--wait", "--port", "0")
+    cli("apply", "--yes")
+    assert cli.json("run", "list", "--follow")["state"] == "done"
+    plays = cli.folder / "plays.csv"
+    good = plays.read_text()
+    plays.write_text(good.replace("viewer,item,stars,second", "viewer,item,starz,second"))
+    cli("apply", "--yes")
+    failed = cli.json("run", "list", "--follow", code=5)
+    assert failed["state"] == "failed"
+    assert "plays" in failed["error"]["what"] + failed["error"]["where"]
+    assert "stars" in failed["error"]["what"]
+    assert [v["share_bp"] for v in cli.json("production", "front")["versions"]] == [10_000]
+    assert ask(cli, "/v1/services/front/recommend", {"user_id": 3})["items"]
+    events = urllib.request.urlopen(
+        f"http://127.0.0.1:{cli.json('status')['ports']['control']}/api/v1/events?newest=50"
+    ).read()
+    types = {event["type"] for event in json.loads(events)["events"]}
+    assert {"mlg.failure.recorded", "mlg.run.failed", "mlg.step.failed"} <= types
+
+
+def test_a_malformed_manifest_names_its_place_and_changes_nothing(cli: Cli) -> None:
+    cli("up", "--wait", "--port", "0")
+    cli("apply", "--yes")
+    manifest = cli.folder / "mlg.yaml"
+    good = manifest.read_text()
+    manifest.write_text(good.replace("replicas: 2", "replcas: 2"))
+    said = cli("apply", "--yes", code=2)
+    assert "mlg.yaml:33:" in said
+    assert "replicas" in said
+    manifest.write_text(good)
+    assert cli.json("plan")["changes"] == []
+
+
+def test_a_corrupted_artifact_is_refused_with_its_name(cli: Cli) -> None:
+    cli("up", "--wait", "--port", "0")
+    cli("apply", "--yes")
+    run = cli.json("run", "list", "--follow")
+    cli("down")
+    model = next((cli.home / "artifacts").rglob(f"*{run['artifact'][2:]}*/model.json"))
+    model.chmod(0o644)
+    model.write_text(model.read_text().replace("popularity", "popularitx"))
+    cli("up", "--wait", "--port", "0")
+    log = cli.home / "run" / "control.log"
+    until(lambda: "does not match" in log.read_text() or "altered" in log.read_text())
+    assert not cli.json("status")["services"][0]["live"]

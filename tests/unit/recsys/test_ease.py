@@ -1,0 +1,71 @@
+"""Item similarity against direct solutions of the same problem."""
+
+import numpy as np
+import pytest
+
+from mlg.recsys import ease
+from mlg.recsys.events import Histories, Log
+
+
+def log_of(rows: list[tuple[int, int, int]]) -> Log:
+    """Rows of (viewer, item, time)."""
+    viewer, item, at = (np.array(part) for part in zip(*rows, strict=True))
+    order = np.lexsort((item, viewer, at))
+    return Log(
+        viewer=viewer[order].astype(np.int32),
+        item=item[order].astype(np.int32),
+        at=at[order].astype(np.int64),
+        value=np.full(len(rows), np.nan),
+        row=order.astype(np.int64),
+    )
+
+
+def test_ease_is_the_ridge_regression_of_each_item_on_the_others() -> None:
+    rng = np.random.default_rng(0)
+    x = (rng.random((30, 6)) < 0.4).astype(float)
+    found = ease.ease(x.T @ x, 2.0)
+    for item in range(6):
+        others = [i for i in range(6) if i != item]
+        a = x[:, others]
+        direct = np.linalg.solve(a.T @ a + 2.0 * np.eye(5), a.T @ x[:, item])
+        np.testing.assert_allclose(found[others, item], direct, rtol=1e-4, atol=1e-5)
+        assert found[item, item] == 0.0
+
+
+def test_a_floor_of_one_counts_plain_cooccurrence() -> None:
+    log = log_of([(0, 0, 1), (0, 1, 2), (1, 1, 1), (1, 2, 5), (1, 0, 9)])
+    x = np.array([[1, 1, 0], [1, 1, 1]], dtype=float)
+    found = ease.gram(Histories(log, 2), 2, 3, reach=3.0, floor=1.0)
+    np.testing.assert_allclose(found, x.T @ x)
+
+
+def test_distance_weakens_cooccurrence_by_the_exponential_law() -> None:
+    log = log_of([(0, 0, 1), (0, 1, 2), (0, 2, 3)])
+    found = ease.gram(Histories(log, 1), 1, 3, reach=2.0, floor=0.0)
+    assert found[0, 1] == pytest.approx(np.exp(-0.5))
+    assert found[0, 2] == pytest.approx(np.exp(-1.0))
+
+
+def test_the_gram_matrix_is_positive_semidefinite_with_repeats() -> None:
+    rng = np.random.default_rng(1)
+    rows = [(int(v), int(i), int(t)) for v, i, t in rng.integers(0, 8, (200, 3))]
+    found = ease.gram(Histories(log_of(rows), 8), 8, 8, reach=4.0, floor=0.1)
+    np.testing.assert_allclose(found, found.T)
+
+
+def test_events_of_one_time_do_not_follow_each_other() -> None:
+    log = log_of([(0, 0, 1), (0, 1, 1), (0, 2, 2)])
+    found = ease.transitions(Histories(log, 1), 1, 3, steps=2, smooth=1.0)
+    assert found[0, 1] == found[1, 0] == 0.0
+    assert found[1, 2] == pytest.approx(1.0 / 2)  # one event of item 1, smoothed by 1
+    assert found[0, 2] == pytest.approx(0.5 / 2)  # two places later
+
+
+def test_recency_does_not_depend_on_the_order_inside_a_tie() -> None:
+    found = ease.recency(np.array([1, 4, 4, 9]), 2.0)
+    np.testing.assert_allclose(found, np.exp(-np.array([3, 1.5, 1.5, 0]) / 2), rtol=1e-6)
+
+
+def test_trailing_counts_leave_out_the_moment_itself() -> None:
+    item, at = np.array([0, 1, 1], dtype=np.int32), np.array([10, 20, 30])
+    assert ease.trailing_counts(item, at, 30, 10, 2).tolist() == [0.0, 1.0]
