@@ -1,6 +1,7 @@
 """What every execution engine must keep: contracts, determinism, leak test, clear errors."""
 
 import datetime as dt
+import subprocess
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -422,3 +423,27 @@ def test_a_missing_time_column_in_the_output_is_named(bench: Bench, events: Snap
         lambda: bench.sql("SELECT item FROM events", events, point_in_time=POINT),
         "expected a time column 'at'",
     )
+
+
+def test_a_full_disk_is_one_clear_error_and_stores_nothing(
+    bench: Bench, tmp_path: Path
+) -> None:
+    rows = "".join(f"{i},{i % 5 + 1}\n" for i in range(150_000))
+    bench.file("big.csv", "user,stars\n" + rows)
+    disk = tmp_path / "disk"
+    disk.mkdir()
+    mount = ["mount", "-t", "tmpfs", "-o", "size=64k", "tmpfs", str(disk)]
+    if subprocess.run(mount, capture_output=True, check=False).returncode != 0:
+        pytest.skip("mounting a small tmpfs needs root")
+    try:
+        sources = Sources(tmp_path / "cache", MemoryNetwork())
+        clock = ManualClock(NOW)
+        small = DuckDBEngine(bench.artifacts, sources, clock=clock, work=disk / "work")
+        on_small_disk = replace(bench, engine=small)
+        error = failure(
+            BackendError, lambda: on_small_disk.source("big.csv"), "out of room", "ratings"
+        )
+    finally:
+        subprocess.run(["umount", str(disk)], check=True)
+    assert "free some disk" in error.hint
+    assert not list(bench.artifacts._root.glob("??/*/table.parquet"))

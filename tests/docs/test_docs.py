@@ -125,7 +125,7 @@ def test_the_model_shown_in_the_docs_keeps_the_protocol(tmp_path: Path) -> None:
     again = module.Newest.load(tmp_path)
     seen = (Interaction(item_id=3),)
     query = Query(user_id=1, k=2, at=ManualClock().now(), history=seen)
-    assert again.recommend(query, 100).items == (2, 1)
+    assert again.recommend(query).items == (2, 1)
 
 
 # links and pictures

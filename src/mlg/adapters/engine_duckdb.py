@@ -1,5 +1,6 @@
 """Table steps on DuckDB, in this process, through Ibis."""
 
+import errno
 import os
 import tempfile
 from collections.abc import Callable, Generator, Mapping, Sequence
@@ -26,6 +27,7 @@ from mlg.pipeline.contracts import schema_breaches, schema_error, type_word
 from mlg.pipeline.leaks import ArrowTable, Change, changed, check_leaks, latest
 from mlg.pipeline.snapshot import content_digest, literal, quote, write_parquet
 
+_FULL: Final = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.ENOMEM)
 _UNREADABLE: Final = (
     duckdb.IOException,
     duckdb.InvalidInputException,
@@ -57,10 +59,13 @@ class DuckDBEngine:
                     return self._source(call, Path(scratch))
                 return self._table(call, Path(scratch))
         except (duckdb.OutOfMemoryException, OSError) as error:
+            full = not isinstance(error, OSError) or error.errno in _FULL
             raise BackendError(
-                f"the engine ran out of room: {error}",
+                f"{'the engine ran out of room' if full else 'a file cannot be used'}: {error}",
                 where=f"step {call.name}",
-                hint="free some disk and memory where the home folder lies, then run again.",
+                hint="free some disk and memory where the home folder lies, then run again."
+                if full
+                else "check that the file exists and that this user may read and write it.",
             ) from error
         except (duckdb.Error, *compiling.ENGINE_ERRORS) as error:
             raise BackendError(

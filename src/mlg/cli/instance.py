@@ -16,7 +16,7 @@ from mlg.client.client import Client
 from mlg.core.errors import BackendError, LifecycleError
 
 out = Console(highlight=False)
-err = Console(stderr=True, highlight=False)
+err = Console(stderr=True, highlight=False, width=None if sys.stderr.isatty() else 120)
 
 HomeOption = typer.Option(
     None,

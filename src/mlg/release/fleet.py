@@ -121,7 +121,7 @@ def step(
     draining = {p.id for p in there if group_of(p) not in wanted and not _needed(p, facts)}
     for want in facts.groups:
         members = [p for p in there if group_of(p) == want.group]
-        # by the youngest of a whole group: a healthy sibling proves nothing of the one that fell
+        # by the youngest of a whole group: a healthy sibling proves nothing of one that fell
         up_s = [facts.now_s - seen[p.id].since_s for p in members if p.ready]
         if len(up_s) >= want.count:
             history = restarts.get(want.group, Restarts())
