@@ -31,7 +31,7 @@ $(DEV_STAMP): | $(RUN_STAMP)
 	@touch '$@'
 
 demo: | $(RUN_STAMP)
-	@'$(BIN)/mlg' demo $(ARGS)
+	@'$(BIN)/mlg' demo --dir '$(ROOT)/mlg-demo' $(ARGS)
 
 test: | $(DEV_STAMP)
 	@cd '$(ROOT)' && '$(BIN)/python' -m pytest -q $(ARGS)
@@ -45,7 +45,7 @@ e2e chaos: | $(DEV_STAMP)
 check: | $(DEV_STAMP)
 	@cd '$(ROOT)' && '$(BIN)/ruff' check src tests examples && '$(BIN)/ruff' format --check src tests examples \
 	  && '$(BIN)/pyright' && '$(BIN)/lint-imports' && '$(BIN)/deptry' src \
-	  && '$(BIN)/vulture' src --min-confidence 90
+	  && '$(BIN)/vulture'
 
 clean:
 	@rm -rf '$(VENV)' '$(ROOT)/.mlg'
