@@ -440,10 +440,12 @@ def test_a_full_disk_is_one_clear_error_and_stores_nothing(
         clock = ManualClock(NOW)
         small = DuckDBEngine(bench.artifacts, sources, clock=clock, work=disk / "work")
         on_small_disk = replace(bench, engine=small)
+        folder = bench.artifacts.put(bench.folder)
         error = failure(
             BackendError, lambda: on_small_disk.source("big.csv"), "out of room", "ratings"
         )
     finally:
         subprocess.run(["umount", str(disk)], check=True)
     assert "free some disk" in error.hint
-    assert not list(bench.artifacts._root.glob("??/*/table.parquet"))
+    stored = [path.name for path in (tmp_path / "store").glob("??/*")]
+    assert stored == [folder]

@@ -41,7 +41,7 @@ from mlg.app.operations import ControlOperations
 from mlg.app.parts import Parts
 from mlg.app.pipelines import Pipelines
 from mlg.app.seals import Seals
-from mlg.app.serve_api import start_api
+from mlg.app.serve_api import ApiServer, start_api
 from mlg.app.supervise import Supervisor, end_all
 from mlg.app.tail import Tail
 from mlg.core.errors import BackendError, LifecycleError
@@ -172,42 +172,57 @@ def serve(home: Path, control_port: int, gateway_port: int) -> None:
         parts = build(home, control_port, gateway_port)
         asked = _signals(parts)
         operations = ControlOperations(parts)
-        parts.supervisor.adopt()
-        parts.supervisor.start()
-        parts.fleet.refresh()
-        _tell_control(parts, ready=False)
-        server = start_api(
-            create_app(
-                ApiServices(
-                    reader=parts.reader,
-                    store=parts.store,
-                    operations=operations,
-                    clock=parts.clock,
-                ),
-                allowed_hosts=LOOPBACK_HOSTS,
-                principal_for=loopback_principal(getpass.getuser()),
-            ),
-            port=control_port,
-        )
-        durable.launch()
-        parts.tail.start()
-        _await_gateways(parts)
+        adopted = parts.supervisor.adopt()
+        try:
+            server = _start(parts, operations)
+        except LifecycleError:
+            parts.supervisor.close()
+            if not adopted:
+                end_all(parts.launcher)
+            parts.files.remove("control.json")
+            raise
         _tell_control(parts, ready=True)
         while not parts.ended.wait(ANCHOR_EVERY_S):
             operations.anchor()
         logger.info("ending")
+        parts.supervisor.close()
         if signal.SIGINT in asked:
-            parts.supervisor.close()
             end_all(parts.launcher)
             operations.anchor()
-        else:
-            parts.supervisor.close()
         parts.tail.stop()
         server.stop()
         durable.close()
         parts.store.close()
         parts.reader.close()
         parts.files.remove("control.json")
+
+
+def _start(parts: Parts, operations: ControlOperations) -> ApiServer:
+    """Start the API, the durable workflows, the supervisor and the tail, in this order."""
+    _tell_control(parts, ready=False)
+    server = start_api(
+        create_app(
+            ApiServices(
+                reader=parts.reader,
+                store=parts.store,
+                operations=operations,
+                clock=parts.clock,
+            ),
+            allowed_hosts=LOOPBACK_HOSTS,
+            principal_for=loopback_principal(getpass.getuser()),
+        ),
+        port=parts.control_port,
+    )
+    parts.supervisor.start()
+    parts.fleet.refresh()
+    durable.launch()
+    parts.tail.start()
+    try:
+        _await_gateways(parts)
+    except LifecycleError:
+        server.stop()
+        raise
+    return server
 
 
 def _take(lock: IO[str], home: Path) -> None:

@@ -251,10 +251,21 @@ class Supervisor:
             WantedGroup(
                 group=group,
                 count=count,
-                digest=self._spec_for(group.kind, group.service, group.version, 1).digest,
+                digest=self._digest_of(group),
             )
             for group, count in sorted(counts.items())
         )
+
+    def _digest_of(self, group: Group) -> str:
+        """Return what the group should run; what it runs already when that cannot be said.
+
+        A damaged artifact stops no replica that holds it in memory; a new one fails to start.
+        """
+        try:
+            return self._spec_for(group.kind, group.service, group.version, 1).digest
+        except LifecycleError as error:
+            self._tell_once(f"{group.kind} {group.service} {group.version}".strip(), str(error))
+            return next((p.digest for p in self._last.values() if group_of(p) == group), "")
 
     def _look(self) -> tuple[ProcessState, ...]:
         """Ask every process; tell what changed since the last look."""

@@ -226,7 +226,9 @@ class Train(DBOSConfiguredInstance):
     def _fail(self, request: TrainRequest, name: str, error: LifecycleError) -> None:
         recorder = self._ports.recorder()
         key = f"{request.run_id}:{name}"
-        dataset = recorder.uri("dataset", name) if name in self._datasets(request) else None
+        read = name.removeprefix("source_")
+        sources = self._ports.plan.sources(request)
+        dataset = recorder.uri("dataset", read) if read in sources else None
         self._record(
             record_runs.step_failed(
                 recorder,
@@ -250,9 +252,6 @@ class Train(DBOSConfiguredInstance):
                 else []
             ),
         )
-
-    def _datasets(self, request: TrainRequest) -> dict[str, str]:
-        return self._ports.plan.sources(request)
 
     def _cached(self, path: str) -> StepResult | None:
         content = self._ports.files.read(path)
