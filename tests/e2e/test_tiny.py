@@ -157,6 +157,15 @@ def test_a_corrupted_artifact_is_refused_with_its_name(cli: Cli) -> None:
     model.chmod(0o644)
     model.write_text(model.read_text().replace("popularity", "popularitx"))
     cli("up", "--wait", "--port", "0")
-    log = cli.home / "run" / "control.log"
-    until(lambda: "does not match" in log.read_text() or "altered" in log.read_text())
+    port = cli.json("status")["ports"]["control"]
+
+    def told() -> list[str]:
+        url = f"http://127.0.0.1:{port}/api/v1/events?newest=50"
+        events = json.loads(urllib.request.urlopen(url).read())["events"]
+        failures = [e["data"] for e in events if e["type"] == "mlg.failure.recorded"]
+        return [data["what"] for data in failures if run["version"] in data["what"]]
+
+    assert "damaged" in until(told)[0]
     assert not cli.json("status")["services"][0]["live"]
+    # the popularity server is up all the same, so a request is answered and not refused
+    until(lambda: "fallback-front" in cli.pids())

@@ -198,7 +198,11 @@ def serve(home: Path, control_port: int, gateway_port: int) -> None:
 
 
 def _start(parts: Parts, operations: ControlOperations) -> ApiServer:
-    """Start the API, the durable workflows, the supervisor and the tail, in this order."""
+    """Start the API, the supervisor, the durable workflows and the tail.
+
+    Raises:
+        LifecycleError: One of them could not start; the API is stopped again.
+    """
     _tell_control(parts, ready=False)
     server = start_api(
         create_app(

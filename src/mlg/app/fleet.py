@@ -1,5 +1,6 @@
 """The wanted state of an instance, from its files to the supervisor."""
 
+import contextlib
 import sys
 from collections.abc import Callable
 from hashlib import sha256
@@ -9,7 +10,7 @@ from mlg.adapters.router_envoy import gateway_spec
 from mlg.app.data_plane import THREAD_ENV
 from mlg.app.supervise import Supervisor
 from mlg.core.clock import Clock
-from mlg.core.errors import BackendError, NotFoundError
+from mlg.core.errors import BackendError, LifecycleError, NotFoundError
 from mlg.core.ports import ArtifactStore, Files
 from mlg.core.processes import ProcessKind, ProcessSpec
 from mlg.core.traffic import FULL_BP
@@ -138,7 +139,9 @@ class Specs:
             argv += ["--artifact", str(self._artifacts.open(_artifact(wanted, version)))]
             memory_bytes = declared.resources.memory_bytes if declared.resources else None
         elif wanted.stable is not None:
-            argv += ["--artifact", str(self._artifacts.open(wanted.stable.artifact))]
+            # a damaged artifact leaves the last rescue with an empty list, but up
+            with contextlib.suppress(LifecycleError):
+                argv += ["--artifact", str(self._artifacts.open(wanted.stable.artifact))]
         digest = sha256("\0".join([*argv, str(memory_bytes), self._restart(service)]).encode())
         return ProcessSpec(
             id=id_,

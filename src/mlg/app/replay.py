@@ -236,13 +236,13 @@ async def _play(planned: Planned, target: Target, wire: _Connection, tally: _Tal
 
 
 async def _worker(
-    requests: Iterator[Planned], target: Target, tally: _Tally, started_s: float
+    requests: Iterator[tuple[int, Planned]], target: Target, tally: _Tally, started_s: float
 ) -> None:
     wire = _Connection(target, tally)
     try:
-        for planned in requests:
+        for number, planned in requests:
             if target.per_second is not None:
-                due_s = started_s + tally.requests / target.per_second
+                due_s = started_s + number / target.per_second
                 await asyncio.sleep(max(0.0, due_s - time.perf_counter()))
             try:
                 await _play(planned, target, wire, tally)
@@ -277,7 +277,7 @@ async def _replay(
             report()
             await asyncio.sleep(0.25)
 
-    requests = iter(plan)
+    requests = enumerate(plan)
     watcher = asyncio.create_task(watch())
     try:
         async with asyncio.TaskGroup() as group:
