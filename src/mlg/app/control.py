@@ -163,7 +163,7 @@ def serve(home: Path, control_port: int, gateway_port: int) -> None:
     """Run the control plane until it is ended.
 
     Raises:
-        BackendError: A port is in use, a store cannot be opened, or another one runs here.
+        LifecycleError: A port is in use, a store cannot be opened, or another one runs here.
     """
     home.mkdir(parents=True, exist_ok=True)
     with (home / "control.lock").open("w") as lock:

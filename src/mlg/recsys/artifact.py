@@ -111,7 +111,7 @@ def read(folder: Path) -> Fitted:
         raise BackendError(
             "the artifact has no such file", where="model.json", hint=_HINT
         ) from error
-    except (OSError, ValueError, KeyError, AttributeError) as error:
+    except (OSError, ValueError, KeyError, AttributeError, TypeError) as error:
         raise BackendError(
             f"the artifact's description cannot be read ({error!r})",
             where="model.json",

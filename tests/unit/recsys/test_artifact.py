@@ -22,7 +22,9 @@ def test_a_saved_model_answers_as_the_fitted_one(fitted: Fitted, folder: Path) -
     query = Query(user_id=1, k=7, at=START)
     loaded = kinds.load(folder)
     assert loaded.kind == "two_stage"
-    assert loaded.recommend(query) == kinds.recommender(fitted).recommend(query)
+    # repr compares every digit, and takes NaN for NaN
+    fresh = kinds.recommender(fitted).recommend(query)
+    assert repr(loaded.recommend(query)) == repr(fresh)
 
 
 def test_the_folder_holds_what_the_design_says(folder: Path) -> None:

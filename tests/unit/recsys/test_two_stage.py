@@ -155,7 +155,7 @@ def test_history_at_or_after_the_request_is_not_history(model: TwoStage) -> None
     assert at is not None
     with_both = ask(model, history=history, at=at)
     with_one = ask(model, history=history[:1], at=at)
-    assert with_both == with_one
+    assert repr(with_both) == repr(with_one)
 
 
 def test_the_artifacts_own_history_answers_when_none_is_given(
@@ -193,7 +193,7 @@ def test_strange_features_and_items_are_passed_over(model: TwoStage) -> None:
         history=(*seen(1004), Interaction(item_id="no such film", at=START)),
         viewer=(("shoe_size", 44), ("age", None), ("job", None)),
     )
-    assert strange == plain
+    assert repr(strange) == repr(plain)
 
 
 @pytest.mark.parametrize("k", [0, -1])
@@ -203,7 +203,7 @@ def test_asking_for_nothing_gives_nothing(model: TwoStage, k: int) -> None:
 
 def test_impressions_are_no_history(model: TwoStage) -> None:
     shown = (Interaction(item_id=1004, at=START, event="impression"),)
-    assert ask(model, history=shown) == ask(model, history=())
+    assert repr(ask(model, history=shown)) == repr(ask(model, history=()))
 
 
 def test_a_viewer_who_met_everything_gets_an_empty_answer(model: TwoStage) -> None:
