@@ -32,7 +32,10 @@ class Oracle:
     popularity = PopularityList(items=(), scores=(), hit_rate=0.0)
 
     def __init__(self, table: pa.Table, place: int) -> None:
-        self._next = {(row["viewer"], row["seen_at"]): row["film"] for row in table.to_pylist()}
+        self.golden: list[dict[str, Any]] = []
+        self._next: dict[tuple[Key | None, datetime], list[int]] = {}
+        for row in sorted(table.to_pylist(), key=lambda row: row["film"]):
+            self._next.setdefault((row["viewer"], row["seen_at"]), []).append(row["film"])
         self.item_ids: tuple[Key, ...] = tuple(range(1000, 1040))
         self._place = place
         self.queries: list[Query] = []
@@ -42,7 +45,7 @@ class Oracle:
 
     def recommend(self, query: Query) -> Ranked:
         self.queries.append(query)
-        target = self._next[query.user_id, query.at]
+        target = self._next[query.user_id, query.at].pop(0)
         others = [item for item in self.item_ids if item != target]
         items = [*others[: self._place - 1], target, *others[self._place - 1 :]][: query.k]
         return Ranked(
@@ -114,12 +117,11 @@ def test_history_is_strictly_earlier_and_includes_held_out_events(
     oracle = Oracle(films["plays"], 1)
     prequential({"oracle": oracle}, films, film_roles(), CUT)
     held_out = 0
+    rows = films["plays"].to_pylist()
     for query in oracle.queries:
         assert query.history is not None
         mine = [
-            row
-            for row in films["plays"].to_pylist()
-            if row["viewer"] == query.user_id and row["seen_at"] < query.at
+            row for row in rows if row["viewer"] == query.user_id and row["seen_at"] < query.at
         ]
         assert len(query.history) == len(mine)
         assert all(event.at is not None and event.at < query.at for event in query.history)

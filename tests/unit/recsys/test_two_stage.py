@@ -172,7 +172,9 @@ def test_the_artifacts_own_history_answers_when_none_is_given(
     )
     known = ask(model, user_id=3)
     assert set(known.items) == set(ask(model, user_id=3, history=history).items)
-    assert known == ask(model, user_id="3")  # JSON callers may send the number as text
+    assert repr(known) == repr(
+        ask(model, user_id="3")
+    )  # JSON callers may send the number as text
 
 
 @pytest.mark.parametrize("history", [None, ()])
