@@ -4,6 +4,7 @@ import itertools
 import json
 from datetime import UTC, datetime, timedelta
 
+import msgspec
 import pytest
 
 from mlg.adapters.graph_sqlite import SqliteGraph
@@ -398,28 +399,29 @@ def test_a_prediction_that_is_not_sealed_or_came_from_no_model_has_its_trace(rea
 
 
 def test_answers_are_json_with_the_words_of_the_design(reader) -> None:
-    trace = answers.trace_answer(trace_prediction(answered(), reader))
+    trace = msgspec.to_builtins(answers.walk_answer(trace_prediction(answered(), reader)))
     assert {"root", "direction", "total", "truncated", "nodes", "edges"} <= set(trace)
     assert {"uri", "kind", "name", "depth", "attrs"} <= set(trace["nodes"][0])
     assert {
         "src", "dst", "role", "class", "valid_from", "valid_to", "provenance"
     } <= set(trace["edges"][0])  # fmt: skip
-    production = answers.production_answer(reader.production("home", minute(15)))
+    served = reader.production("home", minute(15))
+    production = msgspec.to_builtins(answers.production_answer(served))
     assert {"model_version", "image_digest", "share_bp", "since", "health"} <= set(
         production["versions"][0]
     )
-    page = answers.nodes_answer(reader.nodes(NodeQuery(limit=2)))
-    assert page["truncated"] is True
-    found = answers.search_answer("ranker", reader.search("ranker"))
-    json.dumps([trace, production, page, found], allow_nan=False)
+    page = answers.page_answer(reader.nodes(NodeQuery(limit=2)))
+    assert page.truncated is True
+    found = answers.found_answer(reader.search("ranker"))
+    for document in (trace, production, page, found):
+        json.dumps(msgspec.to_builtins(document), allow_nan=False)
 
 
 def test_events_are_answered_with_their_place(graph) -> None:
     store, _ = graph
-    found = answers.events_answer(store.events(limit=3))
-    assert [event["seq"] for event in found["events"]] == [1, 2, 3]
-    assert found["last_seq"] == 3
-    assert answers.events_answer(()) == {"events": [], "last_seq": None}
+    found = [answers.event_answer(stored) for stored in store.events(limit=3)]
+    assert [event.seq for event in found] == [1, 2, 3]
+    assert [event.prev_hash for event in found[1:]] == [event.hash for event in found[:-1]]
 
 
 def test_failed_and_cached_steps_and_exports_are_on_the_graph(graph) -> None:

@@ -25,6 +25,14 @@ def ask(cli: Cli, path: str, body: dict[str, Any]) -> dict[str, Any]:
         return json.loads(answer.read())
 
 
+def events(cli: Cli) -> list[dict[str, Any]]:
+    """Return the newest events of the running instance."""
+    port = cli.json("status")["ports"]["control"]
+    url = f"http://127.0.0.1:{port}/api/v1/events?newest=50"
+    with urllib.request.urlopen(url, timeout=10) as answer:
+        return json.loads(answer.read())["events"]
+
+
 def test_from_manifest_to_a_proof(cli: Cli) -> None:
     assert "nothing runs" in cli("status", code=3)
     cli("up", "--wait", "--port", "0")
@@ -128,10 +136,7 @@ def test_a_missing_column_stops_the_run_and_the_former_model_goes_on(cli: Cli) -
     assert "stars" in failed["error"]["what"]
     assert [v["share_bp"] for v in cli.json("production", "front")["versions"]] == [10_000]
     assert ask(cli, "/v1/services/front/recommend", {"user_id": 3})["items"]
-    events = urllib.request.urlopen(
-        f"http://127.0.0.1:{cli.json('status')['ports']['control']}/api/v1/events?newest=50"
-    ).read()
-    types = {event["type"] for event in json.loads(events)["events"]}
+    types = {event["type"] for event in events(cli)}
     assert {"mlg.failure.recorded", "mlg.run.failed", "mlg.step.failed"} <= types
 
 
@@ -144,6 +149,12 @@ def test_a_malformed_manifest_names_its_place_and_changes_nothing(cli: Cli) -> N
     said = cli("apply", "--yes", code=2)
     assert "mlg.yaml:33:" in said
     assert "replicas" in said
+    refused = [e for e in events(cli) if e["data"].get("command") == "apply mlg.yaml"]
+    assert [("mlg.yaml:33:" in e["data"]["where"], e["type"]) for e in refused] == [
+        (True, "mlg.failure.recorded")
+    ]
+    manifest.write_text(good.replace("replicas: 2", "replicas: 3"))
+    assert "replicas: 2 -> 3" in cli("plan")
     manifest.write_text(good)
     assert cli.json("plan")["changes"] == []
 

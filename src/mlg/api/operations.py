@@ -8,6 +8,7 @@ from mlg.api.security import Denial, Failure
 from mlg.core.clock import Clock
 from mlg.core.ports import GraphReader, GraphStore
 from mlg.core.principal import Principal
+from mlg.graph.answers import WalkAnswer
 
 JsonObject = dict[str, Any]
 """A JSON object; its fields may be added to, never renamed."""
@@ -84,7 +85,7 @@ class Operations(Protocol):
         """
         ...
 
-    def trace_prediction(self, prediction: str) -> JsonObject:
+    def trace_prediction(self, prediction: str) -> WalkAnswer:
         """Return the trace, in the shape of `trace`, of a prediction's URI or bare id.
 
         Raises:

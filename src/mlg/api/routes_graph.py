@@ -1,31 +1,30 @@
 """Questions to the graph: events, nodes, trace, impact, production, search."""
 
 from datetime import datetime
-from typing import Annotated, Any, Final
+from typing import Annotated, Final
 
 from litestar import get
 from litestar.params import FromQuery, QueryParameter, SkipValidation
 
 from mlg.api.operations import ApiServices
-from mlg.api.schemas import (
-    EventsAnswer,
-    FoundAnswer,
-    NodesAnswer,
-    ProductionAnswer,
-    ReachedAnswer,
-    WalkAnswer,
-    event_answer,
-    head_answer,
-    node_answer,
-    page_answer,
-    production_answer,
-    walk_answer,
-)
 from mlg.core.clock import parse_time
 from mlg.core.errors import ManifestError
 from mlg.core.nodes import EdgeClass
 from mlg.core.reading import Direction, NodeQuery, WalkOptions
 from mlg.core.uris import Uri, parse_uri
+from mlg.graph.answers import (
+    EventsAnswer,
+    FoundAnswer,
+    NodesAnswer,
+    ProductionAnswer,
+    WalkAnswer,
+    event_answer,
+    found_answer,
+    head_answer,
+    page_answer,
+    production_answer,
+    walk_answer,
+)
 
 Limit = Annotated[int, QueryParameter(ge=1, le=10_000)]
 Services = SkipValidation[ApiServices]
@@ -83,7 +82,7 @@ def trace(
     as_of: FromQuery[str | None] = None,
     classes: FromQuery[list[str] | None] = None,
     stop_at: FromQuery[list[str] | None] = None,
-) -> WalkAnswer | dict[str, Any]:
+) -> WalkAnswer:
     """Walk from a thing to its causes and sources; also from a prediction's URI or id."""
     if _prediction_id(uri) is not None:
         return services.operations.trace_prediction(uri)
@@ -101,14 +100,15 @@ def impact(
     stop_at: FromQuery[list[str] | None] = None,
 ) -> WalkAnswer:
     """Walk from a thing to what came of it; nothing comes of a prediction."""
-    prediction_id = _prediction_id(uri)
-    if prediction_id is not None:
-        services.operations.prediction(prediction_id)
-        itself = ReachedAnswer(
-            uri=uri, kind="prediction", name=prediction_id, depth=0, attrs={}
-        )
+    if _prediction_id(uri) is not None:
+        itself = services.operations.trace_prediction(uri).nodes[0]
         return WalkAnswer(
-            root=uri, direction="down", total=1, truncated=False, nodes=[itself], edges=[]
+            root=itself.uri,
+            direction="down",
+            total=1,
+            truncated=False,
+            nodes=[itself],
+            edges=[],
         )
     return _walk(services, uri, "down", _options(depth, limit, as_of, classes, stop_at))
 
@@ -131,7 +131,7 @@ def search(
 ) -> FoundAnswer:
     """Find nodes whose name, URI or attributes match every word, best first."""
     found = services.reader.search(q[:1_000], tuple(kind or ()), limit) if q.strip() else ()
-    return FoundAnswer(nodes=[node_answer(node) for node in found])
+    return found_answer(found)
 
 
 def _walk(

@@ -9,8 +9,8 @@ import msgspec
 from litestar.response.sse import ServerSentEventMessage
 
 from mlg.api.operations import ApiServices
-from mlg.api.schemas import event_answer
 from mlg.core.errors import BackendError, LifecycleError
+from mlg.graph.answers import event_answer
 
 POLL_S: Final = 0.25
 """How often the log is asked for new events."""

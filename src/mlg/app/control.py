@@ -72,7 +72,7 @@ def build(home: Path, control_port: int, gateway_port: int) -> Parts:
     )
     artifacts = LocalArtifacts(home / "artifacts")
     launcher = ProcessLauncher(files, clock, ids, home)
-    manifests = Manifests(files, artifacts, store)
+    manifests = Manifests(home, files, artifacts, store)
     viewer_key(files)
     anchor_key(files)
 

@@ -2,7 +2,6 @@
 
 import tempfile
 from pathlib import Path
-from shutil import copytree, ignore_patterns
 from typing import Any
 
 import msgspec
@@ -17,22 +16,24 @@ from mlg.manifest.inactive import inactive_keys
 from mlg.manifest.load import Manifest, load_manifest, manifest_from_source
 from mlg.manifest.plan import plan
 from mlg.manifest.specs import ManifestSpec
+from mlg.pipeline.code import stage
 from mlg.workflows.state import APPLIED, Applied, read_applied
-
-_LEFT_OUT = ignore_patterns(".*", "__pycache__", "*.pyc")
 
 
 class Manifests:
     """The manifest in force, and how another one comes into force.
 
     Args:
+        home: The instance's folder; no part of the manifest's, even beside it.
         files: The instance's small files.
         artifacts: Keeps each applied folder.
         store: The event log.
     """
 
-    def __init__(self, files: Files, artifacts: ArtifactStore, store: GraphStore) -> None:
-        self._files, self._artifacts, self._store = files, artifacts, store
+    def __init__(
+        self, home: Path, files: Files, artifacts: ArtifactStore, store: GraphStore
+    ) -> None:
+        self._home, self._files, self._artifacts, self._store = home, files, artifacts, store
         self._in_force: tuple[Applied, Manifest] | None = None
 
     def applied(self) -> Applied | None:
@@ -115,7 +116,8 @@ class Manifests:
         try:
             with tempfile.TemporaryDirectory(prefix="mlg-apply-") as beside:
                 copy = Path(beside) / "folder"
-                copytree(folder, copy, ignore=_LEFT_OUT, symlinks=False)
+                copy.mkdir()
+                stage(folder, copy, without=self._home)
                 return self._artifacts.put(copy)
         except OSError as error:
             raise BackendError(

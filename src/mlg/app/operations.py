@@ -1,9 +1,10 @@
 """What the API asks of the control plane, done."""
 
+import logging
 import threading
 from hashlib import sha256
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 from mlg.adapters.keys_local import anchor_key, anchor_public_key, load_anchors
 from mlg.adapters.seal_parquet import decoded
@@ -13,18 +14,23 @@ from mlg.app.seals import SealedSegment
 from mlg.app.status import exposition, service_document, status_document, targets
 from mlg.app.supervise import end_all
 from mlg.core.clock import parse_time
-from mlg.core.errors import ConflictError, NotFoundError
+from mlg.core.errors import ConflictError, LifecycleError, NotFoundError
+from mlg.core.events import Event
 from mlg.core.nodes import Attr
 from mlg.core.principal import Principal
 from mlg.core.uris import Digest, parse_uri
 from mlg.graph import audit, bundle, record_acts
-from mlg.graph.answers import trace_answer
+from mlg.graph.answers import WalkAnswer, walk_answer
 from mlg.graph.lineage import Answered, trace_prediction
 from mlg.graph.record import Recorder, model_uri
 from mlg.monitors.live_summary import summary
 from mlg.workflows import durable
 from mlg.workflows.state import read_wanted
 from mlg.workflows.train import TrainRequest
+
+logger = logging.getLogger("mlg.operations")
+
+_MOST_OWED: Final = 100
 
 
 class ControlOperations:
@@ -33,17 +39,28 @@ class ControlOperations:
     def __init__(self, parts: Parts) -> None:
         self._parts = parts
         self._applying = threading.Lock()
+        self._owed: list[Event] = []
+        """Refusals that could not be recorded when they happened."""
 
     def plan(self, manifest_path: str) -> dict[str, Any]:
         """Return what `apply` would change."""
         return self._parts.manifests.plan(Path(manifest_path))
 
     def apply(self, manifest_path: str, principal: Principal) -> dict[str, Any]:
-        """Put the manifest in force."""
+        """Put the manifest in force.
+
+        Raises:
+            LifecycleError: It was refused; that is on the graph, and nothing changed.
+        """
         with self._applying:
             path = Path(manifest_path)
-            done = self._parts.manifests.apply(path, self._recorder_of(path, principal))
+            try:
+                done = self._parts.manifests.apply(path, self._recorder_of(path, principal))
+            except LifecycleError as error:
+                self._refused(path, principal, error)
+                raise
             self._parts.fleet.refresh()
+            self._record_owed()
             return done
 
     def run(
@@ -101,9 +118,9 @@ class ControlOperations:
         segment, row = self._find(prediction_id)
         return {"segment": self._parts.seals.uri(segment), **decoded(row)}
 
-    def trace_prediction(self, prediction: str) -> dict[str, Any]:
+    def trace_prediction(self, prediction: str) -> WalkAnswer:
         """Return the walk from one answer to its sources."""
-        return trace_answer(trace_prediction(self._answered(prediction)[0], self._parts.reader))
+        return walk_answer(trace_prediction(self._answered(prediction)[0], self._parts.reader))
 
     def audit_export(self, prediction_id: str, principal: Principal) -> tuple[str, bytes]:
         """Return the bundle of one answer, anchoring the log first if needed."""
@@ -179,6 +196,28 @@ class ControlOperations:
     def gateway_port(self) -> int:
         """Return the viewers' port."""
         return self._parts.gateway_port
+
+    def _refused(self, path: Path, principal: Principal, error: LifecycleError) -> None:
+        """Record that an apply was refused, at once or when the log can be written again."""
+        recorder = self._parts.recorder(principal.subject)
+        self._owed.append(
+            record_acts.failure_recorded(
+                recorder,
+                key=f"apply refused:{recorder.ids.new_id()}",
+                subject=recorder.uri("commit", "manifest"),
+                error=error,
+                command=f"apply {path.name}",
+            )
+        )
+        del self._owed[:-_MOST_OWED]
+        self._record_owed()
+
+    def _record_owed(self) -> None:
+        try:
+            self._parts.store.append(tuple(self._owed))
+            self._owed.clear()
+        except LifecycleError as error:
+            logger.warning("not recorded yet: %s", error)
 
     def _recorder_of(self, path: Path, principal: Principal) -> Recorder:
         """Return a recorder in the caller's name; the first apply names the project."""

@@ -18,6 +18,7 @@ from mlg.cli.instance import (
     reported,
     show,
 )
+from mlg.core.errors import ManifestError
 from mlg.manifest.schema import json_schema
 
 
@@ -54,7 +55,11 @@ def apply(
     """
     with reported(as_json):
         client = connect(home_of(home, file))
-        planned = client.plan(str(file.resolve()))
+        try:
+            planned = client.plan(str(file.resolve()))
+        except ManifestError:
+            client.apply(str(file.resolve()))  # refused in the same words, and on record
+            raise
         if not as_json:
             _print_plan(planned)
         if planned["changes"] and not yes and not typer.confirm("apply?", err=True):
@@ -113,9 +118,12 @@ def _print_plan(planned: dict[str, Any]) -> None:
     signs = {"create": ("+", "green"), "update": ("~", "yellow"), "retire": ("-", "red")}
     for change in planned["changes"]:
         sign, color = signs[change["action"]]
-        detail = ", ".join(change.get("keys", []))
-        line = f"{sign} {change['kind']} {change['name']}" + (f" ({detail})" if detail else "")
+        line = f"{sign} {change['kind']} {change['name']}"
         out.print(line, style=color, markup=False, soft_wrap=True)
+        for key in change["keys"]:
+            before, after = key["before"] or "default", key["after"] or "default"
+            line = f"    {key['key']}: {before} -> {after}"
+            out.print(line, style=color, markup=False, soft_wrap=True)
     if not planned["changes"]:
         out.print("nothing to change")
     for note in planned.get("inactive", []):

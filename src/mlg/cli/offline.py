@@ -3,6 +3,8 @@
 from pathlib import Path
 from typing import Any, Protocol
 
+import msgspec
+
 from mlg.adapters.clock_system import SystemClock
 from mlg.adapters.files_local import LocalFiles
 from mlg.adapters.graph_sqlite_read import SqliteGraphReader
@@ -51,14 +53,13 @@ class FileAnswers:
 
     def trace(self, uri: str, *, depth: int | None = None) -> dict[str, Any]:
         """Return everything above."""
-        return shapes.trace_answer(
-            self._reader.walk(_node(uri), "up", WalkOptions(depth=depth))
-        )
+        walk = self._reader.walk(_node(uri), "up", WalkOptions(depth=depth))
+        return msgspec.to_builtins(shapes.walk_answer(walk))
 
     def impact(self, uri: str, *, depth: int | None = None) -> dict[str, Any]:
         """Return everything below."""
         walk = self._reader.walk(_node(uri), "down", WalkOptions(depth=depth))
-        return shapes.trace_answer(walk)
+        return msgspec.to_builtins(shapes.walk_answer(walk))
 
     def production(self, service: str, at: str | None = None) -> dict[str, Any]:
         """Return what served."""
@@ -66,11 +67,13 @@ class FileAnswers:
             when = parse_time(at) if at else SystemClock().now()
         except ValueError as error:
             raise ManifestError(str(error), where="--at") from error
-        return shapes.production_answer(self._reader.production(service, when))
+        found = self._reader.production(service, when)
+        return msgspec.to_builtins(shapes.production_answer(found))
 
     def search(self, text: str, *, kinds: list[str]) -> dict[str, Any]:
         """Return what matches."""
-        return shapes.search_answer(text, self._reader.search(text, tuple(kinds)))
+        found = self._reader.search(text, tuple(kinds))
+        return msgspec.to_builtins(shapes.found_answer(found))
 
 
 def _node(uri: str) -> Uri:

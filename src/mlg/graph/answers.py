@@ -1,114 +1,275 @@
-"""Answers of the graph as the JSON objects that `--json` and the API print."""
+"""Answers of the graph: what programs read, made from the core types.
+
+The API sends them, `--json` prints them, and the command line makes the same ones from a
+database that it reads itself. Fields may be added, never renamed.
+"""
 
 from collections.abc import Iterable
 from datetime import datetime
 from typing import Any
 
+import msgspec
+
 from mlg.core.clock import rfc3339
-from mlg.core.events import StoredEvent
-from mlg.core.nodes import Edge, Node
+from mlg.core.events import EdgeFact, NodeFact, Revision, StoredEvent
+from mlg.core.nodes import Attr, Edge, Node
 from mlg.core.reading import NodePage, Production, Walk
-from mlg.graph.encode import pairs_object
 
 
-def trace_answer(walk: Walk) -> dict[str, Any]:
-    """Return what `mlg trace` and `mlg impact` print."""
-    return {
-        "root": walk.root,
-        "direction": walk.direction,
-        "total": walk.total,
-        "truncated": walk.truncated,
-        "nodes": [
-            {**node_answer(reached.node), "depth": reached.depth} for reached in walk.nodes
+class NodeAnswer(msgspec.Struct, frozen=True, kw_only=True):
+    """One node as it stands."""
+
+    uri: str
+    kind: str
+    name: str
+    attrs: dict[str, Attr]
+    digest: str | None
+    valid_from: str
+    valid_to: str | None
+
+
+class ReachedAnswer(NodeAnswer, frozen=True, kw_only=True):
+    """One node that a walk came to, after so many arrows."""
+
+    depth: int
+
+
+class EdgeAnswer(msgspec.Struct, frozen=True, kw_only=True, rename={"class_": "class"}):
+    """One arrow, from what came first to what came of it."""
+
+    src: str
+    dst: str
+    role: str
+    class_: str
+    valid_from: str
+    valid_to: str | None
+    provenance: str
+    event: str | None
+    """Idempotency key of the event that made it; None for what is told, not stored."""
+
+
+class WalkAnswer(msgspec.Struct, frozen=True, kw_only=True):
+    """A trace or an impact."""
+
+    root: str
+    direction: str
+    total: int
+    truncated: bool
+    nodes: list[ReachedAnswer]
+    edges: list[EdgeAnswer]
+
+
+class NodesAnswer(msgspec.Struct, frozen=True, kw_only=True):
+    """A page of nodes."""
+
+    nodes: list[NodeAnswer]
+    total: int
+    truncated: bool
+    cursor: str | None
+
+
+class FoundAnswer(msgspec.Struct, frozen=True, kw_only=True):
+    """What a search found, best first."""
+
+    nodes: list[NodeAnswer]
+
+
+class VersionAnswer(msgspec.Struct, frozen=True, kw_only=True):
+    """One version that took traffic."""
+
+    model_version: str
+    deployment: str
+    image_digest: str
+    share_bp: int
+    since: str
+    health: str
+
+
+class ProductionAnswer(msgspec.Struct, frozen=True, kw_only=True):
+    """What served a service at a time."""
+
+    service: str
+    at: str
+    versions: list[VersionAnswer]
+
+
+class NodeFactAnswer(msgspec.Struct, frozen=True, kw_only=True):
+    """What an event says about a node."""
+
+    uri: str
+    name: str
+    digest: str | None
+    attrs: dict[str, Attr]
+    ended: bool
+
+
+class EdgeFactAnswer(msgspec.Struct, frozen=True, kw_only=True):
+    """What an event says about an arrow."""
+
+    src: str
+    role: str
+    dst: str
+    provenance: str
+    ended: bool
+
+
+class EventAnswer(msgspec.Struct, frozen=True, kw_only=True):
+    """One event with its place in the chain."""
+
+    seq: int
+    hash: str
+    prev_hash: str
+    key: str
+    id: str
+    at: str
+    recorded_at: str
+    type: str
+    actor: str
+    subject: str
+    cause: str | None
+    nodes: list[NodeFactAnswer]
+    edges: list[EdgeFactAnswer]
+    data: dict[str, Attr]
+
+
+class HeadAnswer(msgspec.Struct, frozen=True, kw_only=True):
+    """Where the log stands."""
+
+    seq: int
+    hash: str
+
+
+class EventsAnswer(msgspec.Struct, frozen=True, kw_only=True):
+    """Events in order, and where the log stands."""
+
+    events: list[EventAnswer]
+    head: HeadAnswer
+
+
+def node_answer(node: Node) -> NodeAnswer:
+    """Return a node as the API gives it."""
+    return NodeAnswer(**_fields(node))
+
+
+def page_answer(page: NodePage) -> NodesAnswer:
+    """Return a page of nodes as the API gives it."""
+    return NodesAnswer(
+        nodes=[node_answer(node) for node in page.nodes],
+        total=page.total,
+        truncated=page.truncated,
+        cursor=page.cursor,
+    )
+
+
+def found_answer(nodes: Iterable[Node]) -> FoundAnswer:
+    """Return what a search answers, best first."""
+    return FoundAnswer(nodes=[node_answer(node) for node in nodes])
+
+
+def walk_answer(walk: Walk) -> WalkAnswer:
+    """Return what `trace` and `impact` answer."""
+    return WalkAnswer(
+        root=walk.root,
+        direction=walk.direction,
+        total=walk.total,
+        truncated=walk.truncated,
+        nodes=[
+            ReachedAnswer(depth=reached.depth, **_fields(reached.node))
+            for reached in walk.nodes
         ],
-        "edges": [edge_answer(edge) for edge in walk.edges],
-    }
+        edges=[_edge_answer(edge) for edge in walk.edges],
+    )
 
 
-def production_answer(production: Production) -> dict[str, Any]:
-    """Return what `mlg production` prints."""
-    return {
-        "service": production.service,
-        "at": rfc3339(production.at),
-        "versions": [
-            {
-                "model_version": version.model_version,
-                "deployment": version.deployment,
-                "image_digest": version.image_digest,
-                "share_bp": version.share_bp,
-                "since": rfc3339(version.since),
-                "health": version.health,
-            }
+def production_answer(production: Production) -> ProductionAnswer:
+    """Return what served at a time in the shape of `production`."""
+    return ProductionAnswer(
+        service=production.service,
+        at=rfc3339(production.at),
+        versions=[
+            VersionAnswer(
+                model_version=version.model_version,
+                deployment=version.deployment,
+                image_digest=version.image_digest,
+                share_bp=version.share_bp,
+                since=rfc3339(version.since),
+                health=version.health,
+            )
             for version in production.versions
         ],
-    }
+    )
 
 
-def nodes_answer(page: NodePage) -> dict[str, Any]:
-    """Return what `GET /api/v1/nodes` answers."""
-    return {
-        "nodes": [node_answer(node) for node in page.nodes],
-        "total": page.total,
-        "truncated": page.truncated,
-        "cursor": page.cursor,
-    }
-
-
-def search_answer(text: str, nodes: Iterable[Node]) -> dict[str, Any]:
-    """Return what `mlg search` prints, best first."""
-    return {"query": text, "nodes": [node_answer(node) for node in nodes]}
-
-
-def events_answer(events: Iterable[StoredEvent]) -> dict[str, Any]:
-    """Return what `GET /api/v1/events` answers, in the order of the log."""
-    found = [event_answer(stored) for stored in events]
-    return {"events": found, "last_seq": found[-1]["seq"] if found else None}
-
-
-def event_answer(stored: StoredEvent) -> dict[str, Any]:
-    """Return one event of the log with its place and hash."""
+def event_answer(stored: StoredEvent) -> EventAnswer:
+    """Return an event with its place in the chain."""
     event = stored.event
-    return {
-        "seq": stored.seq,
-        "hash": stored.hash,
-        "id": event.id,
-        "key": event.key,
-        "type": event.type,
-        "at": rfc3339(event.at),
-        "recorded_at": rfc3339(event.recorded_at),
-        "actor": event.actor,
-        "subject": event.subject,
-        "cause": event.cause,
-        "data": pairs_object(event.data),
-    }
+    return EventAnswer(
+        seq=stored.seq,
+        hash=stored.hash,
+        prev_hash=stored.prev_hash,
+        key=event.key,
+        id=event.id,
+        at=rfc3339(event.at),
+        recorded_at=rfc3339(event.recorded_at),
+        type=event.type,
+        actor=event.actor,
+        subject=event.subject,
+        cause=event.cause,
+        nodes=[_node_fact(fact) for fact in event.nodes],
+        edges=[_edge_fact(fact) for fact in event.edges],
+        data=dict(event.data),
+    )
 
 
-def node_answer(node: Node) -> dict[str, Any]:
-    """Return one node."""
+def head_answer(head: Revision) -> HeadAnswer:
+    """Return where the log stands."""
+    return HeadAnswer(seq=head.seq, hash=head.hash)
+
+
+def _fields(node: Node) -> dict[str, Any]:
     return {
         "uri": node.uri,
         "kind": node.kind,
         "name": node.name,
+        "attrs": dict(node.attrs),
         "digest": node.digest,
-        "attrs": pairs_object(node.attrs),
         "valid_from": rfc3339(node.valid_from),
-        "valid_to": _time(node.valid_to),
+        "valid_to": _maybe(node.valid_to),
     }
 
 
-def edge_answer(edge: Edge) -> dict[str, Any]:
-    """Return one arrow."""
-    return {
-        "src": edge.src,
-        "dst": edge.dst,
-        "role": edge.role,
-        "class": edge.edge_class,
-        "valid_from": rfc3339(edge.valid_from),
-        "valid_to": _time(edge.valid_to),
-        "provenance": edge.provenance,
-        "event": edge.event or None,
-    }
+def _edge_answer(edge: Edge) -> EdgeAnswer:
+    return EdgeAnswer(
+        src=edge.src,
+        dst=edge.dst,
+        role=edge.role,
+        class_=edge.edge_class,
+        valid_from=rfc3339(edge.valid_from),
+        valid_to=_maybe(edge.valid_to),
+        provenance=edge.provenance,
+        event=edge.event or None,
+    )
 
 
-def _time(at: datetime | None) -> str | None:
+def _node_fact(fact: NodeFact) -> NodeFactAnswer:
+    return NodeFactAnswer(
+        uri=fact.uri,
+        name=fact.name,
+        digest=fact.digest,
+        attrs=dict(fact.attrs),
+        ended=fact.ended,
+    )
+
+
+def _edge_fact(fact: EdgeFact) -> EdgeFactAnswer:
+    return EdgeFactAnswer(
+        src=fact.src,
+        role=fact.role,
+        dst=fact.dst,
+        provenance=fact.provenance,
+        ended=fact.ended,
+    )
+
+
+def _maybe(at: datetime | None) -> str | None:
     return None if at is None else rfc3339(at)

@@ -6,7 +6,7 @@ from hashlib import sha256
 from typing import Any
 
 from mlg.api.operations import ApiServices
-from mlg.core.clock import ManualClock
+from mlg.core.clock import ManualClock, rfc3339
 from mlg.core.errors import BackendError, ManifestError, NotFoundError
 from mlg.core.events import Event, Revision, StoredEvent
 from mlg.core.nodes import Edge, Node
@@ -22,6 +22,7 @@ from mlg.core.reading import (
     WalkOptions,
 )
 from mlg.core.uris import EventId, Uri, make_uri
+from mlg.graph.answers import ReachedAnswer, WalkAnswer
 
 AT = datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC)
 HOSTILE = "<img src=x onerror=alert(1)>\"'</script>"
@@ -184,16 +185,29 @@ class Control:
             raise NotFoundError("no such prediction", where=prediction_id)
         return {"prediction_id": prediction_id, "items": [1, 2]}
 
-    def trace_prediction(self, prediction: str) -> dict[str, Any]:
-        return {
-            "root": PREDICTION,
-            "direction": "up",
-            "total": 1,
-            "truncated": False,
-            "nodes": [],
-            "edges": [],
-            "asked": prediction,
-        }
+    def trace_prediction(self, prediction: str) -> WalkAnswer:
+        if prediction not in {"p-1", PREDICTION}:
+            raise NotFoundError("no such prediction", where=prediction)
+        self.calls.append(("trace_prediction", prediction))
+        return WalkAnswer(
+            root=PREDICTION,
+            direction="up",
+            total=1,
+            truncated=False,
+            nodes=[
+                ReachedAnswer(
+                    uri=PREDICTION,
+                    kind="prediction",
+                    name="p-1",
+                    attrs={},
+                    digest=None,
+                    valid_from=rfc3339(AT),
+                    valid_to=None,
+                    depth=0,
+                )
+            ],
+            edges=[],
+        )
 
     def audit_export(self, prediction_id: str, principal: Principal) -> tuple[str, bytes]:
         self.calls.append(("audit_export", prediction_id, principal.subject))
