@@ -134,7 +134,7 @@ class _Connection:
             raise _FailedError("timeout") from error
         except _BROKEN as error:
             await self.close()
-            raise _FailedError(type(error).__name__) from error
+            raise _FailedError(_what_broke(error)) from error
 
     async def _once(self, request: bytes) -> tuple[int, bytes]:
         kept = self._streams is not None
@@ -167,6 +167,14 @@ class _Connection:
             await writer.wait_closed()
         except OSError:
             return
+
+
+def _what_broke(error: Exception) -> str:
+    """Return the kind of the failure, and what was read of the answer's part until then."""
+    if isinstance(error, asyncio.IncompleteReadError):
+        part = "body" if error.expected is not None else "head"
+        return f"{type(error).__name__} in the {part} after {len(error.partial)} bytes"
+    return type(error).__name__
 
 
 def _fields(head: bytes) -> dict[bytes, bytes]:

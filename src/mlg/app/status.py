@@ -4,7 +4,7 @@ import json
 from collections.abc import Iterator
 from typing import Any
 
-from prometheus_client import CollectorRegistry, Gauge, generate_latest
+from prometheus_client import CollectorRegistry, generate_latest
 from prometheus_client.core import CounterMetricFamily
 from prometheus_client.registry import Collector
 
@@ -101,35 +101,32 @@ def targets(parts: Parts) -> list[dict[str, Any]]:
     ]
 
 
-class _Gateway(Collector):
-    """Viewer requests, each counted once, as the gateways counted them."""
+class _Counted(Collector):
+    """Viewer requests as the gateways counted them, and answers as the log has them."""
 
     def __init__(self, parts: Parts) -> None:
         self._parts = parts
 
     def collect(self) -> Iterator[CounterMetricFamily]:
         row = metrics.spec("mlg_requests_total", "counter")
-        family = CounterMetricFamily(row.name, row.help, labels=("service", "version", "code"))
+        family = CounterMetricFamily(row.name, row.help, labels=row.labels)
         for r in self._parts.router.requests():
             family.add_metric([r.service, r.version, str(r.code)], r.total)
+        yield family
+        row = metrics.spec("mlg_answers_total", "counter")
+        family = CounterMetricFamily(row.name, row.help, labels=row.labels)
+        for s in self._parts.tail.state.series:
+            family.add_metric([s.service, s.version, s.served_by], s.requests)
         yield family
 
 
 def exposition(parts: Parts) -> str:
     """Return the control plane's own and the gateway-derived series."""
     registry = CollectorRegistry()
-    registry.register(_Gateway(parts))
-    share = Gauge(
-        "mlg_rollout_share_bp",
-        "Share of the traffic, bp.",
-        ("service", "version"),
-        registry=registry,
-    )
-    availability = Gauge(
-        "mlg_availability_ratio", "Answered requests, 0..1.", ("service",), registry=registry
-    )
-    gaps = Gauge("mlg_log_gaps", "Log records known to be lost.", registry=registry)
-    gaps.set(parts.tail.gaps)
+    registry.register(_Counted(parts))
+    share = metrics.gauge("mlg_rollout_share_bp", registry)
+    availability = metrics.gauge("mlg_availability_ratio", registry)
+    metrics.gauge("mlg_log_gaps_seen", registry).set(parts.tail.gaps)
     spec = parts.manifests.spec()
     for name in sorted(spec.services if spec else ()):
         document = service_document(parts, name)

@@ -17,6 +17,7 @@ from mlg.cli.instance import (
     out,
     reported,
     show,
+    table,
 )
 from mlg.core.errors import ManifestError
 from mlg.manifest.schema import json_schema
@@ -133,9 +134,29 @@ def _print_plan(planned: dict[str, Any]) -> None:
 
 def _print_run(result: dict[str, Any]) -> None:
     out.print(f"run {result['run_id']}: {result['state']}")
-    for name, value in result.get("metrics", {}).items():
-        out.print(f"  {name} = {value:.4f}", markup=False)
+    _print_metrics(result.get("metrics", {}))
     problem = result.get("error")
     if problem:
         err.print(f"error: {problem['where']}: {problem['what']}", style="red", markup=False)
         err.print(f"  hint: {problem['hint']}", markup=False)
+
+
+def _print_metrics(metrics: dict[str, float]) -> None:
+    """Print one line a measure: the model's value with its interval, then the baselines'.
+
+    Groups of viewers (`.warm`, `.cold`, ...) and all the rest are in `--json`.
+    """
+    rows: list[list[object]] = []
+    bases = sorted(
+        {name.partition(".")[0] for name in metrics if "@" in name.partition(".")[2]}
+    )
+    for name, value in metrics.items():
+        if "." in name:
+            continue
+        low, high = metrics.get(f"{name}.low"), metrics.get(f"{name}.high")
+        span = "" if low is None or high is None else f" ({low:.4f} to {high:.4f})"
+        beside = [metrics.get(f"{base}.{name}") for base in bases]
+        shown = ["" if other is None else f"{other:.4f}" for other in beside]
+        rows.append([name, f"{value:.4f}{span}", *shown])
+    if rows:
+        table("metrics", ["measure", "model (95 %)", *bases], rows)

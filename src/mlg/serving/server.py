@@ -14,6 +14,7 @@ from mlg.core.clock import Clock
 from mlg.core.errors import LifecycleError
 from mlg.serving.asgi import ServingApp
 from mlg.serving.policy import PolicyFile
+from mlg.serving.whole import WholeAnswers
 
 _LOG: Final = logging.getLogger("mlg.serving")
 _POLL_S: Final = 0.2
@@ -91,7 +92,7 @@ async def _serve(
 ) -> None:
     config = uvicorn.Config(
         cast("Any", app),
-        http="httptools",
+        http=WholeAnswers,
         loop="uvloop",
         ws="none",
         lifespan="off",

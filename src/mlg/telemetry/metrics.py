@@ -27,8 +27,35 @@ METRICS: Final = (
     MetricSpec(
         name="mlg_requests_total",
         kind="counter",
-        help="Viewer requests, counted once, at the gateway.",
-        labels=("service", "version", "served_by", "code"),
+        help="Viewer requests, counted once, at the gateway, by assigned version.",
+        labels=("service", "version", "code"),
+        exposed_by=("control",),
+    ),
+    MetricSpec(
+        name="mlg_answers_total",
+        kind="counter",
+        help="Recommendations given, counted once, from the log, by who gave them.",
+        labels=("service", "version", "served_by"),
+        exposed_by=("control",),
+    ),
+    MetricSpec(
+        name="mlg_rollout_share_bp",
+        kind="gauge",
+        help="Share of the service's traffic in force, bp.",
+        labels=("service", "version"),
+        exposed_by=("control",),
+    ),
+    MetricSpec(
+        name="mlg_availability_ratio",
+        kind="gauge",
+        help="Viewer requests that were not answered by a 5xx, 0..1, since the gateways count.",
+        labels=("service",),
+        exposed_by=("control",),
+    ),
+    MetricSpec(
+        name="mlg_log_gaps_seen",
+        kind="gauge",
+        help="Log records known to be lost, as the control plane read them.",
         exposed_by=("control",),
     ),
     MetricSpec(
