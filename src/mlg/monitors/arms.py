@@ -1,0 +1,140 @@
+"""What a rollout compares: answers and reactions by arm, over one stage of fixed shares.
+
+An arm is the version (or label, as `3f2a~control`) that the gateway assigned a request to,
+whoever answered it then: intention to treat. The tally is a fold over the log from the
+stage's first record, so it can be made again from the log at any time.
+"""
+
+from bisect import bisect_right
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from math import isfinite
+from typing import Any, Final
+
+from mlg.monitors.live import EDGES_MS
+
+ENGAGED: Final = frozenset(("play", "complete"))
+MOST_UNITS: Final = 200_000
+"""Sticky units that are told apart in one arm; more are counted as this many."""
+
+
+@dataclass(slots=True, kw_only=True)
+class Arm:
+    """Counters of one arm in one stage; `answers` is the unit of all but `units`."""
+
+    answers: int = 0
+    abstentions: int = 0
+    """Answers that the replica took from its popularity list for lack of confidence."""
+    fallbacks: int = 0
+    """Answers by the popularity server or by another version's replicas: rescues."""
+    latency: list[int] = field(default_factory=lambda: [0] * (len(EDGES_MS) + 1))
+    """Answers per latency bin of `EDGES_MS`."""
+    raw_sum: float = 0.0
+    raw_square_sum: float = 0.0
+    hits: int = 0
+    """Answers of which the viewer took at least one item."""
+    watch_sum: float = 0.0
+    watch_n: int = 0
+    sessions: set[str] = field(default_factory=set[str])
+    viewers: set[str] = field(default_factory=set[str])
+
+    @property
+    def units(self) -> int:
+        """Sticky units seen; answers without a key count one each."""
+        return len(self.sessions)
+
+
+@dataclass(slots=True, kw_only=True)
+class _Given:
+    arm: str
+    items: frozenset[str]
+    hit: bool = False
+    watched: dict[str, float] = field(default_factory=dict[str, float])
+
+
+class Stage:
+    """The arms of one stage; feed it every record once or more, in any order.
+
+    Examples:
+        >>> stage = Stage()
+        >>> row = {"prediction_id": "p", "arm": "v2", "items": [1], "served_by": "model"}
+        >>> stage.add([row, row], [{"prediction_id": "p", "item_id": 1, "event": "play"}])
+        >>> (stage.arms["v2"].answers, stage.arms["v2"].hits)
+        (1, 1)
+    """
+
+    def __init__(self) -> None:
+        self.arms: dict[str, Arm] = {}
+        self.newest_at = ""
+        """Largest event time of an answer, RFC 3339; empty before the first one."""
+        self._given: dict[str, _Given] = {}
+        self._early: dict[str, list[Mapping[str, Any]]] = {}
+
+    def add(
+        self, predictions: Sequence[Mapping[str, Any]], feedback: Sequence[Mapping[str, Any]]
+    ) -> None:
+        """Count the records; one that came before is not counted again.
+
+        Args:
+            predictions: Decoded rows of the prediction log.
+            feedback: Decoded rows of the feedback log; may come before their answers.
+        """
+        for row in predictions:
+            self._answer(row)
+        for row in feedback:
+            given = self._given.get(str(row.get("prediction_id")))
+            if given is None:
+                self._early.setdefault(str(row.get("prediction_id")), []).append(row)
+            else:
+                self._react(given, row)
+
+    def _answer(self, row: Mapping[str, Any]) -> None:
+        prediction = str(row.get("prediction_id") or "")
+        name = str(row.get("arm") or row.get("model_version") or "")
+        if not prediction or not name or prediction in self._given:
+            return
+        arm = self.arms.setdefault(name, Arm())
+        arm.answers += 1
+        if row.get("served_by") == "fallback":
+            if row.get("reason") == "abstain":
+                arm.abstentions += 1
+            else:
+                arm.fallbacks += 1
+        elif str(row.get("model_version") or name) != name.partition("~")[0]:
+            arm.fallbacks += 1
+        latency = _finite(row.get("latency_ms"))
+        if latency is not None:
+            arm.latency[bisect_right(EDGES_MS, latency)] += 1
+        raw = _finite(row.get("raw_confidence"))
+        if raw is not None:
+            arm.raw_sum += raw
+            arm.raw_square_sum += raw * raw
+        if len(arm.sessions) < MOST_UNITS:
+            arm.sessions.add(str(row.get("session") or prediction))
+            arm.viewers.add(str(row.get("viewer") or prediction))
+        self.newest_at = max(self.newest_at, str(row.get("at") or ""))
+        items = frozenset(map(str, row.get("items") or ()))
+        given = self._given[prediction] = _Given(arm=name, items=items)
+        for early in self._early.pop(prediction, ()):
+            self._react(given, early)
+
+    def _react(self, given: _Given, row: Mapping[str, Any]) -> None:
+        item, arm = str(row.get("item_id")), self.arms[given.arm]
+        if given.items and item not in given.items:
+            return
+        if not given.hit and row.get("event") in ENGAGED:
+            given.hit = True
+            arm.hits += 1
+        watched = _finite(row.get("watch_through"))
+        if watched is not None and 0 <= watched <= 1:
+            before = given.watched.get(item)
+            if before is None or watched > before:
+                arm.watch_n += before is None
+                arm.watch_sum += watched - (before or 0.0)
+                given.watched[item] = watched
+
+
+def _finite(value: object) -> float | None:
+    if isinstance(value, bool) or not isinstance(value, int | float) or not isfinite(value):
+        return None
+    return float(value)
