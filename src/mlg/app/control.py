@@ -54,6 +54,8 @@ from mlg.workflows.train import Train, TrainPorts
 
 GATEWAYS = ("gateway-1", "gateway-2")
 ANCHOR_EVERY_S = 600.0
+SERVICES_S = 20.0
+"""How long `up` waits for services that served before."""
 
 logger = logging.getLogger("mlg.control")
 
@@ -173,6 +175,9 @@ def serve(home: Path, control_port: int, gateway_port: int) -> None:
         asked = _signals(parts)
         operations = ControlOperations(parts)
         adopted = parts.supervisor.adopt()
+        if not adopted:
+            parts.router.forget()
+            parts.supervisor.forget_placed()
         try:
             server = _start(parts, operations)
         except LifecycleError:
@@ -185,13 +190,16 @@ def serve(home: Path, control_port: int, gateway_port: int) -> None:
         while not parts.ended.wait(ANCHOR_EVERY_S):
             operations.anchor()
         logger.info("ending")
+        # its threads notice within some seconds: meanwhile the rest ends
+        closing = threading.Thread(target=durable.close, name="closing")
+        closing.start()
         parts.supervisor.close()
         if signal.SIGINT in asked:
             end_all(parts.launcher)
             operations.anchor()
         parts.tail.stop()
         server.stop()
-        durable.close()
+        closing.join()
         parts.store.close()
         parts.reader.close()
         parts.files.remove("control.json")
@@ -226,6 +234,7 @@ def _start(parts: Parts, operations: ControlOperations) -> ApiServer:
     except LifecycleError:
         server.stop()
         raise
+    _await_services(parts)
     return server
 
 
@@ -292,6 +301,18 @@ def _await_gateways(parts: Parts) -> None:
                 hint="see run/gateway-1.log in the home.",
             )
         parts.ended.wait(0.05)
+
+
+def _await_services(parts: Parts) -> None:
+    """Wait a while for services that served before; `status` tells of one that fails."""
+    spec = parts.manifests.spec()
+    served = [(n, read_wanted(parts.files, n).stable) for n in (spec.services if spec else ())]
+    until_s = parts.clock.monotonic_s() + SERVICES_S
+    while not parts.ended.is_set() and parts.clock.monotonic_s() < until_s:
+        silent = [n for n, v in served if v and not parts.supervisor.live(n, v.version)]
+        if not silent:
+            return
+        parts.ended.wait(0.1)
 
 
 def _tell_control(parts: Parts, *, ready: bool) -> None:

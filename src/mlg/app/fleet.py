@@ -13,9 +13,10 @@ from mlg.core.clock import Clock
 from mlg.core.errors import BackendError, LifecycleError, NotFoundError
 from mlg.core.ports import ArtifactStore, Files
 from mlg.core.processes import ProcessKind, ProcessSpec
-from mlg.core.traffic import FULL_BP
+from mlg.core.traffic import FULL_BP, version_of
 from mlg.core.uris import Digest
 from mlg.manifest.specs import ManifestSpec
+from mlg.manifest.specs_services import CanarySpec, ServiceSpec
 from mlg.release.fleet import Group, WantedService, WantedVersion
 from mlg.release.wanted import group_of, process_id
 from mlg.workflows.state import Wanted, read_wanted
@@ -97,6 +98,7 @@ class WantedFleet:
             stable=stable.version if stable and stable.bp == FULL_BP else None,
             model=service.model or "",
             memory_bytes=service.resources.memory_bytes if service.resources else None,
+            sticky=_sticky(service),
         )
 
 
@@ -122,7 +124,9 @@ class Specs:
         """
         id_ = process_id(Group(kind, service, version), n)
         if kind == "gateway":
-            digest = sha256(f"{self._gateway_port}".encode()).hexdigest()
+            # what gateway 1 is started with; the others differ in the names of their files only
+            told = self._files.read(f"gateway/{process_id(Group(kind), 1)}.json") or b""
+            digest = sha256(f"{self._gateway_port}\0".encode() + told).hexdigest()
             return gateway_spec(self._home / "gateway", id_, self._gateway_port, digest=digest)
         spec = self._manifest()
         if spec is None or service not in spec.services:
@@ -135,7 +139,9 @@ class Specs:
         ]  # fmt: skip
         memory_bytes = None
         if kind == "replica":
-            argv += ["--model", declared.model or service, "--version", version]
+            argv += ["--model", declared.model or service, "--version", version_of(version)]
+            if version_of(version) != version:
+                argv += ["--arm", version]
             argv += ["--artifact", str(self._artifacts.open(_artifact(wanted, version)))]
             memory_bytes = declared.resources.memory_bytes if declared.resources else None
         elif wanted.stable is not None:
@@ -157,6 +163,12 @@ class Specs:
     def _restart(self, service: str) -> str:
         """Return the mark of the last asked-for restart; another mark replaces replicas."""
         return (self._files.read(f"services/{service}/restart") or b"").decode()
+
+
+def _sticky(service: ServiceSpec) -> str:
+    """Return the declared field of the request by which a viewer stays with one version."""
+    canary = service.rollout.canary if service.rollout else None
+    return (canary or CanarySpec()).sticky
 
 
 def _artifact(wanted: Wanted, version: str) -> Digest:

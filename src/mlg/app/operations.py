@@ -179,10 +179,10 @@ class ControlOperations:
     def down(self, principal: Principal) -> dict[str, Any]:
         """End the data plane; the control plane follows after the answer."""
         del principal
+        self._parts.ended.set()  # what ends slowly begins now; the API waits for this answer
         self._parts.supervisor.close()
         ended = end_all(self._parts.launcher)
         self.anchor()
-        self._parts.ended.set()
         return {"stopped": list(ended)}
 
     def metrics_text(self) -> str:

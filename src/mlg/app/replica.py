@@ -13,7 +13,7 @@ import msgspec
 
 from mlg.app.data_plane import exit_code_of, parser, pin_threads, run_service
 from mlg.core.errors import BackendError, LifecycleError
-from mlg.recsys import kinds
+from mlg.recsys import loading
 from mlg.serving.requests import DEFAULT_K
 from mlg.serving.service import Identity
 from mlg.serving.warmup import golden_requests
@@ -37,6 +37,9 @@ def main(argv: Sequence[str]) -> int:
     options = parser("replica")
     options.add_argument("--model", required=True)
     options.add_argument("--version", required=True)
+    options.add_argument(
+        "--arm", default="", help="label of the group, when it is not the version"
+    )
     options.add_argument("--artifact", type=Path, required=True, help="folder of the artifact")
     chosen = options.parse_args(argv)
     setup_logs(sys.stderr, process=chosen.id)
@@ -46,6 +49,7 @@ def main(argv: Sequence[str]) -> int:
             service=chosen.service,
             model=chosen.model,
             version=chosen.version,
+            arm=chosen.arm,
             clock=chosen.clock,
             default_k=_default_k(artifact),
             nonce=os.environ.get("MLG_NONCE", ""),
@@ -53,7 +57,7 @@ def main(argv: Sequence[str]) -> int:
         run_service(
             chosen,
             identity,
-            kinds.load(artifact),
+            loading.load(artifact),
             rescue=False,
             golden=golden_requests(artifact),
         )

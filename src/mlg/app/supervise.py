@@ -12,7 +12,7 @@ from mlg.core.clock import Clock
 from mlg.core.errors import BackendError, LifecycleError
 from mlg.core.ports import Launcher, Network, TrafficRouter
 from mlg.core.processes import ProcessKind, ProcessSpec, ProcessState
-from mlg.core.traffic import ServiceEndpoints, TrafficSplit
+from mlg.core.traffic import FULL_BP, ServiceEndpoints, TrafficSplit, version_of
 from mlg.release.fleet import (
     Command,
     CrashLoop,
@@ -38,7 +38,11 @@ Recorder = Callable[[str, ProcessState | None, str], None]
 _PERIOD_S: Final = 0.25
 _PROBE_S: Final = 0.5
 _ADOPTION_S: Final = 3.0
-_STOP_ORDER: Final[tuple[ProcessKind, ...]] = ("gateway", "replica", "fallback", "control")
+_STOP_ORDER: Final[tuple[tuple[ProcessKind, ...], ...]] = (
+    ("gateway",),
+    ("replica", "fallback"),
+    ("control",),
+)
 
 
 class Supervisor:
@@ -121,6 +125,11 @@ class Supervisor:
             self._tell()
             return tuple(sorted(adopted, key=lambda process: process.id))
 
+    def forget_placed(self) -> None:
+        """Forget where services were placed: nothing that ran then runs now."""
+        with self._lock:
+            self._placed.clear()
+
     def want(self, services: tuple[WantedService, ...]) -> None:
         """Set how the fleet should be; takes effect in the loop."""
         with self._lock:
@@ -157,8 +166,9 @@ class Supervisor:
     def live(self, service: str, version: str) -> bool:
         """Return whether viewers are answered by this version now.
 
-        It has a share of the split in force and a ready replica, and the gateway, where
-        there is one, says that the version is ready.
+        It has a share of the split in force and a ready replica; and if the share is all of
+        it, the gateway, where there is one, says that the version is ready. A part cannot be
+        asked for that way: the question would go to whichever version the split chooses.
         """
         split = self._router.observed(service)
         shares = {s.version: s.bp for s in split.shares} if split else {}
@@ -166,12 +176,13 @@ class Supervisor:
         ready = any(p.ready and group_of(p) == group for p in self.processes())
         if not shares.get(version) or not ready:
             return False
-        if not self._gateway_url:
+        if not self._gateway_url or shares[version] < FULL_BP:
             return True
         with self._lock:
             wanted = [s for s in self._wanted or () if s.name == service]
         model = (wanted[0].model if wanted else "") or service
-        url = f"{self._gateway_url}/v2/models/{model}/versions/{version}/ready"
+        named = version_of(version)
+        url = f"{self._gateway_url}/v2/models/{model}/versions/{named}/ready"
         return self._network.request("GET", url, timeout_s=2.0).status == 200
 
     def wait_live(self, service: str, version: str, deadline_s: float) -> None:
@@ -393,8 +404,8 @@ def end_all(launcher: Launcher, *, grace_s: float = 5.0) -> tuple[str, ...]:
     """
     states = launcher.state()
     ended: list[str] = []
-    for kind in _STOP_ORDER:
-        names = [p.id for p in states if p.kind == kind]
+    for kinds in _STOP_ORDER:
+        names = [p.id for p in states if p.kind in kinds]
         with ThreadPoolExecutor(max_workers=8) as pool:
             for stopped in [pool.submit(launcher.stop, n, grace_s=grace_s) for n in names]:
                 stopped.result()

@@ -2,7 +2,6 @@
 
 import contextlib
 import json
-import os
 import subprocess
 import sys
 import time
@@ -182,16 +181,23 @@ def _end_pid(control: dict[str, Any]) -> int:
         process = psutil.Process(control["pid"])
         if abs(process.create_time() - control["started"]) > 0.5:
             return 0
-        try:
-            process.wait(10)
-        except psutil.TimeoutExpired:
+        if not _ended(process, 10.0):
             process.terminate()
-            process.wait(10)
+            if not _ended(process, 10.0):
+                process.kill()
     except psutil.NoSuchProcess:
         return 1
-    except psutil.TimeoutExpired:
-        os.kill(control["pid"], 9)
     return 1
+
+
+def _ended(process: psutil.Process, within_s: float) -> bool:
+    """Wait until a process has ended; one that nobody has reaped yet has."""
+    deadline = time.monotonic() + within_s
+    while process.is_running() and process.status() != psutil.STATUS_ZOMBIE:
+        if time.monotonic() > deadline:
+            return False
+        time.sleep(0.02)
+    return True
 
 
 def status(

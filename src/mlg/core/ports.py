@@ -158,7 +158,10 @@ class TrafficRouter(Protocol):
         ...
 
     def attempts(self, service: str) -> tuple[Attempts, ...]:
-        """Return attempts per version since the gateway started; retries count one by one."""
+        """Return attempts per version since counting began; retries count one by one.
+
+        The numbers never fall, also when a gateway, a replica or the control plane restarts.
+        """
         ...
 
 

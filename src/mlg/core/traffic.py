@@ -1,4 +1,8 @@
-"""How a service's traffic is split, and where its versions listen."""
+"""How a service's traffic is split, and where its versions listen.
+
+A version is a model version's name, or a label of it: `3f2a9c~control` is another group of
+replicas of version `3f2a9c`, with a cluster, a share and counters of its own.
+"""
 
 from dataclasses import dataclass
 from typing import Final
@@ -69,13 +73,40 @@ class ServiceEndpoints:
     per_try_timeout_ms: int = 500
     model: str = ""
     """The Open Inference Protocol's name of what it serves; empty: the service's own name."""
+    sticky: str = "user_id"
+    """Top-level field of the body that keeps a viewer with one version, without the header."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Attempts:
-    """What the gateway saw of one version's replicas, retries counted one by one."""
+    """What the gateways saw of one version's replicas, retries counted one by one."""
 
     service: str
     version: str
+    """The version or label that the share was given to."""
     total: int
+    """Attempts that ended, well or not; one that the viewer gave up is no attempt."""
     errors: int
+    """Of them those that failed: 5xx, late, reset, refused."""
+    rescued: int = 0
+    """Requests given to this version that other replicas, or the popularity list, answered."""
+
+
+def arm_of(version: str, group: str) -> str:
+    """Return the label of another group of replicas of a version.
+
+    Examples:
+        >>> arm_of("3f2a9c", "control")
+        '3f2a9c~control'
+    """
+    return f"{version}~{group}"
+
+
+def version_of(label: str) -> str:
+    """Return the model version that a label's replicas serve.
+
+    Examples:
+        >>> version_of("3f2a9c~control"), version_of("3f2a9c")
+        ('3f2a9c', '3f2a9c')
+    """
+    return label.partition("~")[0]

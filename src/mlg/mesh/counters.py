@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from mlg.core.traffic import Endpoint
-from mlg.mesh.resources import Resource, cluster_name, split_cluster_name
+from mlg.mesh.resources import FALLBACK, Resource, cluster_name, split_cluster_name
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -14,8 +14,10 @@ class HostCount:
 
     cluster: str
     endpoint: Endpoint
-    total: int
+    answered: int
+    """Attempts that ended with an answer below 500."""
     errors: int
+    """Attempts that ended otherwise; refused connections too, which `rq_total` leaves out."""
     healthy: bool
 
 
@@ -33,7 +35,7 @@ def read_hosts(clusters: Mapping[str, Any]) -> tuple[HostCount, ...]:
                     endpoint=Endpoint(
                         host=str(address["address"]), port=int(address["port_value"])
                     ),
-                    total=stats.get("rq_total", 0),
+                    answered=stats.get("rq_success", 0),
                     errors=stats.get("rq_error", 0),
                     healthy=not health.get("failed_active_health_check", False),
                 )
@@ -73,27 +75,117 @@ def read_requests(stats: Mapping[str, Any]) -> tuple[Requests, ...]:
     return tuple(found)
 
 
+Group = tuple[str, str, str]
+"""What is added up together."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Reading:
+    """One counter of one source, as it stands."""
+
+    counter: str
+    """Its name, unique in the source."""
+    group: Group
+    value: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LastReading:
+    """Where the counters of one source stood when they were last read."""
+
+    source: str
+    run: str
+    values: tuple[tuple[str, int], ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TotalsRecord:
+    """All that must be kept for the sums to go on after a restart of who adds them up."""
+
+    last: tuple[LastReading, ...] = ()
+    sums: tuple[tuple[Group, int], ...] = ()
+
+
 class Totals:
-    """Sums of counters that begin again at 0 when their owner does."""
+    """Sums of counters that begin again at 0 when their source, or the counter, does.
 
-    def __init__(self) -> None:
-        self._last: dict[tuple[str, ...], int] = {}
-        self._sums: dict[tuple[str, str, str], int] = {}
+    Args:
+        record: Where an earlier one stopped.
+    """
 
-    def see(self, counter: tuple[str, ...], group: tuple[str, str, str], value: int) -> None:
-        """Add what a counter grew by to its group; a fall means that it began again."""
-        last = self._last.get(counter, 0)
-        grown = value - last if value >= last else value
-        self._last[counter] = value
-        self._sums[group] = self._sums.get(group, 0) + grown
+    def __init__(self, record: TotalsRecord | None = None) -> None:
+        kept = record or TotalsRecord()
+        self._last = {seen.source: (seen.run, dict(seen.values)) for seen in kept.last}
+        self._sums = dict(kept.sums)
 
-    def of(self, group: tuple[str, str, str]) -> int:
+    def see(self, source: str, run: str, readings: Sequence[Reading]) -> None:
+        """Add what the counters grew by since they were last seen.
+
+        Args:
+            source: Who counts, a gateway.
+            run: Name of its present life; in another one all counters began at 0.
+            readings: All its counters; one that is missing is gone and would begin at 0.
+        """
+        former_run, former = self._last.get(source, ("", {}))
+        if former_run != run:
+            former = {}
+        for reading in readings:
+            last = former.get(reading.counter, 0)
+            grown = reading.value - last if reading.value >= last else reading.value
+            self._sums[reading.group] = self._sums.get(reading.group, 0) + grown
+        self._last[source] = (run, {r.counter: r.value for r in readings})
+
+    def of(self, group: Group) -> int:
         """Return a group's sum; 0 for one never seen."""
         return self._sums.get(group, 0)
 
-    def all(self) -> list[tuple[tuple[str, str, str], int]]:
+    def all(self) -> list[tuple[Group, int]]:
         """Return every group with its sum, sorted."""
         return sorted(self._sums.items())
+
+    def record(self) -> TotalsRecord:
+        """Return what another one needs to go on from here."""
+        return TotalsRecord(
+            last=tuple(
+                LastReading(source=source, run=run, values=tuple(sorted(values.items())))
+                for source, (run, values) in sorted(self._last.items())
+            ),
+            sums=tuple(self.all()),
+        )
+
+
+def attempt_readings(
+    hosts: Sequence[HostCount], owners: Mapping[Endpoint, tuple[str, str]]
+) -> list[Reading]:
+    """Return the attempts in one gateway's host counters.
+
+    Groups are (service, version, `answered`, `errors` or `rescued`). An attempt counts for
+    the version whose replica was asked, in whichever cluster: the stable version's cluster
+    is not the only one that asks stable replicas. What another's replica, or the popularity
+    list, answered in a version's cluster is a rescue of that version.
+
+    Args:
+        hosts: All hosts of all clusters.
+        owners: Service and version of each replica's address.
+    """
+    readings: list[Reading] = []
+    for host in hosts:
+        service, version = split_cluster_name(host.cluster)
+        if not service:
+            continue
+        name = f"{host.cluster} {host.endpoint.host}:{host.endpoint.port}"
+        owner = owners.get(host.endpoint)
+        if owner is not None:
+            for what, value in (("answered", host.answered), ("errors", host.errors)):
+                readings.append(
+                    Reading(counter=f"{name} {what}", group=(*owner, what), value=value)
+                )
+        if owner != (service, version) and version != FALLBACK:
+            group = (service, version, "rescued")
+            readings.append(
+                Reading(counter=f"{name} rescued", group=group, value=host.answered)
+            )
+    return readings
 
 
 def are_healthy(

@@ -4,10 +4,14 @@ from typing import Final
 
 from mlg.core.traffic import Endpoint
 from mlg.mesh.resources import ROUTES, Resource, address, file_source
+from mlg.mesh.sticky import sticky_filter
 
 _API: Final = "type.googleapis.com/envoy"
 _NOBODY: Final = {"address_prefix": "255.255.255.255", "prefix_len": 32}
 """An address that no viewer has; Envoy takes an empty list as all private networks."""
+
+_CUT_OFF: Final = ("UC", "UR", "UT", "LR", "DC", "UPE")
+"""Envoy's response flags of streams that ended early."""
 
 
 def listener(*, host: str, port: int, folder: str, access_log: str, log_bp: int) -> Resource:
@@ -94,15 +98,16 @@ def bootstrap(viewers: Resource, *, folder: str, admin_socket: str) -> Resource:
 
 
 def _http_filters() -> list[Resource]:
-    """Filters in order; a sticky key copied out of the body goes before the router."""
+    """Filters in order; the sticky key comes out of the body before the split is looked at."""
     return [
+        sticky_filter(),
         {
             "name": "envoy.filters.http.router",
             "typed_config": {
                 "@type": f"{_API}.extensions.filters.http.router.v3.Router",
                 "suppress_envoy_headers": True,
             },
-        }
+        },
     ]
 
 
@@ -155,6 +160,8 @@ def _access_log(path: str, log_bp: int) -> Resource:
                             }
                         }
                     },
+                    # cut off in the middle: a good code, and yet no answer
+                    {"response_flag_filter": {"flags": list(_CUT_OFF)}},
                     {
                         "runtime_filter": {
                             "runtime_key": "mlg.access_log_share",

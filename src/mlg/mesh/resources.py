@@ -17,6 +17,10 @@ FALLBACK: Final = "fallback"
 ROUTES: Final = "viewers"
 """Name of the route configuration, and the statistics prefix of the viewers' listener."""
 STICKY_HEADER: Final = "mlg-sticky-key"
+STICKY_FILTER: Final = "envoy.filters.http.lua"
+"""Name of the filter that fills the header, and of the route's metadata that it reads."""
+STICKY_FIELD: Final = "sticky_field"
+"""Key in that metadata: the body's field that is copied."""
 ASSIGNED_HEADER: Final = "mlg-assigned-version"
 """Set by the gateway on every request: the version that the split chose, rescued or not."""
 HEALTH_PATH: Final = "/v2/health/ready"
@@ -207,9 +211,19 @@ def service_action(service: ServiceEndpoints, weights: Sequence[tuple[str, int]]
     }
 
 
-def route(match: Resource, action: Resource) -> Resource:
-    """Return a route to clusters."""
-    return {"match": match, "route": action}
+def route(match: Resource, action: Resource, *, sticky: str = "") -> Resource:
+    """Return a route to clusters.
+
+    Args:
+        match: Which requests.
+        action: Where they go.
+        sticky: Field of the body that becomes the sticky key of a request without one; empty:
+            the body is not looked into.
+    """
+    chosen: Resource = {"match": match, "route": action}
+    if sticky:
+        chosen["metadata"] = {"filter_metadata": {STICKY_FILTER: {STICKY_FIELD: sticky}}}
+    return chosen
 
 
 def refusal(match: Resource, status: int, what: str) -> Resource:

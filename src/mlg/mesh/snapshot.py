@@ -209,7 +209,7 @@ def _routes(state: MeshState) -> list[Resource]:
         service = placed.endpoints
         action = service_action(service, _weights(placed)) if _weights(placed) else None
         where = {"path_separated_prefix": f"/v1/services/{quote(service.service)}"}
-        routes.append(_to(where, action, service.service))
+        routes.append(_to(where, action, service.service, sticky=service.sticky))
         model = {
             "path_separated_prefix": f"/v2/models/{quote(service.model or service.service)}"
         }
@@ -220,10 +220,10 @@ def _routes(state: MeshState) -> list[Resource]:
     return routes
 
 
-def _to(match: Resource, action: Resource | None, service: str) -> Resource:
+def _to(match: Resource, action: Resource | None, service: str, sticky: str = "") -> Resource:
     if action is None:
         return refusal(match, 503, f"service {service} has nothing that could answer yet")
-    return route(match, action)
+    return route(match, action, sticky=sticky)
 
 
 def _weights(placed: Placed) -> tuple[tuple[str, int], ...]:

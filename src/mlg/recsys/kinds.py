@@ -1,32 +1,23 @@
 """The kinds of model: fitting by name, and loading whatever an artifact says it is."""
 
 from collections.abc import Callable, Mapping
-from pathlib import Path
 from typing import Any
 
-from mlg.core.errors import BackendError, ManifestError
-from mlg.recsys.artifact import Fitted, read
+from mlg.core.errors import ManifestError
+from mlg.recsys.artifact import Fitted
 from mlg.recsys.columns import Tables
-from mlg.recsys.context_ranker import ContextRanker
-from mlg.recsys.popularity import Popularity
-from mlg.recsys.recommender import Recommender
+from mlg.recsys.loading import KINDS, load, recommender
 from mlg.recsys.roles import Roles
 from mlg.recsys.train_context import fit_context_ranker
 from mlg.recsys.train_popularity import fit_popularity
 from mlg.recsys.train_two_stage import fit_two_stage
-from mlg.recsys.two_stage import TwoStage
 
-KINDS = ("context_ranker", "popularity", "two_stage")
+__all__ = ["KINDS", "fit", "load", "recommender"]
 
 _FIT: dict[str, Callable[..., Fitted]] = {
     "context_ranker": fit_context_ranker,
     "popularity": fit_popularity,
     "two_stage": fit_two_stage,
-}
-_LOAD: dict[str, Callable[[Fitted], Recommender]] = {
-    "context_ranker": ContextRanker,
-    "popularity": Popularity,
-    "two_stage": TwoStage,
 }
 
 
@@ -60,35 +51,3 @@ def fit(
             f"unknown model {kind!r}", where=name, hint=f"known: {', '.join(KINDS)}."
         )
     return _FIT[kind](tables, roles, params, seed=seed, name=name, progress=progress)
-
-
-def recommender(fitted: Fitted) -> Recommender:
-    """Return the recommender of a fitted model, without a folder between.
-
-    Raises:
-        BackendError: The artifact's kind is unknown, or a part of it is missing.
-    """
-    kind = str(fitted.model.get("kind"))
-    if kind not in _LOAD:
-        raise BackendError(
-            f"expected a model of kind {', '.join(KINDS)}, got {kind!r}",
-            where="model.json",
-            hint="use a version of mlg that knows this kind.",
-        )
-    try:
-        return _LOAD[kind](fitted)
-    except (KeyError, ValueError, TypeError, IndexError) as error:
-        raise BackendError(
-            f"the artifact of a {kind} model is not complete ({error!r})",
-            where="model.json",
-            hint="restore the artifact from its store, or train again.",
-        ) from error
-
-
-def load(folder: Path) -> Recommender:
-    """Return the recommender in a folder, every file checked against `model.json`.
-
-    Raises:
-        BackendError: A file is missing or damaged, or the kind is unknown.
-    """
-    return recommender(read(folder))

@@ -179,6 +179,7 @@ def wanted_endpoints(
         timeout_ms=service.timeout_ms,
         per_try_timeout_ms=service.per_try_timeout_ms,
         model=service.model,
+        sticky=service.sticky,
     )
 
 

@@ -34,6 +34,8 @@ class WantedService:
     timeout_ms: int = 2_000
     per_try_timeout_ms: int = 500
     memory_bytes: int | None = None
+    sticky: str = "user_id"
+    """Field of the request by which a viewer stays with one version."""
 
 
 @dataclass(frozen=True, slots=True, order=True)

@@ -253,7 +253,7 @@ class ServingApp:
         session = headers.get(b"mlg-sticky-key")
         return Asked(
             session=session.decode("latin-1") if session else None,
-            arm=headers.get(b"mlg-arm", b"")[:64].decode("latin-1"),
+            arm=headers.get(b"mlg-assigned-version", b"")[:64].decode("latin-1"),
             received_at=clock.now(),
             started_s=clock.monotonic_s(),
         )

@@ -49,6 +49,8 @@ class Identity:
     service: str
     model: str
     version: str
+    arm: str = ""
+    """Label of the group of replicas, for requests that no gateway gave to a version."""
     clock: ClockMode = "system"
     default_k: int = DEFAULT_K
     nonce: str = ""
@@ -60,6 +62,7 @@ class Asked:
 
     session: str | None
     arm: str
+    """Version or label that the gateway gave the request to, whoever answers it now."""
     received_at: datetime
     started_s: float
     """Clock's monotonic seconds when the whole body was there."""
@@ -162,7 +165,7 @@ class Service:
             salt=self._salt(),
             received_at=asked.received_at,
             features=ranked.features,
-            arm=asked.arm or identity.version,
+            arm=asked.arm or identity.arm or identity.version,
             propensity=decision.propensity,
         )
         return prediction, around

@@ -1,4 +1,5 @@
 import json
+from dataclasses import replace
 
 import pytest
 from hypothesis import given
@@ -11,6 +12,7 @@ from mlg.core.traffic import (
     Share,
     TrafficSplit,
     VersionEndpoints,
+    arm_of,
 )
 from mlg.mesh.listener import bootstrap, listener
 from mlg.mesh.resources import HEALTH_PATH, assignment
@@ -111,10 +113,49 @@ def test_the_open_inference_path_names_the_model_and_everything_else_is_refused(
     model = route_of(state, "path_separated_prefix", "/v2/models/ranker")
     service = route_of(state, "path_separated_prefix", "/v1/services/home")
     assert model["route"] == service["route"]
+    assert "metadata" not in model  # its body has no top-level field for a viewer
     assert route_of(state, "prefix", "/v2/health/")["route"] == service["route"]
     routes = render(state, folder="x").routes["virtual_hosts"][0]["routes"]
     assert routes[-1]["match"] == {"prefix": "/"}
     assert routes[-1]["direct_response"]["status"] == 404
+
+
+def test_the_route_names_the_field_that_the_sticky_filter_reads() -> None:
+    endpoints = replace(home("v1", stable="v1"), sticky="session_id")
+    state = MeshState().placed(endpoints).split_by(split(v1=10_000))
+    service = route_of(state, "path_separated_prefix", "/v1/services/home")
+    filters = listener(host="h", port=1, folder="x", access_log="l", log_bp=100)[
+        "filter_chains"
+    ][0]["filters"][0]["typed_config"]["http_filters"]
+    assert [f["name"] for f in filters][-1] == "envoy.filters.http.router"
+    named = service["metadata"]["filter_metadata"]
+    assert named == {filters[0]["name"]: {"sticky_field": "session_id"}}
+    script = filters[0]["typed_config"]["default_source_code"]["inline_string"]
+    assert 'get("sticky_field")' in script
+    assert 'add("mlg-sticky-key", key)' in script
+    assert "> 65536" in script
+
+
+def test_a_control_is_a_group_of_its_own_and_grows_from_the_other_end() -> None:
+    control = arm_of("v1", "control")
+    endpoints = home("v1", "v2", stable="v1")
+    group = VersionEndpoints(version=control, endpoints=(at(130),))
+    endpoints = replace(endpoints, versions=(*endpoints.versions, group))
+    shares = {"v1": 9_000, "v2": 500, control: 500}
+    state = MeshState().placed(endpoints).split_by(split(**shares))
+    files = dict(render(state, folder="x").assignments)
+    assert [ports(files["home@v1~control"], n) for n in range(3)] == [[130], [110, 111], [99]]
+    action = route_of(state, "path_separated_prefix", "/v1/services/home")["route"]
+    clusters = action["weighted_clusters"]["clusters"]
+    assert [c["name"] for c in clusters] == ["home@v1~control", "home@v1", "home@v2"]
+    assert clusters[0]["request_headers_to_add"][0]["header"] == {
+        "key": "mlg-assigned-version",
+        "value": "v1~control",
+    }
+    ejecting = {
+        c["name"] for c in render(state, folder="x").clusters if "outlier_detection" in c
+    }
+    assert "home@v1~control" not in ejecting  # judged as the canary is
 
 
 def test_only_the_stable_version_ejects_hosts() -> None:

@@ -26,6 +26,7 @@ from mlg.release.fleet import (
     group_of,
     process_id,
     step,
+    wanted_endpoints,
 )
 
 T0 = datetime(2026, 1, 1, tzinfo=UTC)
@@ -191,6 +192,12 @@ def test_a_first_version_is_started_then_placed_then_given_all_traffic() -> None
     assert [type(c) for c in world.tick()] == [Split]
     assert world.tick() == ()
     assert world.splits["home"].shares == (Share(version="v1", bp=10_000),)
+
+
+def test_the_gateway_is_told_by_which_field_a_viewer_stays() -> None:
+    wanted = replace(service(("v1", 1, 10_000)), sticky="session_id")
+    facts = FleetFacts(now_s=0.0, services=(wanted,), groups=(), processes=())
+    assert wanted_endpoints(wanted, facts, set()).sticky == "session_id"
 
 
 def test_a_service_without_a_version_is_answered_by_its_fallback() -> None:

@@ -79,7 +79,7 @@ def test_an_answer_carries_its_facts_in_body_headers_and_log(stubs: Any) -> None
     status, headers, answer = wire.ask(
         RECOMMEND,
         {"user_id": 7, "k": 3, "context": {"at": "1998-03-01T00:00:00Z"}},
-        headers={"mlg-sticky-key": "s1"},
+        headers={"mlg-sticky-key": "s1", "mlg-assigned-version": "v1~control"},
     )
     assert status == 200
     assert [item["id"] for item in answer["items"]] == [1, 2, 3]
@@ -96,7 +96,7 @@ def test_an_answer_carries_its_facts_in_body_headers_and_log(stubs: Any) -> None
     assert row["viewer"] == hashed(stubs.KEY, 7)
     assert row["session"] == hashed(stubs.KEY, "s1")
     assert row["features"] == [0.5, 1.25]
-    assert (row["items"], row["arm"], row["propensity"]) == ([1, 2, 3], "v1", 1.0)
+    assert (row["items"], row["arm"], row["propensity"]) == ([1, 2, 3], "v1~control", 1.0)
     assert b"s1" not in record.payload
 
 

@@ -1,0 +1,194 @@
+"""Events of rollouts: begun, each transition with its gates, rolled back, called."""
+
+from collections.abc import Mapping
+from datetime import datetime
+
+from mlg.core.events import Event
+from mlg.core.nodes import Attr
+from mlg.core.uris import EventId, Uri
+from mlg.graph.record import Recorder, deployment_uri, edge, node
+
+
+def rollout_uri(recorder: Recorder, service: str, rollout_id: str) -> Uri:
+    """Return `rollout home@<rollout id>`."""
+    return recorder.uri("rollout", service, rollout_id)
+
+
+def rollout_begun(
+    recorder: Recorder,
+    *,
+    key: str,
+    service: str,
+    rollout_id: str,
+    candidate: str,
+    stable: str | None,
+    triggered_by: Uri | None = None,
+    facts: Mapping[str, Attr] | None = None,
+    at: datetime | None = None,
+    cause: EventId | None = None,
+) -> Event:
+    """Return the event that a version asks to take over a service.
+
+    Args:
+        recorder: Whose event.
+        key: Idempotency key.
+        service: The service's name.
+        rollout_id: Unique in the service; the deployment it makes has the same id.
+        candidate: Version that comes.
+        stable: Version that serves now; None before the first.
+        triggered_by: The run that made it.
+        facts: More attributes: its plan.
+        at: When; None is now.
+        cause: The event that led to it.
+    """
+    subject = rollout_uri(recorder, service, rollout_id)
+    attrs: dict[str, Attr] = {
+        **(facts or {}),
+        "service": service,
+        "candidate": candidate,
+        "stable": stable,
+        "phase": "pending",
+        "share_bp": 0,
+    }
+    edges = [edge(subject, "triggered", deployment_uri(recorder, service, rollout_id))]
+    nodes = [node(subject, attrs), node(deployment_uri(recorder, service, rollout_id), {})]
+    if triggered_by is not None:
+        edges.append(edge(triggered_by, "triggered", subject, provenance="observed"))
+    return recorder.event(
+        "mlg.rollout.begun",
+        key=key,
+        subject=subject,
+        nodes=nodes,
+        edges=edges,
+        at=at,
+        cause=cause,
+    )
+
+
+def rollout_moved(
+    recorder: Recorder,
+    *,
+    key: str,
+    service: str,
+    rollout_id: str,
+    number: int,
+    before: str,
+    after: str,
+    share_bp: int,
+    reason: str,
+    by: str,
+    gates: Mapping[str, str] | None = None,
+    event_time: str = "",
+    rolled_back_to: str | None = None,
+    at: datetime | None = None,
+    cause: EventId | None = None,
+) -> Event:
+    """Return the event of one transition, with what each gate said.
+
+    Args:
+        recorder: Whose event.
+        key: Idempotency key.
+        service: The service's name.
+        rollout_id: Which rollout.
+        number: Number of the transition, from 1.
+        before: Phase before.
+        after: Phase after.
+        share_bp: The candidate's share from now on.
+        reason: Why, in words.
+        by: `mlg`, or who asked for it.
+        gates: Verdict and evidence of each gate, in words, by name.
+        event_time: Event time of the transition, RFC 3339.
+        rolled_back_to: Deployment id that has the traffic again, when it went back.
+        at: When; None is now.
+        cause: The event that led to it.
+    """
+    rollout = rollout_uri(recorder, service, rollout_id)
+    step = recorder.uri("rollout_step", f"{service}/{number}", rollout_id)
+    attrs: dict[str, Attr] = {
+        "service": service,
+        "before": before,
+        "after": after,
+        "share_bp": share_bp,
+        "reason": reason,
+        "by": by,
+        "event_time": event_time,
+        **{f"gate.{name}": text for name, text in sorted((gates or {}).items())},
+    }
+    ended = after in {"done", "rolled_back", "failed"}
+    latest: dict[str, Attr] = {"phase": after, "share_bp": share_bp, "reason": reason}
+    edges = [edge(rollout, "caused", step)]
+    if rolled_back_to is not None:
+        back = deployment_uri(recorder, service, rolled_back_to)
+        edges.append(edge(rollout, "rolled_back_to", back, provenance="observed"))
+        edges.append(edge(step, "rolled_back_to", back, provenance="observed"))
+    return recorder.event(
+        f"mlg.rollout.{after}",
+        key=key,
+        subject=rollout,
+        nodes=[node(rollout, latest, ended=ended), node(step, attrs)],
+        edges=edges,
+        facts={"reason": reason, "by": by, "share_bp": share_bp, "before": before},
+        at=at,
+        cause=cause,
+    )
+
+
+def rollout_told(
+    recorder: Recorder,
+    *,
+    key: str,
+    service: str,
+    rollout_id: str,
+    reason: str,
+    needs_person: bool,
+    cause: EventId | None = None,
+) -> Event:
+    """Return the event that a rollout has something to say, or needs a person."""
+    return recorder.event(
+        "mlg.rollout.called" if needs_person else "mlg.rollout.noted",
+        key=key,
+        subject=rollout_uri(recorder, service, rollout_id),
+        facts={"reason": reason, "service": service},
+        cause=cause,
+    )
+
+
+def staging_ended(
+    recorder: Recorder,
+    *,
+    key: str,
+    service: str,
+    rollout_id: str,
+    model_version: Uri,
+    verdict: str,
+    reason: str,
+    results: Mapping[str, str],
+    cause: EventId | None = None,
+) -> Event:
+    """Return the event that the battery of tests has judged a version.
+
+    Args:
+        recorder: Whose event.
+        key: Idempotency key.
+        service: The service's name.
+        rollout_id: Which rollout.
+        model_version: What was tested.
+        verdict: PASS, FAIL, INCONCLUSIVE or ERROR.
+        reason: Why, in words.
+        results: Verdict and reason of each test, by name.
+        cause: The event that led to it.
+    """
+    check = recorder.uri("health_check", f"{service}/staging", rollout_id)
+    attrs: dict[str, Attr] = {"verdict": verdict, "reason": reason}
+    attrs |= {f"test.{name}": text for name, text in sorted(results.items())}
+    return recorder.event(
+        "mlg.staging.ended",
+        key=key,
+        subject=check,
+        nodes=[node(check, attrs)],
+        edges=[
+            edge(model_version, "checked_by", check, provenance="observed"),
+            edge(rollout_uri(recorder, service, rollout_id), "triggered", check),
+        ],
+        cause=cause,
+    )
