@@ -14,8 +14,12 @@ LEAST, MOST = 0.001, 0.999
 
 NAMES = (
     "margin_second", "margin_last", "entropy", "top_score", "history", "cold",
-    "popularity_share",
+    "popularity_share", "short", "short_last", "short_entropy",
 )  # fmt: skip
+BLOCK = 60
+"""Answers that share one level before the levels are put in order: fewer are only noise."""
+SHORT = 5
+"""Histories with fewer events have weights, and a calibration, of their own."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -27,23 +31,25 @@ class Confidence:
     scale: tuple[float, ...]
     weights: tuple[float, ...]
     intercept: float
-    knots: tuple[float, ...]
-    """Logits, ascending."""
-    levels: tuple[float, ...]
-    """Calibrated probability at each knot, ascending; between knots a straight line."""
+    curves: tuple[tuple[tuple[float, ...], tuple[float, ...]], ...]
+    """(logits, calibrated probabilities) of long histories and of short ones, each ascending;
+    between knots a straight line."""
 
     def logit(self, seen: Floats) -> Floats:
         """Return the logistic model's logit of rows, shape ``(n,)``."""
         scaled = (seen - np.asarray(self.mean)) / np.asarray(self.scale)
         return scaled @ np.asarray(self.weights) + self.intercept
 
-    def calibrated(self, logit: Floats) -> Floats:
-        """Return the calibrated probability of logits, 0.001..0.999."""
-        return np.clip(np.interp(logit, self.knots, self.levels), LEAST, MOST)
+    def calibrated(self, seen: Floats) -> Floats:
+        """Return the calibrated probability of rows, shape ``(n,)``, 0.001..0.999."""
+        logit = self.logit(seen)
+        long, short = (np.interp(logit, knots, levels) for knots, levels in self.curves)
+        chosen = np.where(seen[:, NAMES.index("short")] > 0, short, long)
+        return np.clip(chosen, LEAST, MOST)
 
     def of(self, seen: Floats) -> float:
         """Return the calibrated probability of one answer, ``seen`` of shape ``(names,)``."""
-        return float(self.calibrated(self.logit(seen[None, :]))[0])
+        return float(self.calibrated(seen[None, :])[0])
 
     def as_dict(self) -> dict[str, Any]:
         """Return the model as a JSON object."""
@@ -58,8 +64,7 @@ def confidence_from(raw: dict[str, Any]) -> Confidence:
         scale=tuple(raw["scale"]),
         weights=tuple(raw["weights"]),
         intercept=float(raw["intercept"]),
-        knots=tuple(raw["knots"]),
-        levels=tuple(raw["levels"]),
+        curves=tuple((tuple(knots), tuple(levels)) for knots, levels in raw["curves"]),
     )
 
 
@@ -132,27 +137,47 @@ def isotonic_knots(
     return tuple(knots.tolist()), tuple(levels.tolist())
 
 
-def fit_confidence(seen: Floats, hit: Floats) -> Confidence:
+def fit_confidence(seen: Floats, hit: Floats, weight: Floats | None = None) -> Confidence:
     """Return the confidence model fitted on held-out answers.
 
     Args:
         seen: What `observe` returned for each answer, shape ``(n, len(NAMES))``, n >= 1.
         hit: 1 where the next event's item was in the top k, else 0.
+        weight: How many answers each stands for, positive; None counts each once.
     """
-    mean = seen.mean(axis=0)
-    scale = seen.std(axis=0)
+    w = np.ones(hit.size) if weight is None else weight
+    mean = np.average(seen, axis=0, weights=w)
+    scale = np.sqrt(np.average((seen - mean) ** 2, axis=0, weights=w))
     scale[scale < 1e-9] = 1.0
-    weights, intercept = logistic((seen - mean) / scale, hit, ridge=1.0)
+    weights, intercept = logistic((seen - mean) / scale, hit, ridge=1.0, weight=w)
     raw = ((seen - mean) / scale) @ weights + intercept
-    knots, levels = isotonic_knots(raw, hit)
+    short = seen[:, NAMES.index("short")] > 0
+    curves = tuple(_curve(raw[part], hit[part], w[part]) for part in (~short, short))
     return Confidence(
         names=NAMES,
         mean=tuple(mean.tolist()),
         scale=tuple(scale.tolist()),
         weights=tuple(weights.tolist()),
         intercept=intercept,
-        knots=knots,
-        levels=levels,
+        curves=curves,
+    )
+
+
+def _curve(
+    raw: Floats, hit: Floats, weight: Floats
+) -> tuple[tuple[float, ...], tuple[float, ...]]:
+    """Return isotonic steps over blocks of `BLOCK` answers; the logistic's own without any."""
+    if not raw.size:
+        grid = np.linspace(-7.0, 7.0, 57)
+        return tuple(grid.tolist()), tuple(expit(grid).tolist())
+    blocks = max(raw.size // BLOCK, 1)
+    place = np.empty(raw.size, dtype=np.int64)
+    place[np.argsort(raw, kind="stable")] = np.arange(raw.size) * blocks // raw.size
+    mass = np.bincount(place, weights=weight).astype(np.float64)
+    return isotonic_knots(
+        np.bincount(place, weights=weight * raw) / mass,
+        np.bincount(place, weights=weight * hit) / mass,
+        mass,
     )
 
 
@@ -175,6 +200,18 @@ def observe(scores: Floats, k: int, history: int, popularity_share: float) -> Fl
         last = best - float(scores[min(k, scores.size) - 1])
     else:
         best = entropy = second = last = 0.0
+    few = float(history < SHORT)
     return np.array(
-        [second, last, entropy, best, np.log1p(history), float(history == 0), popularity_share]
+        [
+            second,
+            last,
+            entropy,
+            best,
+            np.log1p(history),
+            float(history == 0),
+            popularity_share,
+            few,
+            few * last,
+            few * entropy,
+        ]
     )

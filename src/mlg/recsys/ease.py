@@ -87,37 +87,62 @@ def ease(weights: NDArray[np.float64], ridge: float) -> Floats32:
     return result.astype(np.float32)
 
 
-def transitions(
-    histories: Histories, viewers: int, items: int, *, steps: int, smooth: float
+def onward(
+    histories: Histories,
+    viewers: int,
+    items: int,
+    *,
+    past: float,
+    ahead: float,
+    ridge: float,
 ) -> Floats32:
-    r"""Share of the times that an item was followed by another within a few events.
+    r"""Ridge regression from what a viewer met lately to what he met next.
 
-    :math:`T_{ij} = \sum 1/d \, / \, (n_i + s)` over pairs in which j came d places
-    (1..`steps`) after i at a strictly later time.
+    One row of the regression at each moment :math:`b` of a viewer but his first:
+    :math:`s_j = e^{-a_j/\rho}` over the events before it, :math:`a_j` being how many came
+    after event j, and :math:`t_j = e^{-d_j/\tau}` over the events from it on, :math:`d_j`
+    places ahead, weighted by how many events the moment holds.
+    :math:`B = (S^\top W S + \lambda I)^{-1} S^\top W T`. Equal times never explain each other.
 
     Args:
         histories: Events by viewer.
         viewers: How many viewers.
         items: How many items, I.
-        steps: How many following events count.
-        smooth: Pseudo-count s that shrinks rare items, > 0.
+        past: :math:`\rho` in events, > 0; the reach that `recency` is asked with.
+        ahead: :math:`\tau` in events, > 0.
+        ridge: :math:`\lambda`, > 0.
 
     Returns:
-        Shape ``(I, I)``, rows sum to at most the harmonic number of `steps`.
+        Shape ``(I, I)``; row i holds what having just met i says of every next item.
 
     Source:
-        M. Ludewig, D. Jannach (2018), UMUAI 28:331-390 (sequential rules).
+        M. Choi et al. (2021), Session-aware Linear Item-Item Models, arXiv:2103.16104
+        (SLIT).
     """
-    counts = np.zeros((items, items), dtype=np.float64)
-    seen = np.zeros(items)
+    gram_, cross = np.zeros((items, items)), np.zeros((items, items))
     for viewer in range(viewers):
-        past = histories.before(viewer)
-        seen += np.bincount(past.items, minlength=items)
-        for step in range(1, min(steps, past.items.size - 1) + 1):
-            later = past.at[step:] > past.at[:-step]
-            source, target = past.items[:-step][later], past.items[step:][later]
-            np.add.at(counts, (source, target), 1.0 / step)
-    return (counts / (seen + smooth)[:, None]).astype(np.float32)
+        own = histories.before(viewer)
+        moments = np.flatnonzero(np.diff(own.at) > 0) + 1
+        if not moments.size:
+            continue
+        place = places(own.at)
+        column = np.arange(own.at.size)[None, :]
+        begin = moments[:, None]
+        source = np.exp(-np.maximum(begin - 1 - place, 0.0) / past) * (column < begin)
+        target = np.exp(-np.maximum(place - place[begin], 0.0) / ahead) * (column >= begin)
+        codes, inverse = np.unique(own.items, return_inverse=True)
+        if codes.size < own.items.size:  # an item met twice counts twice
+            fold = np.zeros((own.items.size, codes.size))
+            fold[np.arange(own.items.size), inverse] = 1.0
+            source, target = source @ fold, target @ fold
+        else:
+            codes = own.items
+        weighted = source.T * np.diff(np.append(moments, own.at.size))
+        block = np.ix_(codes, codes)
+        gram_[block] += weighted @ source
+        cross[block] += weighted @ target
+    gram_[np.diag_indices_from(gram_)] += ridge
+    return np.linalg.solve(gram_, cross).astype(np.float32)
 
 
 def recency(at: Micros, reach: float) -> Floats32:

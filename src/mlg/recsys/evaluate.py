@@ -2,8 +2,9 @@
 
 Events at or after the cut are taken in order of (time, viewer, item). The viewer's events
 with a strictly smaller time are his history, held-out ones included; candidates are the
-items that he has not met. Models stay as they were fitted; the two popularity baselines
-count on as time passes. What the figures say nothing about: items never shown.
+items that he has not met. Models stay as they were fitted, the plain EASE too; the two
+popularity baselines count on as time passes. What the figures say nothing about: items never
+shown.
 """
 
 from collections.abc import Mapping, Sequence
@@ -16,18 +17,17 @@ from numpy.typing import NDArray
 from mlg.core.errors import ContractError, ManifestError
 from mlg.core.nodes import Attr
 from mlg.core.predict import Interaction, Key, Query
+from mlg.recsys.baselines import LIST, NAMES, Stream, plain_ease, popular
 from mlg.recsys.bootstrap import Interval, ratio_interval, resamples, spread
 from mlg.recsys.columns import (
-    DAY_US,
     Floats,
     Tables,
-    Vocabulary,
     column,
     from_us,
     table_of,
     to_us,
 )
-from mlg.recsys.events import Histories, Log, log_of, vocabularies
+from mlg.recsys.events import log_of, vocabularies
 from mlg.recsys.impressions import evaluate_impressions
 from mlg.recsys.metrics import aurc, brier, calibration_error, ndcg_at, recall_at
 from mlg.recsys.prepare import moment
@@ -37,10 +37,6 @@ from mlg.recsys.roles import Roles, present
 
 __all__ = ["Evaluation", "Scored", "compare", "judge", "prequential"]
 
-WARM = 5
-"""Earlier events from which a viewer counts as warm."""
-LIST = 10
-"""Length of the lists whose coverage and hits (for calibration) are counted."""
 RESAMPLES_CURVE = 300
 """Resamples for statistics that are no ratio of sums."""
 
@@ -53,7 +49,7 @@ def prequential(
     ks: Sequence[int] = (10, 50),
     seed: int = 0,
 ) -> Evaluation:
-    """Return every model's figures beside recent and all-time popularity.
+    """Return every model's figures beside recent and all-time popularity and plain EASE.
 
     Args:
         recommenders: Fitted models by name.
@@ -74,7 +70,7 @@ def prequential(
     roles = present(roles, tables)
     if not roles.interactions.viewer:
         return evaluate_impressions(recommenders, tables, roles, cut, seed)
-    taken = sorted(set(recommenders) & {"popularity_7d", "popularity_all"})
+    taken = sorted(set(recommenders) & set(NAMES))
     if taken:
         raise ManifestError(f"{taken[0]!r} is the name of a baseline", where="evaluate")
     known = [key for model in recommenders.values() for key in model.item_ids]
@@ -87,11 +83,14 @@ def prequential(
             where=roles.interactions.table,
             hint="train_until below 1 leaves events to evaluate on.",
         )
-    stream = _Stream(log, viewers, items, start)
+    stream = Stream(log, viewers, items, start)
     features = _viewer_rows(tables, roles)
     scored: dict[str, Scored] = {}
     for name, days in (("popularity_7d", 7.0), ("popularity_all", None)):
-        scored[name] = _baseline(stream, days)
+        scored[name] = popular(stream, days)
+    plain = plain_ease(stream)
+    if plain is not None:
+        scored["ease"] = plain
     for name, model in recommenders.items():
         scored[name] = _model(stream, model, features, max(*ks, LIST))
     return Evaluation(
@@ -104,34 +103,12 @@ def prequential(
         scored=scored,
         results={
             name: {
-                segment: _figures(entry, stream, mask, ks, seed)
+                segment: figures(entry, stream, mask, ks, seed)
                 for segment, mask in stream.segments.items()
             }
             for name, entry in scored.items()
         },
     )
-
-
-class _Stream:
-    """The held-out events, with each one's history."""
-
-    def __init__(self, log: Log, viewers: Vocabulary, items: Vocabulary, start: int) -> None:
-        self.log, self.start = log, start
-        self.viewers, self.items = viewers, items
-        self.histories = Histories(log, len(viewers.ids))
-        self.cluster = log.viewer[start:].astype(np.int64)
-        self.target = log.item[start:]
-        self.length = np.array(
-            [
-                self.histories.before(int(log.viewer[place]), int(log.at[place])).items.size
-                for place in range(start, len(log))
-            ]
-        )
-        self.segments: dict[str, NDArray[np.bool_]] = {
-            "all": np.ones(self.length.size, dtype=bool),
-            "warm": self.length >= WARM,
-            "cold": self.length < WARM,
-        }
 
 
 def _viewer_rows(tables: Tables, roles: Roles) -> dict[Key, tuple[tuple[str, Attr], ...]]:
@@ -148,46 +125,8 @@ def _viewer_rows(tables: Tables, roles: Roles) -> dict[Key, tuple[tuple[str, Att
     }
 
 
-def _baseline(stream: _Stream, days: float | None) -> Scored:
-    """Return popularity counted up to each event; ties rank the next item first.
-
-    The optimistic tie rule can only flatter the baseline.
-    """
-    log, count = stream.log, len(stream.items.ids)
-    size = len(log) - stream.start
-    ranks = np.zeros(size, dtype=np.int64)
-    shown = np.full((size, LIST), -1, dtype=np.int32)
-    counts = np.zeros(count)
-    low = high = 0
-    for number in range(size):
-        place = stream.start + number
-        now = int(log.at[place])
-        while log.at[high] < now:
-            counts[log.item[high]] += 1
-            high += 1
-        if days is not None:
-            while log.at[low] < now - int(days * DAY_US):
-                counts[log.item[low]] -= 1
-                low += 1
-        met = stream.histories.before(int(log.viewer[place]), now).items
-        scores = counts.copy()
-        scores[met] = -1.0
-        own = scores[stream.target[number]]
-        ranks[number] = 1 + int((scores > own).sum()) if own >= 0 else 0
-        top = np.argpartition(-scores, min(LIST, count) - 1)[:LIST]
-        top = top[scores[top] >= 0]
-        shown[number, : top.size] = top
-    return Scored(
-        ranks=ranks,
-        shown=shown,
-        confidence=np.full(size, np.nan),
-        cluster=stream.cluster,
-        length=stream.length,
-    )
-
-
 def _model(
-    stream: _Stream,
+    stream: Stream,
     model: Recommender,
     features: Mapping[Key, tuple[tuple[str, Attr], ...]],
     depth: int,
@@ -237,9 +176,9 @@ def _model(
     )
 
 
-def _figures(
+def figures(
     scored: Scored,
-    stream: _Stream,
+    stream: Stream,
     mask: NDArray[np.bool_],
     ks: Sequence[int],
     seed: int,

@@ -5,6 +5,7 @@ ranking, `matrix` describes each of them; training and serving call the same two
 """
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
@@ -13,14 +14,18 @@ from mlg.recsys.columns import DAY_US, Codes, Floats, Floats32
 from mlg.recsys.events import Past
 from mlg.recsys.world import World
 
+BRIEF = 1.5
+"""Events after which an earlier one weighs 1/e in the briefest profile."""
 SESSION_US = 3_600_000_000
 """Events less than an hour before the request belong to its session."""
 
 SCORE_FEATURES = (
-    "short", "short_share", "short_rank", "long", "flat", "next", "next_rank", "to_last",
-    "to_best", "recent_count", "recent_rank", "count", "lift", "age_days", "trait_recent",
-    "trait_all", "kind_share",
+    "base_z", "base", "base_rank", "next", "next_rank", "brief", "long", "flat", "to_best",
+    "to_moment", "liked", "trail_1", "trail_4", "trail_8", "recent_rank", "entry", "count",
+    "count_gap", "place", "place_gap", "worth", "worth_gap", "lift", "age_days",
+    "trait_recent", "trait_all", "kind_share",
 )  # fmt: skip
+"""`base_z` is stage 1's score, centred and scaled over the candidates of one request."""
 
 SITUATION_FEATURES = (
     "history_length", "hours_since_last", "session_length", "history_days",
@@ -42,15 +47,12 @@ class Situation:
 class Scene:
     """Scores of every item in one situation; arrays of shape ``(I,)``."""
 
-    short: Floats32
-    long: Floats32
-    flat: Floats32
-    next: Floats32
-    to_last: Floats32
-    to_best: Floats32
-    lift: Floats32
     base: Floats32
     """Stage 1's own ranking; minus infinity where the item may not be shown."""
+    next: Floats32
+    lift: Floats32
+    near: Floats32
+    """Similarities of the events that are read, oldest first, shape ``(h, I)``."""
     facts: Floats
     """Values of `SITUATION_FEATURES`, NaN where unknown."""
 
@@ -92,43 +94,27 @@ def _facts(world: World, situation: Situation) -> Floats:
 
 
 def scene_of(world: World, situation: Situation) -> Scene:
-    """Return every item's scores in a situation; cost grows with `settings.last` x I."""
+    """Return every item's scores in a situation; cost grows with `settings.last` x I.
+
+    Without a history, stage 1 goes by what other viewers met first lately, and by what is
+    usual among viewers with the same features.
+    """
     settings = world.settings
     past = situation.past
     rows = world.viewer_rows(situation.viewer)
     lift = world.lift[rows].sum(axis=0) if rows else np.zeros(world.items, dtype=np.float32)
-    if past.items.size:
-        items, at = past.items[-settings.last :], past.at[-settings.last :]
-        weights = np.stack(
-            (
-                ease.recency(at, settings.recent),
-                ease.recency(at, settings.steady),
-                np.ones(items.size, dtype=np.float32),
-            )
-        )
-        near = world.similarity[items]
-        short, long, flat = weights @ near
-        to_last, to_best = near[-1], near[-5:].max(axis=0)
-        follow = weights[0, -20:] @ world.follow[items[-20:]]
-        base = short.copy()
+    items = past.items[-settings.last :]
+    near = world.similarity[items]
+    if items.size:
+        weights = ease.recency(past.at[-settings.last :], settings.recent)
+        base = weights @ near
+        follow = weights @ world.follow[items]
     else:
-        zero = np.zeros(world.items, dtype=np.float32)
-        short = long = flat = to_last = to_best = follow = zero
-        recent = np.log1p(world.recent_count)
-        base = (recent + 0.1 * np.log1p(world.count) + lift).astype(np.float32)
+        base = (world.entry + lift).astype(np.float32)
+        follow = np.zeros(world.items, dtype=np.float32)
     if not settings.repeat:
         base[past.items] = -np.inf
-    return Scene(
-        short=short,
-        long=long,
-        flat=flat,
-        next=follow,
-        to_last=to_last,
-        to_best=to_best,
-        lift=lift,
-        base=base,
-        facts=_facts(world, situation),
-    )
+    return Scene(base=base, next=follow, lift=lift, near=near, facts=_facts(world, situation))
 
 
 def _top(scores: Floats32, count: int) -> Codes:
@@ -168,44 +154,98 @@ def matrix(world: World, situation: Situation, scene: Scene, codes: Codes) -> Fl
         scene: `scene_of` of the two.
         codes: Candidates, shape ``(n,)``.
     """
-    past = situation.past
-    n = codes.size
-    short = scene.short[codes]
-    follow = scene.next[codes]
-    recent = world.recent_count[codes]
-    top = float(short.max()) if n else 0.0
-    own = len(SCORE_FEATURES)
-    result = np.empty((n, own + len(world.stats.names) + len(logged_names(world))))
-    result[:, 0] = short
-    result[:, 1] = short / top if top > 0 else 0.0
-    result[:, 2] = _ranks(short)
-    result[:, 3] = scene.long[codes]
-    result[:, 4] = scene.flat[codes]
-    result[:, 5] = follow
-    result[:, 6] = _ranks(follow)
-    result[:, 7] = scene.to_last[codes]
-    result[:, 8] = scene.to_best[codes]
-    result[:, 9] = recent
-    result[:, 10] = _ranks(recent)
-    result[:, 11] = world.count[codes]
-    result[:, 12] = scene.lift[codes]
-    result[:, 13] = (situation.at_us - world.first_us[codes]) / DAY_US
-    if past.items.size:
-        weights = ease.recency(past.at[-30:], 10.0)
-        mean = weights @ world.traits[past.items[-30:]] / weights.sum()
-        usual = world.traits[past.items].sum(axis=0) / past.items.size
-        own_traits = world.traits[codes]
-        result[:, 14] = own_traits @ mean
-        result[:, 15] = own_traits @ usual
-        same = world.kinds[codes][:, None, :] == world.kinds[past.items[-30:]][None, :, :]
-        result[:, 16] = same.mean(axis=(1, 2)) if same.size else 0.0
-    else:
-        result[:, 14:17] = np.nan
-    middle = own + len(world.stats.names)
+    own, middle = len(SCORE_FEATURES), len(SCORE_FEATURES) + len(world.stats.names)
+    result = np.empty((codes.size, middle + len(logged_names(world))))
+    columns = {
+        **_scores(world, scene, codes),
+        **_likeness(world, situation.past, scene, codes),
+    }
+    age = (situation.at_us - world.first_us[codes]) / DAY_US
+    columns["age_days"] = age
+    for place, name in enumerate(SCORE_FEATURES):
+        result[:, place] = columns[name]
     result[:, own:middle] = world.stats.at(codes, situation.at_us)
     result[:, middle : middle + len(SITUATION_FEATURES)] = scene.facts
     result[:, middle + len(SITUATION_FEATURES) :] = situation.viewer
     return result
+
+
+def normalised(scores: Floats | Floats32) -> Floats:
+    """Return scores centred and scaled to unit spread; all equal gives zeros.
+
+    Examples:
+        >>> normalised(np.array([1.0, 3.0])).tolist()
+        [-1.0, 1.0]
+    """
+    if not scores.size:
+        return np.zeros(0)
+    centred = scores.astype(np.float64) - float(scores.mean())
+    spread = float(np.sqrt(np.mean(centred**2)))
+    return centred / spread if spread > 1e-9 else np.zeros(scores.size)
+
+
+def _scores(world: World, scene: Scene, codes: Codes) -> dict[str, Any]:
+    """Return what stage 1 and the freeze know of each candidate."""
+    base, follow = scene.base[codes], scene.next[codes]
+    trails = world.trails[:, codes]
+    return {
+        "base_z": normalised(base),
+        "base": base,
+        "base_rank": _ranks(base),
+        "next": follow,
+        "next_rank": _ranks(follow),
+        "trail_1": trails[0],
+        "trail_4": trails[1],
+        "trail_8": trails[2],
+        "recent_rank": _ranks(trails[0]),
+        "entry": world.entry[codes],
+        "count": np.log1p(world.count[codes]),
+        "place": world.place[codes],
+        "place_gap": world.place[codes] - np.log1p(scene.facts[0]),
+        "worth": world.worth[codes],
+        "lift": scene.lift[codes],
+    }
+
+
+_LIKENESS = (
+    "brief", "long", "flat", "to_best", "to_moment", "liked", "count_gap", "worth_gap",
+    "trait_recent", "trait_all", "kind_share",
+)  # fmt: skip
+
+
+def _likeness(world: World, past: Past, scene: Scene, codes: Codes) -> dict[str, Any]:
+    """Return how each candidate compares with the viewer's history; NaN without one."""
+    if not past.items.size:
+        return dict.fromkeys(_LIKENESS, np.nan)
+    settings = world.settings
+    items, at = past.items[-settings.last :], past.at[-settings.last :]
+    near = scene.near[:, codes]
+    recent = ease.recency(at, settings.recent)
+    steady = ease.recency(at, settings.steady)
+    weight = recent / recent.sum()
+    values = past.value[-settings.last :]
+    known = ~np.isnan(values)
+    liking = np.zeros(items.size, dtype=np.float32)
+    if known.any():
+        liking[known] = (values[known] - values[known].mean()) * steady[known]
+    moment = int(np.searchsorted(at, at[-1], side="left"))
+    usual = world.traits[past.items].sum(axis=0) / past.items.size
+    traits = world.traits[codes]
+    same = world.kinds[codes][:, None, :] == world.kinds[items[-30:]][None, :, :]
+    met = np.log1p(world.count[items])
+    return {
+        "brief": ease.recency(at, BRIEF) @ near,
+        "long": steady @ near,
+        "flat": near.sum(axis=0),
+        "to_best": near[-5:].max(axis=0),
+        "to_moment": near[moment:].mean(axis=0),
+        "liked": liking @ near,
+        "count_gap": np.log1p(world.count[codes]) - weight @ met,
+        "worth_gap": world.worth[codes] - weight @ world.worth[items],
+        "trait_recent": traits @ (weight @ world.traits[items]),
+        "trait_all": traits @ usual,
+        "kind_share": same.mean(axis=(1, 2)) if same.size else 0.0,
+    }
 
 
 def logged(situation: Situation, scene: Scene) -> tuple[float, ...]:

@@ -1,181 +1,54 @@
 """Fitting the two-stage model without looking ahead.
 
-Folds of the events before the cut, in time order: stage 1 is fitted on the first 75 %,
-the ranker learns from the requests of the next 18.75 %, rounds and confidence come from
-the last 6.25 % (with the cut at 80 % of all events: 60, 75 and 80 %). Then stage 1 is
-fitted again on everything before the cut, and frozen there as it was frozen in training.
+Folds of the events before the cut, in time order. The ranker learns from requests between
+40 and 80 % of them, each asked of a stage 1 that was frozen at the beginning of its fold
+(40 and 60 %): stage 1 never met an answer that the ranker learns from. How many trees, how
+much of stage 1's score beside them, and the confidence come from the last 20 %, asked of a
+stage 1 frozen at 80 %: as old, on average, as the shipped one when a fifth of all events is
+still to come. Then stage 1 is fitted on everything before the cut, and frozen there.
 """
 
-from collections.abc import Callable, Iterator, Mapping
+import itertools
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from mlg.core.errors import ManifestError
 from mlg.recsys.artifact import Array, Fitted, dumps
-from mlg.recsys.columns import Codes, Floats, Floats32, Tables, table_of
+from mlg.recsys.columns import Floats, Tables
 from mlg.recsys.confidence import Confidence, fit_confidence, observe
 from mlg.recsys.events import Histories, require_viewer
-from mlg.recsys.features import (
-    Situation,
-    candidates,
-    feature_names,
-    logged,
-    logged_names,
-    matrix,
-    scene_of,
-)
+from mlg.recsys.features import SCORE_FEATURES, feature_names, logged_names
+from mlg.recsys.folds import Held, Lessons, drawn, held_out, joined, lessons, world_at
 from mlg.recsys.golden import golden_lines
 from mlg.recsys.metrics import ndcg_at, recall_at
 from mlg.recsys.popularity import list_document, popularity_list, popularity_scores
 from mlg.recsys.prepare import Prepared, describe, items_table, moment, prepare
+from mlg.recsys.recommender import PopularityList
 from mlg.recsys.roles import Roles
 from mlg.recsys.trees import Ranker, train_ranker
-from mlg.recsys.two_stage import ANSWER_FEATURES, rank
+from mlg.recsys.two_stage import ANSWER_FEATURES
 from mlg.recsys.viewers import viewers_table
-from mlg.recsys.world import (
-    NO_STATS,
-    Settings,
-    World,
-    build_world,
-    settings_from,
-    stats_of,
-    world_arrays,
-    world_document,
-)
+from mlg.recsys.world import Settings, World, settings_from, world_arrays, world_document
 
-FIRST, SECOND = 0.75, 0.9375
-"""Shares of the training events at which the ranker's and the held-out fold begin."""
-BLENDS = (0.0, 2.0, 5.0, 10.0, 20.0)
-"""Weights of stage 1's score beside the trees that are tried on the held-out fold."""
+FREEZES = (0.4, 0.6)
+"""Shares of the training events at which stage 1 is frozen for the ranker's lessons."""
+HELD = 0.8
+"""Share at which the held-out fold begins."""
+HELD_MOST = 4500
+"""About how many held-out requests are asked."""
+QUERIES = 12_000
+"""Requests that the ranker learns from, unless `queries` says otherwise."""
+BLENDS = (0.0, 0.25, 0.5, 1.0, 2.0)
+"""Weights of stage 1's normalised score beside the trees that are tried."""
+BASE, RAW = SCORE_FEATURES.index("base_z"), SCORE_FEATURES.index("base")
 MIN_QUERIES = 50
 """Fewer usable requests than this and stage 1 ranks alone."""
-_OWN = {"train_until", "k", "ranker", "negatives", "trees"}
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class _Rows:
-    rows: Floats32
-    labels: Codes
-    groups: Codes
-    queries: int
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class _Held:
-    """What the held-out fold showed, one entry a request."""
-
-    ranks: np.ndarray[Any, np.dtype[np.int64]]
-    stage_one: np.ndarray[Any, np.dtype[np.int64]]
-    seen: Floats
-    logged: Floats
-
-
-def situations(ready: Prepared, start: int, end: int) -> Iterator[tuple[Situation, int]]:
-    """Yield (situation, code of the item that came next) of the events start..end-1."""
-    histories = Histories(ready.log, len(ready.viewers.ids))
-    for place in range(start, end):
-        viewer = int(ready.log.viewer[place])
-        at_us = int(ready.log.at[place])
-        yield (
-            Situation(
-                past=histories.before(viewer, at_us),
-                at_us=at_us,
-                viewer=ready.viewer_matrix[viewer],
-            ),
-            int(ready.log.item[place]),
-        )
-
-
-def world_at(
-    ready: Prepared, tables: Tables, roles: Roles, settings: Settings, frozen_us: int
-) -> World:
-    """Return stage 1 as it was at a time: nothing at or after it is read."""
-    stats = NO_STATS
-    if roles.item_stats:
-        own = table_of(tables, roles.item_stats.table)
-        stats = stats_of(own, roles.item_stats, ready.items, frozen_us)
-    return build_world(
-        ready.log.span(0, ready.log.first_at_or_after(frozen_us)),
-        settings=settings,
-        frozen_us=frozen_us,
-        item_matrix=ready.item_matrix,
-        item_features=ready.item_features,
-        viewer_matrix=ready.viewer_matrix,
-        viewer_features=ready.viewer_features,
-        stats=stats,
-    )
-
-
-def _training_rows(
-    world: World,
-    ready: Prepared,
-    span: tuple[int, int],
-    *,
-    keep: int,
-    rng: np.random.Generator,
-) -> _Rows:
-    """Return the ranker's rows; requests whose item is no candidate teach nothing.
-
-    At most `keep` other candidates a request, drawn evenly (drawing more of the best ones
-    taught the ranker a wrong distribution: validation NDCG@10 fell from 0.118 to 0.07).
-    Their features are those of the whole candidate list.
-    """
-    parts: list[Floats32] = []
-    labels: list[Codes] = []
-    groups: list[int] = []
-    for situation, target in situations(ready, *span):
-        scene = scene_of(world, situation)
-        codes = candidates(world, scene)
-        hit = codes == target
-        if not hit.any():
-            continue
-        chosen = np.arange(codes.size)
-        if codes.size > keep:
-            chosen = np.union1d(rng.permutation(codes.size)[:keep], np.flatnonzero(hit))
-        rows = matrix(world, situation, scene, codes)[chosen]
-        parts.append(rows.astype(np.float32))
-        labels.append(hit[chosen].astype(np.int32))
-        groups.append(chosen.size)
-    width = len(feature_names(world))
-    return _Rows(
-        rows=np.concatenate(parts) if parts else np.zeros((0, width), dtype=np.float32),
-        labels=np.concatenate(labels) if labels else np.zeros(0, dtype=np.int32),
-        groups=np.asarray(groups, dtype=np.int32),
-        queries=span[1] - span[0],
-    )
-
-
-def _held_out(
-    world: World,
-    ranker: Ranker | None,
-    ready: Prepared,
-    span: tuple[int, int],
-    *,
-    popular: Floats,
-    k: int,
-) -> _Held:
-    ranks: list[int] = []
-    alone: list[int] = []
-    seen: list[Floats] = []
-    features: list[tuple[float, ...]] = []
-    for situation, target in situations(ready, *span):
-        scene, codes, scores = rank(world, ranker, situation)
-        place = np.flatnonzero(codes == target)
-        ranks.append(int(place[0]) + 1 if place.size else 0)
-        own = float(scene.base[target])
-        alone.append(int(np.sum(scene.base > own)) + 1 if np.isfinite(own) else 0)
-        share = float(popular[codes[:k]].mean()) if codes.size else 0.0
-        saw = observe(scores, k, situation.past.items.size, share)
-        seen.append(saw)
-        features.append((*logged(situation, scene), float(saw[1]), float(saw[2]), share))
-    return _Held(
-        ranks=np.asarray(ranks),
-        stage_one=np.asarray(alone),
-        seen=np.asarray(seen),
-        logged=np.asarray(features),
-    )
+_OWN = {"train_until", "k", "ranker", "negatives", "queries", "trees"}
 
 
 def _settings(params: Mapping[str, Any], name: str) -> Settings:
@@ -190,10 +63,19 @@ def _settings(params: Mapping[str, Any], name: str) -> Settings:
     return settings_from(dict(params))
 
 
+def _held(ready: Prepared, worlds: Callable[[int], World], *, rng: np.random.Generator) -> Held:
+    """Return the held-out fold, asked of stage 1 as it was at the fold's beginning."""
+    total = len(ready.log)
+    start = int(total * HELD)
+    world = worlds(int(ready.log.at[start]))
+    places, weight = drawn(ready, (start, total), HELD_MOST, rng)
+    return held_out(world, ready, places, weight)
+
+
 def _ranker(
-    early: World,
     ready: Prepared,
-    spans: tuple[tuple[int, int], tuple[int, int]],
+    worlds: Callable[[int], World],
+    held: Held,
     *,
     params: Mapping[str, Any],
     seed: int,
@@ -202,10 +84,22 @@ def _ranker(
     if not params.get("ranker", True):
         return None
     rng = np.random.default_rng(seed)
-    keep = int(params.get("negatives", 30))
-    learn = _training_rows(early, ready, spans[0], keep=keep, rng=rng)
-    check = _training_rows(early, ready, spans[1], keep=10**9, rng=rng)
-    if learn.groups.size < MIN_QUERIES or not check.groups.size:
+    total = len(ready.log)
+    edges = [int(total * share) for share in (*FREEZES, HELD)]
+    queries = int(params.get("queries", QUERIES))
+    parts: list[Lessons] = []
+    names: tuple[str, ...] = ()
+    for start, end in itertools.pairwise(edges):
+        share = (end - start) / max(edges[-1] - edges[0], 1)
+        most = min(int(queries * share), end - start)
+        places = np.sort(rng.permutation(np.arange(start, end))[:most])
+        world = worlds(int(ready.log.at[start]))
+        names = feature_names(world)
+        parts.append(
+            lessons(world, ready, places, keep=int(params.get("negatives", 30)), rng=rng)
+        )
+    learn = joined(parts)
+    if learn.groups.size < MIN_QUERIES or not len(held):
         progress(f"ranker: only {learn.groups.size} usable requests, stage 1 ranks alone")
         return None
     progress(f"ranker: {learn.groups.size} requests, {learn.labels.size} rows")
@@ -213,26 +107,27 @@ def _ranker(
         learn.rows,
         learn.labels,
         learn.groups,
-        names=feature_names(early),
+        names=names,
         seed=seed,
         params=dict(params.get("trees") or {}),
     )
-    return _stopped(full, check, progress)
+    return _stopped(full, held, progress)
 
 
-def _stopped(full: Ranker, check: _Rows, progress: Callable[[str], None]) -> Ranker | None:
+def _stopped(full: Ranker, held: Held, progress: Callable[[str], None]) -> Ranker | None:
     """Return the ranker with the trees and blend that rank the held-out requests best.
 
     None where stage 1 alone ranks them at least as well.
     """
-    short = check.rows[:, 0].astype(np.float64)
-    best, chosen = _mean_ndcg(short, check), None
-    progress(f"ranker: stage 1 alone has ndcg@10 {best:.4f} where the item is a candidate")
+    alone = held.rows[:, BASE].astype(np.float64)
+    best, chosen = held.ndcg(alone), None
+    progress(f"ranker: stage 1 alone has ndcg@10 {best:.4f}")
     step = max(full.rounds // 4, 1)
+    scores = np.zeros(alone.size)
     for rounds in range(step, full.rounds + 1, step):
-        scores = full.score(check.rows, rounds)
+        scores += full.score(held.rows, step, start=rounds - step)
         for blend in BLENDS:
-            found = _mean_ndcg(scores + blend * short, check)
+            found = held.ndcg(scores + blend * alone)
             if found > best:
                 best, chosen = found, (rounds, blend)
     if chosen is None:
@@ -242,12 +137,32 @@ def _stopped(full: Ranker, check: _Rows, progress: Callable[[str], None]) -> Ran
     return full.kept(*chosen)
 
 
-def _mean_ndcg(scores: Floats, check: _Rows) -> float:
-    """Return mean NDCG@10 over requests, each of which has one positive candidate."""
-    request = np.repeat(np.arange(check.groups.size), check.groups)
-    own = scores[check.labels == 1]
-    above = np.bincount(request, weights=scores > own[request])
-    return float(ndcg_at(above.astype(np.int64) + 1, 10).mean())
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Answers:
+    """What the model would have answered to the held-out requests, one entry each."""
+
+    ranks: NDArray[np.int64]
+    seen: Floats
+    features: Floats
+
+
+def _answers(held: Held, ranker: Ranker | None, popular: Floats, k: int) -> _Answers:
+    scores = held.rows[:, RAW if ranker is None else BASE].astype(np.float64)
+    if ranker is not None:
+        scores = ranker.score(held.rows) + ranker.blend * scores
+    seen: list[Floats] = []
+    features: list[tuple[float, ...]] = []
+    for number in range(len(held)):
+        part = slice(int(held.begin[number]), int(held.begin[number + 1]))
+        order = np.argsort(-scores[part], kind="stable")
+        top = held.codes[part][order[:k]]
+        share = float(popular[top].mean()) if top.size else 0.0
+        saw = observe(scores[part][order], k, int(held.length[number]), share)
+        seen.append(saw)
+        features.append((*held.logged[number].tolist(), float(saw[1]), float(saw[2]), share))
+    return _Answers(
+        ranks=held.ranks(scores), seen=np.asarray(seen), features=np.asarray(features)
+    )
 
 
 def fit_two_stage(
@@ -265,8 +180,8 @@ def fit_two_stage(
         tables: Tables by name.
         roles: Their parts.
         params: `train_until` (share or time, 0.8), `k` (10), `ranker` (true), `negatives`
-            (30 other candidates a training request), `trees` (LightGBM overrides), and every
-            field of `world.Settings`.
+            (30 other candidates a training request), `queries` (12,000 requests to learn
+            from), `trees` (LightGBM overrides), and every field of `world.Settings`.
         seed: Seed of sampling.
         name: The model's name.
         progress: Told a line at each phase.
@@ -281,38 +196,27 @@ def fit_two_stage(
     ready = prepare(tables, roles, params, name)
     k = int(params.get("k", 10))
     total = len(ready.log)
-    first, second = int(total * FIRST), int(total * SECOND)
     progress(
         f"{total} events of {len(ready.viewers.ids)} viewers and {len(ready.items.ids)} items"
     )
-    early = world_at(ready, tables, roles, settings, int(ready.log.at[first]))
-    progress("stage 1 fitted on the first fold")
-    spans = ((first, second), (second, total))
-    ranker = _ranker(early, ready, spans, params=params, seed=seed, progress=progress)
-    popular = popularity_list(
-        ready.log.span(0, second),
-        ready.log.span(second, total),
-        ready.items,
-        cut_us=ready.cut,
-        days=settings.popularity_days,
-        k=k,
-    )
-    scores = popularity_scores(
-        ready.log, len(ready.items.ids), early.frozen_us, settings.popularity_days
-    )
-    mask = np.zeros(scores.size)
-    mask[np.argsort(-scores, kind="stable")[: 5 * k]] = 1.0
-    held = _held_out(early, ranker, ready, spans[1], popular=mask, k=k)
-    confidence = fit_confidence(held.seen, recall_at(held.ranks, k))
-    progress(f"validation ndcg@{k} {float(ndcg_at(held.ranks, k).mean()):.4f}")
-    world = world_at(ready, tables, roles, settings, ready.cut)
+    worlds = partial(world_at, ready, tables, roles, settings)
+    held = _held(ready, worlds, rng=np.random.default_rng(seed))
+    progress(f"held-out fold: {len(held)} requests")
+    ranker = _ranker(ready, worlds, held, params=params, seed=seed, progress=progress)
+    popular, mask = _popular(ready, settings, k)
+    answers = _answers(held, ranker, mask, k)
+    hit = recall_at(answers.ranks, k)
+    confidence = fit_confidence(answers.seen, hit, held.weight)
+    metrics = _metrics(held, answers, confidence, popular.hit_rate, k)
+    progress(f"validation ndcg@{k} {metrics[f'validation_ndcg@{k}']:.4f}")
+    world = worlds(ready.cut)
     progress("stage 1 fitted on everything before the cut")
     texts = {
         "confidence.json": dumps(confidence.as_dict()),
         "popularity.json": dumps(list_document(popular)),
         "golden.jsonl": golden_lines(ready, roles, k=k, seed=seed),
         "baseline.json": describe(
-            (*logged_names(world), *ANSWER_FEATURES), held.logged, _levels(world)
+            (*logged_names(world), *ANSWER_FEATURES), answers.features, _levels(world)
         ),
     }
     if ranker is not None:
@@ -327,7 +231,7 @@ def fit_two_stage(
             "users": viewers_table(ready.viewers, ready.viewer_matrix, histories),
             "items": items_table(tables, roles, ready.items),
         },
-        metrics=_metrics(held, confidence, popular.hit_rate, k),
+        metrics=metrics,
         facts={
             "cut": moment(ready.cut),
             "events": total,
@@ -338,6 +242,26 @@ def fit_two_stage(
             "features": len(feature_names(world)),
         },
     )
+
+
+def _popular(ready: Prepared, settings: Settings, k: int) -> tuple[PopularityList, Floats]:
+    """Return the popularity list, and 1.0 for each item that was popular for the fold."""
+    total = len(ready.log)
+    start = int(total * HELD)
+    popular = popularity_list(
+        ready.log.span(0, start),
+        ready.log.span(start, total),
+        ready.items,
+        cut_us=ready.cut,
+        days=settings.popularity_days,
+        k=k,
+    )
+    scores = popularity_scores(
+        ready.log, len(ready.items.ids), int(ready.log.at[start]), settings.popularity_days
+    )
+    mask = np.zeros(scores.size)
+    mask[np.argsort(-scores, kind="stable")[: 5 * k]] = 1.0
+    return popular, mask
 
 
 def _levels(world: World) -> dict[str, list[str]]:
@@ -368,14 +292,20 @@ def _document(
     }
 
 
-def _metrics(held: _Held, confidence: Confidence, hit_rate: float, k: int) -> dict[str, float]:
-    calibrated = confidence.calibrated(confidence.logit(held.seen))
+def _metrics(
+    held: Held, answers: _Answers, confidence: Confidence, hit_rate: float, k: int
+) -> dict[str, float]:
+    calibrated = confidence.calibrated(answers.seen)
+
+    def mean(values: Floats) -> float:
+        return float(np.average(values, weights=held.weight))
+
     return {
-        f"validation_ndcg@{k}": float(ndcg_at(held.ranks, k).mean()),
-        f"validation_recall@{k}": float(recall_at(held.ranks, k).mean()),
-        "validation_recall@50": float(recall_at(held.ranks, 50).mean()),
-        f"validation_stage1_ndcg@{k}": float(ndcg_at(held.stage_one, k).mean()),
-        f"validation_stage1_recall@{k}": float(recall_at(held.stage_one, k).mean()),
-        "validation_confidence_mean": float(calibrated.mean()),
+        f"validation_ndcg@{k}": mean(ndcg_at(answers.ranks, k)),
+        f"validation_recall@{k}": mean(recall_at(answers.ranks, k)),
+        "validation_recall@50": mean(recall_at(answers.ranks, 50)),
+        f"validation_stage1_ndcg@{k}": mean(ndcg_at(held.stage_one, k)),
+        f"validation_stage1_recall@{k}": mean(recall_at(held.stage_one, k)),
+        "validation_confidence_mean": mean(calibrated),
         "popularity_hit_rate": hit_rate,
     }

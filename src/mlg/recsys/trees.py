@@ -32,7 +32,7 @@ lgb.register_logger(_Log())
 
 
 class Ranker:
-    """A trained LightGBM model; its score is added to `blend` times stage 1's."""
+    """A trained LightGBM model, whose score is added to `blend` times stage 1's `base_z`."""
 
     def __init__(self, text: str, *, blend: float) -> None:
         self.text = text
@@ -40,13 +40,25 @@ class Ranker:
         self._booster: Any = lgb.Booster(model_str=text)
         self.rounds = int(self._booster.current_iteration())
 
-    def score(self, rows: Floats | Floats32, rounds: int | None = None) -> Floats:
-        """Return the trees' score of each row, shape ``(n,)``, by the first so many trees."""
+    def score(
+        self, rows: Floats | Floats32, rounds: int | None = None, *, start: int = 0
+    ) -> Floats:
+        """Return the trees' score of each row, shape ``(n,)``.
+
+        Args:
+            rows: Features, shape ``(n, f)``.
+            rounds: How many trees to add up; None takes all from `start` on.
+            start: The first of them.
+        """
         if not rows.shape[0]:
             return np.zeros(0)
         return np.asarray(
             self._booster.predict(
-                rows, raw_score=True, num_threads=THREADS, num_iteration=rounds or self.rounds
+                rows,
+                raw_score=True,
+                num_threads=THREADS,
+                start_iteration=start,
+                num_iteration=self.rounds - start if rounds is None else rounds,
             ),
             dtype=np.float64,
         )
@@ -95,10 +107,10 @@ def train_ranker(
         "objective": "binary",
         "metric": "None",
         "lambdarank_truncation_level": 20,
-        "learning_rate": 0.08,
-        "num_leaves": 15,
+        "learning_rate": 0.07,
+        "num_leaves": 31,
         "min_data_in_leaf": 200,
-        "feature_fraction": 0.7,
+        "feature_fraction": 0.5,
         "bagging_fraction": 0.8,
         "bagging_freq": 1,
         "lambda_l2": 10.0,
@@ -110,7 +122,7 @@ def train_ranker(
         "verbosity": -1,
         **params,
     }
-    rounds = int(options.pop("rounds", 160))
+    rounds = int(options.pop("rounds", 200))
     safe = [name.replace(":", "_").replace(" ", "_") for name in names]
     data = lgb.Dataset(rows, labels, group=groups, feature_name=safe, params=options)
     booster = lgb.train(options, data, rounds)

@@ -11,6 +11,7 @@ from mlg.recsys.columns import Codes, Floats, Vocabulary, from_ids, to_us
 from mlg.recsys.confidence import Confidence, confidence_from, observe
 from mlg.recsys.events import NO_PAST, Past
 from mlg.recsys.features import (
+    SCORE_FEATURES,
     Scene,
     Situation,
     candidates,
@@ -66,7 +67,7 @@ def rank(
         scores = scene.base[codes].astype(np.float64)
     else:
         rows = matrix(world, situation, scene, codes)
-        scores = ranker.score(rows) + ranker.blend * rows[:, 0]
+        scores = ranker.score(rows) + ranker.blend * rows[:, SCORE_FEATURES.index("base_z")]
     order = np.argsort(-scores, kind="stable")
     return scene, codes[order], scores[order]
 

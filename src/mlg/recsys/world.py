@@ -7,21 +7,15 @@ from typing import Any, cast
 import numpy as np
 
 from mlg.recsys import ease
-from mlg.recsys.columns import (
-    DAY_US,
-    Floats,
-    Floats32,
-    Micros,
-    Table,
-    Vocabulary,
-    column,
-    is_number,
-    numbers,
-    times_us,
-)
+from mlg.recsys.columns import DAY_US, Floats, Floats32, Micros
 from mlg.recsys.events import Histories, Log
+from mlg.recsys.item_stats import Stats
 from mlg.recsys.levels import Feature
-from mlg.recsys.roles import ItemStatsRole
+
+TRAILS = (1.0, 4.0, 8.0)
+"""Spans of trailing popularity, in `popularity_days`."""
+ENTRY = 4.0
+"""Span over which viewers' first items are counted, in `popularity_days`."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -37,86 +31,15 @@ class Settings:
     """Events after which an earlier one weighs 1/e in the short profile."""
     steady: float = 30.0
     """The same for the long profile."""
-    steps: int = 3
-    smooth: float = 20.0
+    ahead: float = 5.0
+    """Events after which a later one weighs 1/e as what came next."""
+    onward_ridge: float = 1000.0
     last: int = 100
     """Events of history that are read; older ones only bar items from being shown again."""
     candidates: int = 100
     popularity_days: float = 7.0
     repeat: bool = False
     """True where an item may be recommended to a viewer who met it already."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Stats:
-    """Item statistics as of any time; row r may be used strictly after its time."""
-
-    names: tuple[str, ...]
-    keys: Micros
-    """item * span + (time - origin), sorted, shape ``(S,)``."""
-    values: Floats32
-    """Shape ``(S, len(names))``."""
-    origin: int
-    span: int
-
-    def at(self, items: np.ndarray[Any, Any], at_us: int) -> Floats32:
-        """Return the newest values strictly before a time, shape ``(n, stats)``; else NaN."""
-        offset = min(max(at_us - self.origin, 0), self.span - 1)
-        base = items.astype(np.int64) * self.span
-        place = np.searchsorted(self.keys, base + offset, side="left") - 1
-        result = np.full((items.size, len(self.names)), np.nan, dtype=np.float32)
-        valid = place >= 0
-        valid[valid] = self.keys[place[valid]] >= base[valid]
-        result[valid] = self.values[place[valid]]
-        return result
-
-
-NO_STATS = Stats(
-    names=(),
-    keys=np.zeros(0, dtype=np.int64),
-    values=np.zeros((0, 0), dtype=np.float32),
-    origin=0,
-    span=1,
-)
-
-
-def stats_of(table: Table, role: ItemStatsRole, items: Vocabulary, frozen_us: int) -> Stats:
-    """Return the item statistics available strictly before a time.
-
-    Args:
-        table: The statistics' table.
-        role: Its columns; every other numeric column is a statistic.
-        items: Codes of the items; rows of unknown ones are left out.
-        frozen_us: Rows available at this time or later are left out.
-
-    Raises:
-        ContractError: A column is missing or of the wrong kind.
-    """
-    item = items.encode(column(table, role.key, role.table)).astype(np.int64)
-    at = times_us(
-        column(table, role.available_at, role.table), f"{role.table}.{role.available_at}"
-    )
-    names = tuple(
-        name
-        for name in table.column_names
-        if name not in {role.key, role.available_at} and is_number(table.column(name).type)
-    )
-    keep = (item >= 0) & (at < frozen_us)
-    if not names or not keep.any():
-        return NO_STATS
-    item, at = item[keep], at[keep]
-    values = np.column_stack([numbers(table.column(name))[keep] for name in names])
-    origin = int(at.min())
-    span = int(at.max()) - origin + 2
-    keys = item * span + (at - origin)
-    order = np.argsort(keys, kind="stable")
-    return Stats(
-        names=names,
-        keys=keys[order],
-        values=values[order].astype(np.float32),
-        origin=origin,
-        span=span,
-    )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -128,9 +51,17 @@ class World:
     similarity: Floats32
     """Shape ``(I, I)``: EASE over the time-kernel Gram matrix."""
     follow: Floats32
-    """Shape ``(I, I)``: what came within a few events after an item."""
+    """Shape ``(I, I)``: what came next after a recent item (`ease.onward`)."""
     recent_count: Floats32
     """Events in the last `popularity_days` before the freeze, shape ``(I,)``."""
+    trails: Floats32
+    """Log (1 + events) in the last 1, 4 and 8 times `popularity_days`, shape ``(3, I)``."""
+    entry: Floats32
+    """Log of how often an item was a viewer's first, lately, shape ``(I,)``."""
+    place: Floats32
+    """Mean log (1 + place) in its viewers' histories, shrunk to the mean, shape ``(I,)``."""
+    worth: Floats32
+    """Mean value, shrunk to the mean of all, shape ``(I,)``; 0 where there are no values."""
     count: Floats32
     """Events before the freeze, shape ``(I,)``."""
     first_us: Micros
@@ -202,6 +133,39 @@ def _lift(
     return lift, np.asarray(start, dtype=np.int64), edges
 
 
+def _order(
+    log: Log,
+    histories: Histories,
+    viewers: int,
+    count: Floats32,
+    frozen_us: int,
+    settings: Settings,
+) -> tuple[Floats32, Floats32]:
+    """Return (log of how often each item came first lately, mean log place), shape ``(I,)``."""
+    items = count.size
+    since = frozen_us - int(ENTRY * settings.popularity_days * DAY_US)
+    firsts, places = np.zeros(items), np.zeros(items)
+    for viewer in range(viewers):
+        past = histories.before(viewer)
+        if not past.items.size:
+            continue
+        if past.at[0] >= since:
+            np.add.at(firsts, past.items[past.at == past.at[0]], 1.0)
+        np.add.at(places, past.items, np.log1p(ease.places(past.at)))
+    usual = float(places.sum()) / max(len(log), 1)
+    entry = np.log(firsts + 0.02 * count + 0.01)
+    return entry.astype(np.float32), ((places + 5.0 * usual) / (count + 5.0)).astype(np.float32)
+
+
+def _worth(log: Log, items: int) -> Floats32:
+    """Return each item's mean value shrunk to the mean of all, shape ``(I,)``."""
+    known = ~np.isnan(log.value)
+    usual = float(log.value[known].sum()) / max(int(known.sum()), 1)
+    total = np.bincount(log.item[known], weights=log.value[known], minlength=items)
+    rated = np.bincount(log.item[known], minlength=items)
+    return ((total + 5.0 * usual) / (rated + 5.0)).astype(np.float32)
+
+
 def _scaled(matrix: Floats, features: tuple[Feature, ...]) -> tuple[Floats32, Floats32]:
     """Return (numbers scaled to 0..1, codes of text) of the items."""
     numeric = [place for place, feature in enumerate(features) if feature.levels is None]
@@ -249,17 +213,34 @@ def build_world(
     recent = ease.trailing_counts(
         log.item, log.at, frozen_us, int(settings.popularity_days * DAY_US), items
     )
+    trails = [
+        ease.trailing_counts(
+            log.item, log.at, frozen_us, int(times * settings.popularity_days * DAY_US), items
+        )
+        for times in TRAILS
+    ]
+    count = np.bincount(log.item, minlength=items).astype(np.float32)
+    entry, place = _order(log, histories, viewers, count, frozen_us, settings)
     lift, lift_start, lift_edges = _lift(log, viewer_matrix, viewer_features, items)
     traits, kinds = _scaled(item_matrix, item_features)
     return World(
         settings=settings,
         frozen_us=frozen_us,
         similarity=ease.ease(weights, settings.ridge),
-        follow=ease.transitions(
-            histories, viewers, items, steps=settings.steps, smooth=settings.smooth
+        follow=ease.onward(
+            histories,
+            viewers,
+            items,
+            past=settings.recent,
+            ahead=settings.ahead,
+            ridge=settings.onward_ridge,
         ),
         recent_count=recent.astype(np.float32),
-        count=np.bincount(log.item, minlength=items).astype(np.float32),
+        trails=np.log1p(np.stack(trails)).astype(np.float32),
+        entry=entry,
+        place=place,
+        worth=_worth(log, items),
+        count=count,
         first_us=first,
         traits=traits,
         kinds=kinds,
@@ -273,8 +254,8 @@ def build_world(
 
 
 _ARRAYS = (
-    "similarity", "follow", "recent_count", "count", "first_us", "traits", "kinds",
-    "lift", "lift_start", "lift_edges",
+    "similarity", "follow", "recent_count", "trails", "entry", "place", "worth", "count",
+    "first_us", "traits", "kinds", "lift", "lift_start", "lift_edges",
 )  # fmt: skip
 
 

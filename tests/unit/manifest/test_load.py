@@ -55,7 +55,7 @@ def test_movies_says_what_the_design_says() -> None:
     assert isinstance(evaluate, EvaluateStep)
     assert train.roles.viewers is not None
     assert train.roles.viewers.features == ("age", "gender", "occupation")
-    assert evaluate.gates["ndcg@10"].better_than == ("popularity_7d",)
+    assert evaluate.gates["ndcg@10"].better_than == ("popularity_7d", "ease")
     home = spec.services["home"]
     assert (home.replicas, home.clock, home.fallback) == (2, "request", "popularity")
     assert home.depends_on == ()

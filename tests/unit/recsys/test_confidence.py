@@ -47,11 +47,33 @@ def test_a_fitted_model_is_calibrated_and_ranks() -> None:
     seen = rng.normal(size=(4000, len(confidence.NAMES)))
     hit = (rng.random(4000) < expit(2 * seen[:, 0] - 1)).astype(float)
     model = confidence.fit_confidence(seen, hit)
-    p = model.calibrated(model.logit(seen))
+    p = model.calibrated(seen)
     high = p > np.quantile(p, 0.8)
     assert p.mean() == pytest.approx(hit.mean(), abs=0.01)
     assert hit[high].mean() == pytest.approx(p[high].mean(), abs=0.04)
     assert confidence.confidence_from(model.as_dict()).of(seen[0]) == model.of(seen[0])
+
+
+def test_short_histories_have_a_calibration_of_their_own() -> None:
+    rng = np.random.default_rng(4)
+    seen = rng.normal(size=(6000, len(confidence.NAMES)))
+    short = rng.random(6000) < 0.1
+    seen[:, confidence.NAMES.index("short")] = short
+    # the same score is worth more where the history is short, and there its slope is reversed
+    p = np.where(short, expit(1 - seen[:, 0]), expit(2 * seen[:, 0] - 2))
+    hit = (rng.random(6000) < p).astype(float)
+    found = confidence.fit_confidence(seen, hit).calibrated(seen)
+    for part in (short, ~short):
+        assert found[part].mean() == pytest.approx(hit[part].mean(), abs=0.01)
+
+
+def test_an_answer_that_stands_for_several_counts_as_often() -> None:
+    rng = np.random.default_rng(5)
+    seen = rng.normal(size=(50, len(confidence.NAMES)))
+    hit = (rng.random(50) < 0.4).astype(float)
+    weighted = confidence.fit_confidence(seen, hit, np.full(50, 2.0))
+    twice = confidence.fit_confidence(np.tile(seen, (2, 1)), np.tile(hit, 2))
+    np.testing.assert_allclose(weighted.logit(seen), twice.logit(seen), atol=1e-8)
 
 
 def test_certainty_is_never_claimed() -> None:
@@ -63,7 +85,11 @@ def test_certainty_is_never_claimed() -> None:
 
 def test_an_empty_answer_is_seen_as_zeros() -> None:
     seen = confidence.observe(np.zeros(0), 10, 0, 0.0)
-    assert seen.tolist() == [0.0, 0.0, 0.0, 0.0, 0.0, 1.0, 0.0]
+    assert dict(zip(confidence.NAMES, seen.tolist(), strict=True)) == {
+        **dict.fromkeys(confidence.NAMES, 0.0),
+        "cold": 1.0,
+        "short": 1.0,
+    }
 
 
 def test_equal_scores_have_the_entropy_of_a_uniform_choice() -> None:

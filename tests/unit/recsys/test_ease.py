@@ -53,12 +53,34 @@ def test_the_gram_matrix_is_positive_semidefinite_with_repeats() -> None:
     np.testing.assert_allclose(found, found.T)
 
 
+def test_onward_is_the_ridge_regression_of_what_came_next_on_what_came_before() -> None:
+    rows = [(0, 0, 1), (0, 1, 1), (0, 2, 2), (0, 3, 5), (1, 2, 3), (1, 0, 4), (1, 1, 9)]
+    found = ease.onward(Histories(log_of(rows), 2), 2, 4, past=2.0, ahead=3.0, ridge=0.5)
+    regressors: list[list[float]] = []
+    targets: list[list[float]] = []
+    for viewer in range(2):
+        own = [(item, at) for who, item, at in rows if who == viewer]
+        times = [at for _, at in own]
+        place = [np.mean([n for n, t in enumerate(times) if t == at]) for at in times]
+        for moment in sorted(set(times))[1:]:
+            before = [n for n, t in enumerate(times) if t < moment]
+            after = [n for n, t in enumerate(times) if t >= moment]
+            source, target = [0.0] * 4, [0.0] * 4
+            for n in before:
+                source[own[n][0]] = np.exp(-(len(before) - 1 - place[n]) / 2.0)
+            for n in after:
+                target[own[n][0]] = np.exp(-(place[n] - place[after[0]]) / 3.0)
+            regressors.append(source)
+            targets.append(target)
+    s, t = np.array(regressors), np.array(targets)
+    direct = np.linalg.solve(s.T @ s + 0.5 * np.eye(4), s.T @ t)
+    np.testing.assert_allclose(found, direct, rtol=1e-5, atol=1e-6)
+
+
 def test_events_of_one_time_do_not_follow_each_other() -> None:
-    log = log_of([(0, 0, 1), (0, 1, 1), (0, 2, 2)])
-    found = ease.transitions(Histories(log, 1), 1, 3, steps=2, smooth=1.0)
-    assert found[0, 1] == found[1, 0] == 0.0
-    assert found[1, 2] == pytest.approx(1.0 / 2)  # one event of item 1, smoothed by 1
-    assert found[0, 2] == pytest.approx(0.5 / 2)  # two places later
+    log = log_of([(0, 0, 1), (0, 1, 1)])
+    found = ease.onward(Histories(log, 1), 1, 2, past=2.0, ahead=2.0, ridge=1.0)
+    assert found.tolist() == [[0.0, 0.0], [0.0, 0.0]]
 
 
 def test_recency_does_not_depend_on_the_order_inside_a_tie() -> None:

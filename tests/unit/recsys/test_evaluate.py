@@ -222,3 +222,36 @@ def test_a_paired_difference_cancels_what_both_share() -> None:
 def test_models_of_different_events_are_not_compared() -> None:
     with pytest.raises(ValueError, match="same events"):
         compare(scored([1], [0]), scored([1, 1], [0, 1]), "ndcg@10")
+
+
+def test_plain_ease_equals_brute_force(films: dict[str, pa.Table]) -> None:
+    found = prequential({}, films, film_roles(), CUT).scored["ease"]
+    recent = prequential({}, films, film_roles(), CUT).scored["popularity_7d"]
+    rows = sorted(
+        films["plays"].to_pylist(), key=lambda row: (row["seen_at"], row["viewer"], row["film"])
+    )
+    met = np.zeros((60, 40))
+    for row in rows:
+        if row["seen_at"] < CUT:
+            met[row["viewer"], row["film"] - 1000] = 1.0
+    inverse = np.linalg.inv(met.T @ met + 300.0 * np.eye(40))
+    weights = -inverse / np.diag(inverse)
+    np.fill_diagonal(weights, 0.0)
+    ranks = []
+    for row in [row for row in rows if row["seen_at"] >= CUT]:
+        mine = {
+            other["film"] - 1000
+            for other in rows
+            if other["viewer"] == row["viewer"] and other["seen_at"] < row["seen_at"]
+        }
+        scores = weights[sorted(mine)].sum(axis=0)
+        own = scores[row["film"] - 1000]
+        better = [i for i in range(40) if i not in mine and scores[i] > own + 1e-7]
+        ranks.append(1 + len(better) if mine else -1)
+    expected = np.where(np.array(ranks) < 0, recent.ranks, ranks)
+    np.testing.assert_array_equal(found.ranks, expected)
+
+
+def test_a_models_name_may_not_be_a_baselines(films: dict[str, pa.Table]) -> None:
+    with pytest.raises(ManifestError, match="'ease' is the name of a baseline"):
+        prequential({"ease": Oracle(films["plays"], 1)}, films, film_roles(), CUT)

@@ -6,9 +6,9 @@ import numpy as np
 import pyarrow as pa
 
 from mlg.recsys.columns import from_ids, to_us
+from mlg.recsys.item_stats import stats_of
 from mlg.recsys.levels import Feature, feature_matrix, features_of
 from mlg.recsys.roles import ItemStatsRole
-from mlg.recsys.world import stats_of
 
 ROLE = ItemStatsRole(table="s", key="item", available_at="at")
 

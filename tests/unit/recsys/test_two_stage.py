@@ -15,8 +15,8 @@ from mlg.recsys import kinds
 from mlg.recsys.artifact import Fitted
 from mlg.recsys.columns import from_us
 from mlg.recsys.features import candidates, feature_names, matrix, scene_of
+from mlg.recsys.folds import situations
 from mlg.recsys.prepare import prepare
-from mlg.recsys.train_two_stage import situations
 from mlg.recsys.two_stage import TwoStage
 
 LATE = START + timedelta(days=400)
