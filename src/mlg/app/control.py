@@ -40,8 +40,10 @@ from mlg.app.manifests import Manifests
 from mlg.app.operations import ControlOperations
 from mlg.app.parts import Parts
 from mlg.app.pipelines import Pipelines
+from mlg.app.rollout_watch import ControlWatch
 from mlg.app.seals import Seals
 from mlg.app.serve_api import ApiServer, start_api
+from mlg.app.staging import Staging
 from mlg.app.supervise import Supervisor, end_all
 from mlg.app.tail import Tail
 from mlg.core.errors import BackendError, LifecycleError
@@ -104,10 +106,32 @@ def build(home: Path, control_port: int, gateway_port: int) -> Parts:
         )
     )
     fleet = WantedFleet(files, lambda: supervisor[0], clock, manifests.spec)
+
+    def services() -> tuple[str, ...]:
+        spec = manifests.spec()
+        return tuple(sorted(spec.services)) if spec else ()
+
     durable.configure(home / "workflows.sqlite3")
+    tail = Tail(home, files, clock, services)
+    watch = ControlWatch(
+        home=home,
+        files=files,
+        clock=clock,
+        manifests=manifests,
+        router=router,
+        supervisor=lambda: supervisor[0],
+        network=network,
+        tail=tail,
+        staging=Staging(artifacts, lambda: supervisor[0], network),
+    )
     release = Release(
         ReleasePorts(
-            files=files, fleet=fleet, store=store, recorder=lambda: recorder("workflow:release")
+            files=files,
+            fleet=fleet,
+            store=store,
+            clock=clock,
+            watch=watch,
+            recorder=lambda: recorder("workflow:release"),
         )
     )
     train = Train(
@@ -122,10 +146,6 @@ def build(home: Path, control_port: int, gateway_port: int) -> Parts:
         ),
         release,
     )
-
-    def services() -> tuple[str, ...]:
-        spec = manifests.spec()
-        return tuple(sorted(spec.services)) if spec else ()
 
     def deployment(service: str, version: str) -> str:
         found = [v for v in read_wanted(files, service).versions if v.version == version]
@@ -149,7 +169,7 @@ def build(home: Path, control_port: int, gateway_port: int) -> Parts:
         seals=Seals(
             home, files, artifacts, store, lambda: recorder("system:control"), deployment
         ),
-        tail=Tail(home, files, clock, services),
+        tail=tail,
         train=train,
         ended=threading.Event(),
         recorder=recorder,

@@ -154,6 +154,14 @@ class Supervisor:
         with self._lock:
             return tuple(state for _, state in sorted(self._last.items()))
 
+    def looping(self) -> tuple[tuple[Group, int], ...]:
+        """Return the groups that count as a crash loop, with their recent crashes."""
+        return tuple(
+            (group, len(history.crashes_s))
+            for group, history in self._state.restarts
+            if history.looping
+        )
+
     def gateway_admins(self) -> tuple[str, ...]:
         """Return the admin URLs of the gateways that run; what `EnvoyRouter` is given."""
         url = self._admin_url

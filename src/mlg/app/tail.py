@@ -7,13 +7,14 @@ from the same moment, so nothing is lost or counted twice.
 import logging
 import threading
 from collections.abc import Callable
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
 import msgspec
 
 from mlg.adapters.stream_segments import SegmentStream
-from mlg.core.clock import Clock
+from mlg.core.clock import Clock, parse_time
 from mlg.core.errors import LifecycleError
 from mlg.core.ports import Cursor, Files
 from mlg.monitors.live import LiveState, update
@@ -31,6 +32,8 @@ class _Stored(msgspec.Struct, kw_only=True):
     state: LiveState
     cursors: dict[str, Cursor]
     gaps: int = 0
+    newest: dict[str, str] = {}
+    """Largest event time of an answer by service, RFC 3339."""
 
 
 class Tail:
@@ -68,6 +71,17 @@ class Tail:
     def gaps(self) -> int:
         """Records known to be lost: torn or damaged frames."""
         return self._stored.gaps
+
+    def newest(self, service: str) -> datetime | None:
+        """Return the largest event time among the newest answers, or None before the first."""
+        with self._lock:
+            text = self._stored.newest.get(service)
+        return parse_time(text) if text else None
+
+    def cursor(self, service: str) -> Cursor:
+        """Return how far the service's log was read, after one more round."""
+        self.round()
+        return self._stored.cursors.get(service, Cursor(consumer="live"))
 
     def start(self) -> None:
         """Begin to follow."""
@@ -109,10 +123,15 @@ class Tail:
             elif record.kind == "feedback":
                 feedback.append(decode_feedback(record.payload))
         state = update(self._stored.state, predictions, feedback)
+        newest = max((str(row["at"]) for row in predictions), default="")
         self._stored = _Stored(
             state=state,
             cursors={**self._stored.cursors, service: batch.cursor},
             gaps=self._stored.gaps + batch.gaps,
+            newest={
+                **self._stored.newest,
+                service: max(newest, self._stored.newest.get(service, "")),
+            },
         )
         return len(batch.records)
 

@@ -11,11 +11,22 @@ from dataclasses import dataclass, field
 from math import isfinite
 from typing import Any, Final
 
+from mlg.core.traffic import version_of
 from mlg.monitors.live import EDGES_MS
 
 ENGAGED: Final = frozenset(("play", "complete"))
 MOST_UNITS: Final = 200_000
 """Sticky units that are told apart in one arm; more are counted as this many."""
+
+
+@dataclass(slots=True, kw_only=True)
+class Viewer:
+    """One viewer's part in an arm, so that each has one vote."""
+
+    answers: int = 0
+    hits: int = 0
+    watch_sum: float = 0.0
+    watch_n: int = 0
 
 
 @dataclass(slots=True, kw_only=True)
@@ -25,28 +36,44 @@ class Arm:
     answers: int = 0
     abstentions: int = 0
     """Answers that the replica took from its popularity list for lack of confidence."""
-    fallbacks: int = 0
-    """Answers by the popularity server or by another version's replicas: rescues."""
+    rescued: int = 0
+    """Answers by another version's replicas."""
+    fell_back: int = 0
+    """Answers by the popularity server, after a failure."""
     latency: list[int] = field(default_factory=lambda: [0] * (len(EDGES_MS) + 1))
-    """Answers per latency bin of `EDGES_MS`."""
+    """The arm's own answers per latency bin of `EDGES_MS`."""
     raw_sum: float = 0.0
     raw_square_sum: float = 0.0
     hits: int = 0
     """Answers of which the viewer took at least one item."""
-    watch_sum: float = 0.0
-    watch_n: int = 0
     sessions: set[str] = field(default_factory=set[str])
-    viewers: set[str] = field(default_factory=set[str])
+    viewers: dict[str, Viewer] = field(default_factory=dict[str, Viewer])
 
     @property
     def units(self) -> int:
         """Sticky units seen; answers without a key count one each."""
         return len(self.sessions)
 
+    @property
+    def clicked(self) -> float:
+        """Sum over viewers of the share of their answers that they took something of."""
+        return sum(v.hits / v.answers for v in self.viewers.values())
+
+    @property
+    def watchers(self) -> int:
+        """Viewers who watched something that the arm showed."""
+        return sum(v.watch_n > 0 for v in self.viewers.values())
+
+    @property
+    def watched(self) -> float:
+        """Sum over watchers of their mean watch-through, 0..1 each."""
+        return sum(v.watch_sum / v.watch_n for v in self.viewers.values() if v.watch_n)
+
 
 @dataclass(slots=True, kw_only=True)
 class _Given:
     arm: str
+    viewer: Viewer
     items: frozenset[str]
     hit: bool = False
     watched: dict[str, float] = field(default_factory=dict[str, float])
@@ -57,7 +84,7 @@ class Stage:
 
     Examples:
         >>> stage = Stage()
-        >>> row = {"prediction_id": "p", "arm": "v2", "items": [1], "served_by": "model"}
+        >>> row = {"prediction_id": "p", "arm": "v2", "items": [1], "model_version": "v2"}
         >>> stage.add([row, row], [{"prediction_id": "p", "item_id": 1, "event": "play"}])
         >>> (stage.arms["v2"].answers, stage.arms["v2"].hits)
         (1, 1)
@@ -67,6 +94,10 @@ class Stage:
         self.arms: dict[str, Arm] = {}
         self.newest_at = ""
         """Largest event time of an answer, RFC 3339; empty before the first one."""
+        self.answers = 0
+        self.newcomers: list[int] = []
+        """The number of the answer with which each viewer, of any arm, came first."""
+        self._who: set[str] = set()
         self._given: dict[str, _Given] = {}
         self._early: dict[str, list[Mapping[str, Any]]] = {}
 
@@ -88,6 +119,14 @@ class Stage:
             else:
                 self._react(given, row)
 
+    def coming(self, answers: float) -> float:
+        """Return about how many new viewers so many more answers would bring.
+
+        From the newer half of the answers: a public that only comes back brings none.
+        """
+        half = self.answers / 2
+        return sum(n > half for n in self.newcomers) / max(1.0, half) * answers
+
     def _answer(self, row: Mapping[str, Any]) -> None:
         prediction = str(row.get("prediction_id") or "")
         name = str(row.get("arm") or row.get("model_version") or "")
@@ -95,15 +134,17 @@ class Stage:
             return
         arm = self.arms.setdefault(name, Arm())
         arm.answers += 1
-        if row.get("served_by") == "fallback":
-            if row.get("reason") == "abstain":
-                arm.abstentions += 1
-            else:
-                arm.fallbacks += 1
-        elif str(row.get("model_version") or name) != name.partition("~")[0]:
-            arm.fallbacks += 1
+        own = str(row.get("model_version") or "") == version_of(name)
+        if row.get("served_by") == "fallback" and row.get("reason") == "abstain":
+            arm.abstentions += own
+            arm.rescued += not own
+        elif row.get("served_by") == "fallback":
+            own = False
+            arm.fell_back += 1
+        else:
+            arm.rescued += not own
         latency = _finite(row.get("latency_ms"))
-        if latency is not None:
+        if own and latency is not None:
             arm.latency[bisect_right(EDGES_MS, latency)] += 1
         raw = _finite(row.get("raw_confidence"))
         if raw is not None:
@@ -111,10 +152,16 @@ class Stage:
             arm.raw_square_sum += raw * raw
         if len(arm.sessions) < MOST_UNITS:
             arm.sessions.add(str(row.get("session") or prediction))
-            arm.viewers.add(str(row.get("viewer") or prediction))
+        self.answers += 1
+        who = str(row.get("viewer") or row.get("session") or prediction)
+        if who not in self._who and len(self._who) < MOST_UNITS:
+            self._who.add(who)
+            self.newcomers.append(self.answers)
+        viewer = arm.viewers.setdefault(who, Viewer())
+        viewer.answers += 1
         self.newest_at = max(self.newest_at, str(row.get("at") or ""))
         items = frozenset(map(str, row.get("items") or ()))
-        given = self._given[prediction] = _Given(arm=name, items=items)
+        given = self._given[prediction] = _Given(arm=name, viewer=viewer, items=items)
         for early in self._early.pop(prediction, ()):
             self._react(given, early)
 
@@ -125,12 +172,13 @@ class Stage:
         if not given.hit and row.get("event") in ENGAGED:
             given.hit = True
             arm.hits += 1
+            given.viewer.hits += 1
         watched = _finite(row.get("watch_through"))
         if watched is not None and 0 <= watched <= 1:
             before = given.watched.get(item)
             if before is None or watched > before:
-                arm.watch_n += before is None
-                arm.watch_sum += watched - (before or 0.0)
+                given.viewer.watch_n += before is None
+                given.viewer.watch_sum += watched - (before or 0.0)
                 given.watched[item] = watched
 
 

@@ -1,28 +1,63 @@
-"""Release of a model version to a service: start, wait, switch, retire.
+"""Release of a model version: staging, canary step by step, swap, or the way back.
 
-In this form an accepted version goes straight to 100 %; the canary comes between
-`start` and `switch`. Each step may run twice and does the same thing both times.
+`release.rollout` decides; here its commands are done. Each look is two durable steps:
+`decide` reads facts and moves the state, `act` does what was decided. A control plane that
+dies between the two does the same commands again, and each may be done twice.
 """
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, Protocol
+from datetime import timedelta
+from typing import Any, Final, Protocol
 
 import msgspec
 from dbos import DBOS, DBOSConfiguredInstance
 
+from mlg.core.clock import Clock, rfc3339
 from mlg.core.errors import LifecycleError
 from mlg.core.events import Event
 from mlg.core.ports import Files, GraphStore
-from mlg.core.traffic import FULL_BP
+from mlg.core.traffic import FULL_BP, version_of
 from mlg.core.uris import Digest
-from mlg.graph import record_services
+from mlg.graph import record_rollouts, record_services
 from mlg.graph.record import Recorder, deployment_uri, model_uri, run_uri
+from mlg.release import rollout
+from mlg.release.rollout_types import (
+    ENDED,
+    Call,
+    Next,
+    Notify,
+    Promote,
+    Record,
+    Retire,
+    RollBack,
+    RolloutCommand,
+    RolloutState,
+    SetShares,
+    StartStaging,
+    StartVersions,
+)
 from mlg.workflows.record import append_once
+from mlg.workflows.rollouts import (
+    Look,
+    RolloutWatch,
+    in_flight,
+    read_swaps,
+    write_rollout,
+    write_swaps,
+)
 from mlg.workflows.state import Wanted, WantedVersion, read_wanted, write_wanted
 
-READY_S = 90.0
+READY_S: Final = 90.0
 """How long a new version may take until each of its replicas is warm."""
+LOOK_EVERY_S: Final = 0.5
+QUIET_EVERY_S: Final = 2.0
+"""The same where nothing hurries: waiting for a turn, or while the old version is warm."""
+
+_TRIES: Final = 12
+"""A full disk or a silent gateway does not end a rollout: DBOS waits 1, 1.5, 2.25, … s."""
+
+_COMMANDS: Final = tuple[RolloutCommand, ...]
 
 
 class Fleet(Protocol):
@@ -40,14 +75,6 @@ class Fleet(Protocol):
         """
         ...
 
-    def wait_live(self, service: str, version: str, deadline_s: float) -> None:
-        """Return once the gateway sends the wanted share to the version.
-
-        Raises:
-            BackendError: Not in time.
-        """
-        ...
-
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ReleasePorts:
@@ -56,6 +83,8 @@ class ReleasePorts:
     files: Files
     fleet: Fleet
     store: GraphStore
+    clock: Clock
+    watch: RolloutWatch
     recorder: Callable[[], Recorder]
 
 
@@ -69,131 +98,266 @@ class Release(DBOSConfiguredInstance):
 
     @DBOS.workflow(name="release")
     def run(self, service: str, model: str, artifact: str, run_id: str) -> dict[str, Any]:
-        """Bring the version to 100 %; return `{"state", "deployment"}` or the error."""
-        deployment = DBOS.workflow_id or ""
-        version = artifact[:12]
-        if self.start(service, model, artifact, deployment, run_id) == "serving":
-            return {"state": "released", "deployment": "", "version": version}
-        failed = self.warm(service, version)
-        if failed:
-            self.abandon(service, deployment, failed)
-            return {"state": "failed", "error": failed}
-        failed = self.switch(service, deployment)
-        if failed:
-            self.abandon(service, deployment, failed)
-            return {"state": "failed", "error": failed}
-        self.retire(service, deployment)
-        return {"state": "released", "deployment": deployment, "version": version}
+        """Bring the version to its end; return `{"state", "deployment", …}` and never raise."""
+        id_ = DBOS.workflow_id or ""
+        raw = self.begin(service, model, artifact, run_id, id_)
+        while "wait" in raw:
+            DBOS.sleep(QUIET_EVERY_S)
+            raw = self.begin(service, model, artifact, run_id, id_)
+        while "done" not in raw:
+            raw, commands = self.decide(raw, model, artifact)
+            if commands:
+                raw = self.act(raw, commands, model, artifact)
+            elif "done" not in raw:
+                quiet = raw["state"]["phase"] in {"swapped", "paused"}
+                DBOS.sleep(QUIET_EVERY_S if quiet else LOOK_EVERY_S)
+        return raw["done"]
 
-    @DBOS.step(name="release.start")
-    def start(
-        self, service: str, model: str, artifact: str, deployment: str, run_id: str
-    ) -> str:
-        """Start replicas of the version with no traffic; `serving` if it serves already."""
-        wanted = read_wanted(self._ports.files, service)
-        version = artifact[:12]
-        there = next((item for item in wanted.versions if item.version == version), None)
-        if there is not None and there.deployment != deployment and there.bp == FULL_BP:
-            return "serving"
-        if there is None:
-            newcomer = WantedVersion(
-                version=version, artifact=Digest(artifact), bp=0, deployment=deployment
-            )
-            versions = (*wanted.versions, newcomer)
-            write_wanted(self._ports.files, Wanted(service=service, versions=versions))
+    @DBOS.step(name="release.begin", retries_allowed=True, max_attempts=_TRIES)
+    def begin(
+        self, service: str, model: str, artifact: str, run_id: str, id_: str
+    ) -> dict[str, Any]:
+        """Take the service's turn; `wait` while another rollout has it."""
+        version, watch = artifact[:12], self._ports.watch
+        stable = read_wanted(self._ports.files, service).stable
+        serving = stable.version if stable and stable.bp == FULL_BP else None
+        if serving == version and stable is not None and stable.deployment != id_:
+            return {"done": {"state": "released", "deployment": "", "version": version}}
+        if in_flight(self._ports.files, service) not in {"", id_}:
+            return {"wait": True}
+        plan = watch.plan(service)
+        state = rollout.begin(id_, service, version, serving, plan, watch.now(service))
         recorder = self._ports.recorder()
+        facts = {"steps_bp": ",".join(map(str, plan.steps_bp)), "min_units": plan.min_units}
         self._record(
             record_services.deployment_started(
                 recorder,
-                key=f"{deployment}:start",
+                key=f"{id_}:deployment",
                 service=service,
-                deployment_id=deployment,
+                deployment_id=id_,
                 model_version=model_uri(recorder, model, version),
                 image_digest=artifact,
                 share_bp=0,
                 health="starting",
                 triggered_by=run_uri(recorder, model, run_id),
-            )
+            ),
+            record_rollouts.rollout_begun(
+                recorder,
+                key=f"{id_}:begin",
+                service=service,
+                rollout_id=id_,
+                candidate=version,
+                stable=serving,
+                triggered_by=run_uri(recorder, model, run_id),
+                facts=facts,
+            ),
         )
-        self._ports.fleet.refresh()
-        return "started"
+        return self._kept(Look(state=state, began_at=self._ports.clock.now()))
 
-    @DBOS.step(name="release.warm")
-    def warm(self, service: str, version: str) -> dict[str, str]:
-        """Wait until the version's replicas have answered their warm-up."""
+    @DBOS.step(name="release.decide", retries_allowed=True, max_attempts=_TRIES)
+    def decide(
+        self, raw: dict[str, Any], model: str, artifact: str
+    ) -> tuple[dict[str, Any], list[dict[str, Any]]]:
+        """Look once; return what to keep, and the commands to do."""
+        del model, artifact
+        look, facts = self._ports.watch.look(msgspec.convert(raw, Look))
+        state, commands = rollout.step(look.state, facts)
+        if (state.phase, state.step) != (look.state.phase, look.state.step):
+            look = msgspec.structs.replace(look, began_at=self._ports.clock.now())
+        kept = self._kept(msgspec.structs.replace(look, state=state))
+        if not commands and state.phase in ENDED:
+            return {**kept, "done": self._result(state)}, []
+        return kept, msgspec.to_builtins(commands)
+
+    @DBOS.step(name="release.act", retries_allowed=True, max_attempts=_TRIES)
+    def act(
+        self, raw: dict[str, Any], commands: list[dict[str, Any]], model: str, artifact: str
+    ) -> dict[str, Any]:
+        """Do what was decided, in order; each command may be done twice."""
+        look = msgspec.convert(raw, Look)
+        for command in msgspec.convert(commands, _COMMANDS):
+            if isinstance(command, StartStaging):
+                look = self._stage(look, command, model, artifact)
+            else:
+                self._do(look.state, command, model, artifact)
+        return self._kept(look)
+
+    def _do(
+        self, state: RolloutState, command: RolloutCommand, model: str, artifact: str
+    ) -> None:
+        service = state.service
+        match command:
+            case StartVersions():
+                labels = [start.label for start in command.versions]
+                self._want(state, labels, artifact)
+            case SetShares():
+                self._share(state, command, artifact)
+            case Promote():
+                self._swap(service, command.key, state)
+            case Retire():
+                self._retire(state, command)
+            case RollBack():
+                swaps = read_swaps(self._ports.files, service)
+                rejected = tuple(sorted({*swaps.rejected, state.candidate}))
+                swaps = msgspec.structs.replace(swaps, rejected=rejected)
+                write_swaps(self._ports.files, service, swaps)
+                if command.swap:
+                    self._swap(service, command.key, state)
+            case Record():
+                self._moved(state, command, model)
+            case Notify() | Call():
+                event = record_rollouts.rollout_told(
+                    self._ports.recorder(),
+                    key=command.key,
+                    service=service,
+                    rollout_id=state.id,
+                    reason=command.reason,
+                    needs_person=isinstance(command, Call),
+                )
+                self._record(event)
+            case Next() | _:
+                pass  # who waits for a turn sees that it has come; a wanted version stays warm
+
+    def _stage(self, look: Look, command: StartStaging, model: str, artifact: str) -> Look:
+        """Start the version without traffic, test it, and keep the verdict."""
+        state = look.state
+        self._want(state, [command.version], artifact)
         try:
-            self._ports.fleet.wait_ready(service, version, READY_S)
+            self._ports.fleet.wait_ready(state.service, command.version, READY_S)
+            report = self._ports.watch.stage(state.service, command.version, artifact)
+            verdict, reason = report.verdict, report.reason
+            results = {r.name: f"{r.verdict}: {r.reason}" for r in report.results}
         except LifecycleError as error:
-            return error.as_dict()
-        return {}
-
-    @DBOS.step(name="release.abandon")
-    def abandon(self, service: str, deployment: str, error: dict[str, str]) -> None:
-        """Take back a version that did not come to serve; what served goes on serving."""
-        wanted = read_wanted(self._ports.files, service)
-        kept = tuple(item for item in wanted.versions if item.deployment != deployment)
-        if kept and not any(item.bp == FULL_BP for item in kept):
-            kept = (msgspec.structs.replace(kept[-1], bp=FULL_BP), *kept[:-1])
-        write_wanted(self._ports.files, Wanted(service=service, versions=kept))
-        self._ports.fleet.refresh()
+            verdict, reason, results = "ERROR", str(error), dict[str, str]()
         recorder = self._ports.recorder()
         self._record(
-            record_services.deployment_ended(
+            record_rollouts.staging_ended(
                 recorder,
-                key=f"{deployment}:abandon",
-                deployment=deployment_uri(recorder, service, deployment),
-                reason=error.get("what", ""),
+                key=f"{command.key}:ended",
+                service=state.service,
+                rollout_id=state.id,
+                model_version=model_uri(recorder, model, command.version),
+                verdict=verdict,
+                reason=reason,
+                results=results,
             )
         )
+        return msgspec.structs.replace(look, staging=verdict, staging_reason=reason)
 
-    @DBOS.step(name="release.switch")
-    def switch(self, service: str, deployment: str) -> dict[str, str]:
-        """Send all traffic to the version: clusters first, then routes."""
-        wanted = read_wanted(self._ports.files, service)
+    def _want(self, state: RolloutState, labels: list[str], artifact: str) -> None:
+        """Let replicas of these labels run, without traffic."""
+        wanted = read_wanted(self._ports.files, state.service)
+        known = {item.version: item for item in wanted.versions}
+        for label in labels:
+            of = known.get(version_of(label))
+            digest = artifact if label == state.candidate or of is None else of.artifact
+            deployment = state.id if label == state.candidate or of is None else of.deployment
+            known.setdefault(
+                label,
+                WantedVersion(
+                    version=label, artifact=Digest(digest), bp=0, deployment=deployment
+                ),
+            )
+        self._keep_wanted(state.service, tuple(known.values()))
+
+    def _share(self, state: RolloutState, command: SetShares, artifact: str) -> None:
+        shares = {share.version: share.bp for share in command.shares}
+        self._want(state, list(shares), artifact)
+        wanted = read_wanted(self._ports.files, state.service)
         moved = tuple(
-            msgspec.structs.replace(item, bp=FULL_BP if item.deployment == deployment else 0)
+            msgspec.structs.replace(item, bp=shares.get(item.version, 0))
             for item in wanted.versions
         )
-        write_wanted(self._ports.files, Wanted(service=service, versions=moved))
-        self._ports.fleet.refresh()
-        new = next(item for item in moved if item.deployment == deployment)
-        try:
-            self._ports.fleet.wait_live(service, new.version, READY_S)
-        except LifecycleError as error:
-            return error.as_dict()
+        self._keep_wanted(state.service, moved)
         recorder = self._ports.recorder()
-        shares = {deployment_uri(recorder, service, v.deployment): v.bp for v in moved}
-        subject = deployment_uri(recorder, service, deployment)
+        parts: dict[Any, int] = {}
+        for item in moved:
+            uri = deployment_uri(recorder, state.service, item.deployment)
+            parts[uri] = parts.get(uri, 0) + item.bp
         self._record(
             record_services.shares_changed(
-                recorder, key=f"{deployment}:switch", service=service, shares=shares
+                recorder, key=command.key, service=state.service, shares=parts
             ),
             record_services.health_changed(
-                recorder, key=f"{deployment}:healthy", deployment=subject, health="healthy"
+                recorder,
+                key=f"{command.key}:health",
+                deployment=deployment_uri(recorder, state.service, state.id),
+                health="healthy" if shares.get(state.candidate) else "rolled_back",
             ),
         )
-        return {}
 
-    @DBOS.step(name="release.retire")
-    def retire(self, service: str, deployment: str) -> None:
-        """End the versions that have no traffic any more."""
-        wanted = read_wanted(self._ports.files, service)
+    def _retire(self, state: RolloutState, command: Retire) -> None:
+        """End a label's replicas, unless viewers are sent there."""
+        wanted = read_wanted(self._ports.files, state.service)
+        gone = [v for v in wanted.versions if v.version == command.label and not v.bp]
+        kept = tuple(v for v in wanted.versions if v not in gone)
+        self._keep_wanted(state.service, kept)
         recorder = self._ports.recorder()
+        deployments = {v.deployment for v in gone} - {v.deployment for v in kept}
+        if command.label == state.candidate:
+            deployments.add(state.id)
         self._record(
             *(
                 record_services.deployment_ended(
                     recorder,
-                    key=f"{deployment}:retire:{item.deployment}",
-                    deployment=deployment_uri(recorder, service, item.deployment),
-                    reason=f"replaced by {deployment}",
+                    key=f"{command.key}:{name}",
+                    deployment=deployment_uri(recorder, state.service, name),
+                    reason=state.reason,
                 )
-                for item in wanted.versions
-                if item.deployment != deployment
+                for name in sorted(deployments)
             )
         )
-        kept = tuple(item for item in wanted.versions if item.deployment == deployment)
-        write_wanted(self._ports.files, Wanted(service=service, versions=kept))
+
+    def _swap(self, service: str, key: str, state: RolloutState) -> None:
+        swaps = read_swaps(self._ports.files, service)
+        at = state.swapped_at or state.since
+        times = {**swaps.at, key: rfc3339(at)}
+        day = at - timedelta(days=1)
+        recent = {k: text for k, text in times.items() if text >= rfc3339(day)}
+        write_swaps(self._ports.files, service, msgspec.structs.replace(swaps, at=recent))
+
+    def _moved(self, state: RolloutState, command: Record, model: str) -> None:
+        del model
+        wanted = read_wanted(self._ports.files, state.service)
+        back = next((v for v in wanted.versions if v.version == state.stable), None)
+        returned = command.after in {"rolling_back", "rolled_back"} and back is not None
+        self._record(
+            record_rollouts.rollout_moved(
+                self._ports.recorder(),
+                key=command.key,
+                service=state.service,
+                rollout_id=state.id,
+                number=state.seq,
+                before=command.before,
+                after=command.after,
+                share_bp=command.share_bp,
+                reason=command.reason,
+                by=command.by,
+                gates={g.name: f"{g.verdict}: {g.reason}" for g in command.gates},
+                event_time=rfc3339(command.at),
+                rolled_back_to=back.deployment if back and returned else None,
+            )
+        )
+
+    def _keep_wanted(self, service: str, versions: tuple[WantedVersion, ...]) -> None:
+        write_wanted(self._ports.files, Wanted(service=service, versions=versions))
         self._ports.fleet.refresh()
+
+    def _kept(self, look: Look) -> dict[str, Any]:
+        write_rollout(self._ports.files, look.state)
+        return msgspec.to_builtins(look)
+
+    def _result(self, state: RolloutState) -> dict[str, Any]:
+        result = {"deployment": state.id, "version": state.candidate, "reason": state.reason}
+        if state.phase == "done":
+            return {"state": "released", **result}
+        error = {
+            "error": "backend",
+            "what": state.reason,
+            "where": f"service {state.service}",
+            "hint": "mlg rollout status; what served before goes on serving.",
+        }
+        return {"state": state.phase, "error": error, **result}
 
     def _record(self, *events: Event) -> None:
         append_once(self._ports.store, events)

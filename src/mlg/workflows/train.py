@@ -100,9 +100,12 @@ class Train(DBOSConfiguredInstance):
                 return {"state": "rejected", "step": name, "metrics": dict(done["metrics"])}
         model = self.register(raw, results)
         for service in raw["services"] if model["artifact"] else ():
-            released = self._release.run(
-                service, raw["pipeline"], model["artifact"], raw["run_id"]
+            rollout = DBOS.start_workflow(
+                self._release.run, service, raw["pipeline"], model["artifact"], raw["run_id"]
             )
+            if raw["production"]:
+                continue  # it wins against what serves, or not, long after this run
+            released = rollout.get_result()
             if released["state"] != "released":
                 self.finish(raw, "failed", "release", released["error"])
                 return {"state": "failed", "step": "release", "error": released["error"]}

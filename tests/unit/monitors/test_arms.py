@@ -37,7 +37,10 @@ def test_rows_count_once_whatever_their_order() -> None:
     for stage in (one, other):
         arm = stage.arms["v2"]
         assert (arm.answers, arm.units, len(arm.viewers)) == (8, 4, 2)
-        assert (arm.hits, arm.watch_n, arm.watch_sum) == (2, 2, 1.5)
+        assert (arm.hits, arm.watchers) == (2, 1)
+        assert arm.clicked == 2 / 4
+        assert arm.watched == 1.5 / 2
+        assert stage.coming(100) == 2 / 2 / 4 * 100
         assert stage.newest_at.endswith("07.000000Z")
         assert sum(arm.latency) == 8
 
@@ -53,8 +56,10 @@ def test_an_answer_by_somebody_else_is_the_assigned_arms_rescue() -> None:
         ],
         [],
     )
-    assert (stage.arms["v2"].fallbacks, stage.arms["v2"].abstentions) == (2, 1)
-    assert stage.arms["v1~control"].fallbacks == 0
+    assert stage.arms["v2"].rescued == 1
+    assert stage.arms["v2"].fell_back == 1
+    assert stage.arms["v2"].abstentions == 1
+    assert stage.arms["v1~control"].rescued == 0
 
 
 def test_what_cannot_be_read_is_left_out() -> None:

@@ -1,0 +1,368 @@
+"""Where a rollout's facts come from: gateways, processes, the log, small files."""
+
+import threading
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any, Final
+
+import msgspec
+
+from mlg.adapters.stream_segments import SegmentStream
+from mlg.app.manifests import Manifests
+from mlg.app.staging import Staging
+from mlg.app.supervise import Supervisor
+from mlg.app.tail import Tail
+from mlg.core.clock import Clock, parse_time
+from mlg.core.errors import LifecycleError
+from mlg.core.ports import Cursor, Files, Network, TrafficRouter
+from mlg.core.traffic import Attempts
+from mlg.manifest.specs_services import ServiceSpec
+from mlg.monitors.arms import Arm, Stage
+from mlg.monitors.live import EDGES_MS
+from mlg.release.analysis import ArmSeen, GateFacts, StageSeen, judge
+from mlg.release.burn import WatchPoint, burning, objectives
+from mlg.release.rollout_moves import wanted_shares
+from mlg.release.rollout_plan import plan_of
+from mlg.release.rollout_types import (
+    Fallen,
+    OperatorAct,
+    RolloutFacts,
+    RolloutPlan,
+    RolloutState,
+    control_label,
+)
+from mlg.release.staging import StagingReport
+from mlg.release.verdicts import GateResult
+from mlg.serving.log import decode_feedback, decode_prediction
+from mlg.workflows.release import READY_S
+from mlg.workflows.rollouts import Look, read_swaps
+
+_BATCH: Final = 20_000
+_EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
+FREEZE: Final = "freeze.json"
+_FAULTS: Final = b"mlg_faults_total{"
+
+
+@dataclass(slots=True, kw_only=True)
+class _Follow:
+    """One step's tally, made again from the log after a restart."""
+
+    key: tuple[str, int]
+    cursor: Cursor
+    stage: Stage = field(default_factory=Stage)
+    points: dict[str, list[WatchPoint]] = field(default_factory=dict[str, list[WatchPoint]])
+    """Since the swap, by objective."""
+    counted: dict[str, tuple[int, int]] = field(default_factory=dict[str, tuple[int, int]])
+
+
+class ControlWatch:
+    """Implements `RolloutWatch` over the running parts.
+
+    Args:
+        home: The instance's folder.
+        files: Its small files.
+        clock: Wall time.
+        manifests: The manifest in force.
+        router: Shares and attempts.
+        supervisor: Which replicas are ready.
+        network: Reaches replicas.
+        tail: How far the log was read, and the event time.
+        staging: The battery of tests.
+    """
+
+    def __init__(
+        self,
+        *,
+        home: Path,
+        files: Files,
+        clock: Clock,
+        manifests: Manifests,
+        router: TrafficRouter,
+        supervisor: Callable[[], Supervisor],
+        network: Network,
+        tail: Tail,
+        staging: Staging,
+    ) -> None:
+        self._home, self._files, self._clock = home, files, clock
+        self._manifests, self._router, self._supervisor = manifests, router, supervisor
+        self._network, self._tail, self._staging = network, tail, staging
+        self._follows: dict[str, _Follow] = {}
+        self._lock = threading.Lock()
+
+    def plan(self, service: str) -> RolloutPlan:
+        """Return the plan of the manifest in force."""
+        spec = self._spec(service)
+        return plan_of(spec.rollout if spec else None)
+
+    def now(self, service: str) -> datetime:
+        """Return the newest event time of the log, or the machine's time."""
+        spec = self._spec(service)
+        if spec is not None and spec.clock == "request":
+            return self._tail.newest(service) or _EPOCH
+        return self._clock.now()
+
+    def stage(self, service: str, version: str, artifact: str) -> StagingReport:
+        """Run the battery of tests."""
+        return self._staging.run(service, version, artifact, self._spec(service))
+
+    def look(self, look: Look) -> tuple[Look, RolloutFacts]:
+        """Return what is so now, with a mark where a step's counting begins."""
+        state, service = look.state, look.state.service
+        now = self.now(service)
+        observed = self._router.observed(service)
+        shares = observed.shares if observed else None
+        swaps = read_swaps(self._files, service)
+        facts = RolloutFacts(
+            now=now,
+            staging=look.staging,
+            staging_reason=look.staging_reason,
+            ready=self._ready(service),
+            fallen=self._fallen(look),
+            shares=shares,
+            swaps=swaps.times(),
+            frozen=self._files.read(FREEZE) is not None,
+            rejected=swaps.rejected,
+            acts=_acts(swaps.acts, state.id),
+        )
+        if state.phase not in {"canary", "promoting", "swapped", "paused"}:
+            return look, facts
+        if shares != wanted_shares(state) or not state.share_bp or state.stable is None:
+            return look, facts
+        with self._lock:
+            return self._counted(look, facts)
+
+    def _counted(self, look: Look, facts: RolloutFacts) -> tuple[Look, RolloutFacts]:
+        """Add what was counted since the step's split came into force."""
+        state, service = look.state, look.state.service
+        step = len(state.plan.steps_bp) if state.phase == "swapped" else state.step
+        try:
+            attempts = {a.version: a for a in self._router.attempts(service)}
+            if look.mark is None or look.mark["step"] != step:
+                return self._marked(look, step, attempts), facts
+            follow = self._follow(look)
+        except LifecycleError:
+            return look, facts  # no fresh metrics: the rollout holds
+        now = max(facts.now, _time(follow.stage.newest_at) or facts.now)
+        if state.phase == "swapped":
+            watch = self._objectives(look, follow, attempts, now)
+            return look, replace(facts, now=now, fresh=True, step=state.step, watch=watch)
+        seen = self._seen(look, follow.stage, attempts)
+        stages = (*(msgspec.convert(s, StageSeen) for s in look.stages), seen)
+        gates = judge(
+            state.plan,
+            GateFacts(
+                stages=stages,
+                edges_ms=EDGES_MS,
+                baseline=tuple(look.mark["baseline"]),
+                expected_viewers=self._expected(look, follow.stage, now),
+            ),
+        )
+        return look, replace(
+            facts, now=now, fresh=True, step=state.step, units=seen.candidate.units, gates=gates
+        )
+
+    def _marked(self, look: Look, step: int, attempts: Mapping[str, Attempts]) -> Look:
+        """Begin to count: keep the step that is over, and where the new one starts."""
+        state, stages = look.state, look.stages
+        if look.mark is not None:
+            stage = self._follow(look).stage
+            stages = (*stages, msgspec.to_builtins(self._seen(look, stage, attempts)))
+        baseline = look.mark["baseline"] if look.mark else self._latencies(state)
+        mark = {
+            "step": step,
+            "share_bp": state.share_bp,
+            "cursor": msgspec.to_builtins(self._tail.cursor(state.service)),
+            "attempts": {name: [a.total, a.errors] for name, a in attempts.items()},
+            "faults": self._faults(state),
+            "baseline": baseline,
+        }
+        return msgspec.structs.replace(look, mark=mark, stages=stages)
+
+    def _latencies(self, state: RolloutState) -> list[int]:
+        """Return how the version that serves now answered before the rollout."""
+        found = [
+            s.latency
+            for s in self._tail.state.series
+            if (s.service, s.version, s.served_by) == (state.service, state.stable, "model")
+        ]
+        return list(found[0]) if found else [0] * (len(EDGES_MS) + 1)
+
+    def _follow(self, look: Look) -> _Follow:
+        """Return the tally of the step, read up to now."""
+        state, mark = look.state, look.mark or {}
+        key = (state.id, int(mark["step"]))
+        follow = self._follows.get(state.service)
+        if follow is None or follow.key != key:
+            follow = _Follow(key=key, cursor=msgspec.convert(mark["cursor"], Cursor))
+            self._follows[state.service] = follow
+        stream = SegmentStream(self._home / "segments" / state.service)
+        while True:
+            batch = stream.read(follow.cursor, _BATCH)
+            predictions = [
+                decode_prediction(r.payload) for r in batch.records if r.kind == "prediction"
+            ]
+            feedback = [
+                decode_feedback(r.payload) for r in batch.records if r.kind == "feedback"
+            ]
+            follow.stage.add(predictions, feedback)
+            done = batch.cursor == follow.cursor or len(batch.records) < _BATCH
+            follow.cursor = batch.cursor
+            if done:
+                return follow
+
+    def _seen(self, look: Look, stage: Stage, attempts: Mapping[str, Attempts]) -> StageSeen:
+        state, mark = look.state, look.mark or {}
+        faults = self._faults(state)
+
+        def arm(label: str) -> ArmSeen:
+            before = mark["attempts"].get(label, [0, 0])
+            now = attempts.get(label)
+            total, errors = (now.total - before[0], now.errors - before[1]) if now else (0, 0)
+            insane = faults.get(label, 0) - mark["faults"].get(label, 0)
+            return _arm_seen(stage.arms.get(label, Arm()), total, errors, insane)
+
+        stable = state.stable or ""
+        return StageSeen(
+            share_bp=int(mark["share_bp"]),
+            candidate=arm(state.candidate),
+            control=arm(control_label(stable)),
+            stable=arm(stable),
+        )
+
+    def _expected(self, look: Look, stage: Stage, now: datetime) -> float | None:
+        """Return about how many new viewers the candidate will still have at this step."""
+        state = look.state
+        began = (now - state.since).total_seconds()
+        if began <= 0 or not stage.answers:
+            return None
+        left_s = max(0.0, state.plan.max_hold_s - began)
+        coming = stage.coming(stage.answers / began * left_s)
+        return coming * state.share_bp / 10_000
+
+    def _objectives(
+        self, look: Look, follow: _Follow, attempts: Mapping[str, Attempts], now: datetime
+    ) -> tuple[GateResult, ...]:
+        """Judge the objectives on what happened since the swap, one point a look."""
+        state = look.state
+        spec = self._spec(state.service)
+        swapped = state.swapped_at or state.since
+        results: list[GateResult] = []
+        for objective in objectives(spec.rollback if spec else None):
+            total, bad = self._count_of(
+                objective.name, objective.max_ms, look, follow, attempts
+            )
+            before = follow.counted.get(objective.name, (0, 0))
+            follow.counted[objective.name] = (total, bad)
+            if total > before[0]:
+                point = WatchPoint(
+                    at=max(now, swapped + timedelta(microseconds=1)),
+                    total=total - before[0],
+                    bad=max(0, bad - before[1]),
+                )
+                follow.points.setdefault(objective.name, []).append(point)
+            points = follow.points.get(objective.name, [])
+            end = max([now, *(p.at for p in points)])
+            results.append(burning(objective, points, swapped_at=swapped, now=end))
+        return tuple(results)
+
+    def _count_of(
+        self,
+        name: str,
+        max_ms: float | None,
+        look: Look,
+        follow: _Follow,
+        attempts: Mapping[str, Attempts],
+    ) -> tuple[int, int]:
+        label = look.state.candidate
+        arm = follow.stage.arms.get(label, Arm())
+        if name == "latency_p99" and max_ms is not None:
+            slow = sum(
+                n for n, edge in zip(arm.latency[1:], EDGES_MS, strict=True) if edge >= max_ms
+            )
+            return sum(arm.latency), slow
+        before = (look.mark or {})["attempts"].get(label, [0, 0])
+        now = attempts.get(label)
+        total, errors = (now.total - before[0], now.errors - before[1]) if now else (0, 0)
+        if name == "error_rate":
+            return total, errors
+        unanswered = max(0, total - errors - arm.answers) if errors else 0
+        return max(total, arm.answers), unanswered
+
+    def _ready(self, service: str) -> tuple[str, ...]:
+        spec = self._spec(service)
+        ready: dict[str, int] = {}
+        for process in self._supervisor().processes():
+            if (process.kind, process.service) == ("replica", service) and process.ready:
+                ready[process.version] = ready.get(process.version, 0) + 1
+        return tuple(sorted(v for v, n in ready.items() if spec and n >= spec.replicas))
+
+    def _fallen(self, look: Look) -> tuple[Fallen, ...]:
+        state = look.state
+        loops = self._supervisor().looping()
+        fallen = [
+            Fallen(label=g.version, reason=f"its replicas crash again and again ({n} times)")
+            for g, n in loops
+            if (g.kind, g.service) == ("replica", state.service)
+        ]
+        late = look.began_at is not None and (
+            self._clock.now() - look.began_at > timedelta(seconds=READY_S)
+        )
+        if (
+            state.phase == "warming"
+            and late
+            and state.candidate not in self._ready(state.service)
+        ):
+            reason = f"it was not warm in {READY_S:g} s"
+            fallen.append(Fallen(label=state.candidate, reason=reason))
+        return tuple(fallen)
+
+    def _faults(self, state: RolloutState) -> dict[str, int]:
+        """Return the answers that each label's replicas withheld, since they started."""
+        labels = {state.candidate, state.stable, control_label(state.stable or "")}
+        faults: dict[str, int] = {}
+        for process in self._supervisor().processes():
+            if process.version in labels and process.service == state.service and process.ready:
+                reply = self._network.request(
+                    "GET", f"http://127.0.0.1:{process.port}/metrics", timeout_s=1.0
+                )
+                lines = [n for n in reply.body.splitlines() if n.startswith(_FAULTS)]
+                found = sum(int(float(line.rpartition(b" ")[2])) for line in lines)
+                faults[process.version] = faults.get(process.version, 0) + found
+        return faults
+
+    def _spec(self, service: str) -> ServiceSpec | None:
+        spec = self._manifests.spec()
+        return spec.services.get(service) if spec else None
+
+
+def _arm_seen(arm: Arm, attempts: int, errors: int, insane: int) -> ArmSeen:
+    attempts, errors = max(0, attempts), max(0, errors)
+    return ArmSeen(
+        units=arm.units,
+        attempts=max(attempts, errors),
+        errors=errors,
+        insane=min(max(0, insane), errors),
+        answers=arm.answers,
+        abstained=arm.abstentions,
+        rescued=arm.rescued,
+        fell_back=arm.fell_back,
+        latency=tuple(arm.latency),
+        viewers=len(arm.viewers),
+        clicked=arm.clicked,
+        watchers=arm.watchers,
+        watched=arm.watched,
+    )
+
+
+def _acts(acts: Sequence[Mapping[str, Any]], rollout: str) -> tuple[OperatorAct, ...]:
+    mine = [act for act in acts if act.get("rollout") == rollout]
+    return tuple(
+        OperatorAct(id=a["id"], act=a["act"], by=a["by"], reason=a.get("reason", ""))
+        for a in mine
+    )
+
+
+def _time(text: str) -> datetime | None:
+    return parse_time(text) if text else None

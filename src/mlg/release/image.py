@@ -1,0 +1,220 @@
+"""An OCI image as values: the same files and labels give the same bytes, and so one digest.
+
+Layers are plain tar, not gzip: what a compressor makes differs from one zlib to the next,
+and a layer's digest is then also its diff id. There is no `created`, no owner, no time.
+"""
+
+import hashlib
+import io
+import tarfile
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import PurePosixPath
+from typing import Any, Final
+
+import rfc8785
+
+from mlg.core.uris import Digest
+
+MANIFEST_TYPE: Final = "application/vnd.oci.image.manifest.v1+json"
+CONFIG_TYPE: Final = "application/vnd.oci.image.config.v1+json"
+INDEX_TYPE: Final = "application/vnd.oci.image.index.v1+json"
+LAYER_TYPE: Final = "application/vnd.oci.image.layer.v1.tar"
+LAYOUT_FILE: Final = "oci-layout"
+INDEX_FILE: Final = "index.json"
+REF_NAME: Final = "org.opencontainers.image.ref.name"
+BASE_NAME: Final = "org.opencontainers.image.base.name"
+BASE_DIGEST: Final = "org.opencontainers.image.base.digest"
+
+_FILE_MODE: Final = 0o644
+_RUN_MODE: Final = 0o755
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LayerFile:
+    """One file of a layer."""
+
+    path: str
+    """Relative POSIX path from the image's root."""
+    content: bytes = field(repr=False)
+    executable: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LayerSpec:
+    """Files that change together: runtime, dependencies, code, model."""
+
+    name: str
+    files: tuple[LayerFile, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class BaseImage:
+    """The image to put under the layers; named, not copied."""
+
+    name: str
+    """Reference such as `registry.example.com/python:3.11-slim`."""
+    digest: Digest | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class OciImage:
+    """An image in memory."""
+
+    digest: Digest
+    """sha256 of the manifest: the image's identity."""
+    config: Digest
+    layers: tuple[Digest, ...]
+    files: tuple[tuple[str, bytes], ...] = field(repr=False)
+    """Path and content of every file of its layout, sorted by path."""
+
+    def __iter__(self) -> Iterator[tuple[str, bytes]]:
+        return iter(self.files)
+
+
+def build_image(
+    layers: Sequence[LayerSpec],
+    labels: Mapping[str, str],
+    *,
+    name: str,
+    entrypoint: Sequence[str] = (),
+    env: Mapping[str, str] | None = None,
+    working_dir: str = "/",
+    architecture: str = "amd64",
+    base: BaseImage | None = None,
+) -> OciImage:
+    """Return the image of some layers, as the files of an OCI image layout.
+
+    Args:
+        layers: Lowest first; within a layer the order of files does not matter.
+        labels: Labels of the image; the graph's URIs of what it was made from.
+        name: Its `org.opencontainers.image.ref.name` in the layout's index.
+        entrypoint: Command of a container.
+        env: Environment of a container.
+        working_dir: Where it starts.
+        architecture: As Go calls it; the system is always `linux`.
+        base: What the layers are meant to lie on.
+
+    Raises:
+        ValueError: No layer, a path that is absolute, escapes or is there twice, or an
+            empty name.
+
+    Source:
+        OCI Image Format Specification 1.1: image-layout.md, manifest.md, config.md.
+
+    Examples:
+        >>> layer = LayerSpec(name="model", files=(LayerFile(path="a", content=b"x"),))
+        >>> image = build_image([layer], {"mlg.model": "m"}, name="movies:1")
+        >>> image.digest == build_image([layer], {"mlg.model": "m"}, name="movies:1").digest
+        True
+    """
+    if not layers or not name:
+        raise ValueError("an image needs a name and at least one layer")
+    tars = [layer_tar(layer) for layer in layers]
+    blobs: dict[Digest, bytes] = {digest_of(tar): tar for tar in tars}
+    config = rfc8785.dumps(
+        {
+            "architecture": architecture,
+            "os": "linux",
+            "config": {
+                "Entrypoint": list(entrypoint),
+                "Env": [f"{key}={value}" for key, value in sorted((env or {}).items())],
+                "WorkingDir": working_dir,
+                "Labels": dict(labels),
+            },
+            "rootfs": {"type": "layers", "diff_ids": [f"sha256:{digest_of(t)}" for t in tars]},
+            "history": [{"created_by": f"mlg layer {layer.name}"} for layer in layers],
+        }
+    )
+    manifest = rfc8785.dumps(
+        {
+            "schemaVersion": 2,
+            "mediaType": MANIFEST_TYPE,
+            "config": _descriptor(CONFIG_TYPE, config),
+            "layers": [_descriptor(LAYER_TYPE, tar) for tar in tars],
+            "annotations": {**labels, **_base(base)},
+        }
+    )
+    blobs |= {digest_of(config): config, digest_of(manifest): manifest}
+    entry = {
+        **_descriptor(MANIFEST_TYPE, manifest),
+        "platform": {"architecture": architecture, "os": "linux"},
+        "annotations": {REF_NAME: name},
+    }
+    index = {"schemaVersion": 2, "mediaType": INDEX_TYPE, "manifests": [entry]}
+    files = {blob_path(digest): content for digest, content in blobs.items()}
+    files[LAYOUT_FILE] = rfc8785.dumps({"imageLayoutVersion": "1.0.0"})
+    files[INDEX_FILE] = rfc8785.dumps(index)
+    return OciImage(
+        digest=digest_of(manifest),
+        config=digest_of(config),
+        layers=tuple(digest_of(tar) for tar in tars),
+        files=tuple(sorted(files.items())),
+    )
+
+
+def layer_tar(layer: LayerSpec) -> bytes:
+    """Return a layer as tar: sorted paths, parents first, root-owned, time 0, fixed modes.
+
+    Raises:
+        ValueError: A path is absolute, empty, escapes, or is there twice.
+    """
+    by_path: dict[str, LayerFile] = {}
+    folders: set[str] = set()
+    for file in layer.files:
+        path = PurePosixPath(file.path)
+        plain = path.as_posix() == file.path and not path.is_absolute()
+        if not plain or file.path == "." or ".." in path.parts or "\0" in file.path:
+            raise ValueError(f"layer {layer.name!r}: no plain relative path: {file.path!r}")
+        if file.path in by_path:
+            raise ValueError(f"layer {layer.name!r}: {file.path!r} is there twice")
+        by_path[file.path] = file
+        folders.update(parent.as_posix() for parent in path.parents if parent.name)
+    clash = folders & by_path.keys()
+    if clash:
+        raise ValueError(f"layer {layer.name!r}: file and folder at once: {sorted(clash)}")
+    buffer = io.BytesIO()
+    with tarfile.open(fileobj=buffer, mode="w", format=tarfile.PAX_FORMAT) as tar:
+        for path in sorted(folders | by_path.keys()):
+            member = tarfile.TarInfo(path)  # its time, owner and names are 0 and empty
+            file = by_path.get(path)
+            if file is None:
+                member.type, member.mode = tarfile.DIRTYPE, _RUN_MODE
+                tar.addfile(member)
+            else:
+                member.size = len(file.content)
+                member.mode = _RUN_MODE if file.executable else _FILE_MODE
+                tar.addfile(member, io.BytesIO(file.content))
+    return buffer.getvalue()
+
+
+def digest_of(content: bytes) -> Digest:
+    """Return the sha256 of bytes.
+
+    Examples:
+        >>> digest_of(b"")[:8]
+        'e3b0c442'
+    """
+    return Digest(hashlib.sha256(content).hexdigest())
+
+
+def blob_path(digest: str) -> str:
+    """Return where a layout keeps a blob.
+
+    Examples:
+        >>> blob_path("e3b0")
+        'blobs/sha256/e3b0'
+    """
+    return f"blobs/sha256/{digest}"
+
+
+def _descriptor(media_type: str, content: bytes) -> dict[str, Any]:
+    digest = f"sha256:{digest_of(content)}"
+    return {"mediaType": media_type, "digest": digest, "size": len(content)}
+
+
+def _base(base: BaseImage | None) -> dict[str, str]:
+    if base is None:
+        return {}
+    named = {BASE_NAME: base.name}
+    return {**named, BASE_DIGEST: f"sha256:{base.digest}"} if base.digest else named

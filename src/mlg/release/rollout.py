@@ -1,0 +1,365 @@
+"""How a new version takes over, step by step on evidence: pure decisions.
+
+`step` makes at most one transition. It is asked again and again with what is known then;
+the same facts asked again give no command twice, because the state has moved on. A fact
+that is missing holds the rollout: nothing is promoted on silence.
+
+    pending → staging → warming → canary (step 0, 1, …) → promoting → swapped → done
+    from canary on: → paused (and back), → rolling_back → rolled_back; before it: → failed
+"""
+
+from collections.abc import Callable
+from dataclasses import replace
+from datetime import datetime, timedelta
+from typing import Final
+
+from msgspec import Struct
+
+from mlg.core.clock import rfc3339
+from mlg.core.traffic import FULL_BP, Share
+from mlg.release.rollout_acts import answer
+from mlg.release.rollout_moves import (
+    Moved,
+    hold,
+    move,
+    next_step,
+    pause,
+    roll_back,
+    wanted_shares,
+)
+from mlg.release.rollout_types import (
+    ENDED,
+    KeepWarm,
+    Notify,
+    Phase,
+    Promote,
+    Retire,
+    RolloutCommand,
+    RolloutFacts,
+    RolloutPlan,
+    RolloutState,
+    SetShares,
+    StartStaging,
+    StartVersions,
+    VersionStart,
+    control_label,
+)
+from mlg.release.verdicts import GateResult, named, percent
+
+__all__ = ["RolloutStatus", "begin", "explain", "status", "step", "swap_waits_until"]
+
+_HOUR: Final = timedelta(hours=1)
+
+
+def begin(
+    id: str,  # noqa: A002
+    service: str,
+    candidate: str,
+    stable: str | None,
+    plan: RolloutPlan,
+    now: datetime,
+) -> RolloutState:
+    """Return the state of a rollout that has not begun.
+
+    Args:
+        id: Name of the rollout; part of every command's key.
+        service: The service.
+        candidate: Version that comes.
+        stable: Version at 100 % now; None if there is none.
+        plan: How it takes over.
+        now: Event time.
+
+    Raises:
+        ValueError: The candidate serves already.
+    """
+    if candidate == stable:
+        raise ValueError(f"{candidate!r} serves {service!r} already")
+    return RolloutState(
+        id=id, service=service, candidate=candidate, stable=stable, plan=plan, since=now
+    )
+
+
+def step(state: RolloutState, facts: RolloutFacts) -> Moved:
+    """Return the state after one look, and what to do, in order.
+
+    A failed gate goes before everything a person said but a rollback; a freeze stops
+    everything that nobody said but a rollback.
+
+    Args:
+        state: What the last step returned.
+        facts: What is so.
+    """
+    if state.phase in ENDED:
+        return state, ()
+    queued, told = _queue(state, facts)
+    moved, commands = _decide(queued, facts)
+    return moved, (*told, *commands)
+
+
+def swap_waits_until(plan: RolloutPlan, facts: RolloutFacts) -> datetime | None:
+    """Return until when the next swap must wait, or None when it may happen now.
+
+    Counted over the hour that ends now, both ends included, so no sliding hour ever has
+    more swaps than the plan allows. Swaps from the future (a clock that was set back) count.
+    """
+    recent = sorted(at for at in facts.swaps if facts.now - at <= _HOUR)
+    if len(recent) < plan.swaps_per_hour:
+        return None
+    return recent[-plan.swaps_per_hour] + _HOUR
+
+
+def explain(state: RolloutState) -> str:
+    """Return where a rollout stands and why, in one sentence.
+
+    Examples:
+        >>> from datetime import UTC
+        >>> plan = RolloutPlan(steps_bp=(50, 10_000))
+        >>> explain(begin("r1", "home", "new", "old", plan, datetime(2026, 1, 1, tzinfo=UTC)))
+        'new for home (old serves) is pending, with 0 % of the traffic: not begun.'
+    """
+    beside = f"{state.stable} serves" if state.stable else "the first version"
+    at = f", step {state.step + 1} of {len(state.plan.steps_bp)}"
+    return (
+        f"{state.candidate} for {state.service} ({beside}) is {state.phase.replace('_', ' ')}"
+        f"{at if state.phase == 'canary' else ''}, with {percent(state.share_bp)} of the "
+        f"traffic: {state.reason or 'not begun'}."
+    )
+
+
+class RolloutStatus(Struct, frozen=True, kw_only=True):
+    """What `rollout status` and the API print."""
+
+    service: str
+    state: Phase
+    candidate: str
+    stable: str | None
+    share_bp: int
+    step: int
+    gates: tuple[GateResult, ...]
+    explanation: str
+
+
+def status(state: RolloutState) -> RolloutStatus:
+    """Return a rollout's answer to `rollout status`."""
+    return RolloutStatus(
+        service=state.service,
+        state=state.phase,
+        candidate=state.candidate,
+        stable=state.stable,
+        share_bp=state.share_bp,
+        step=state.step,
+        gates=state.gates,
+        explanation=explain(state),
+    )
+
+
+def _queue(state: RolloutState, facts: RolloutFacts) -> Moved:
+    """Let a newer version wait; of those that wait the newest is kept."""
+    arrived = facts.arrived
+    if arrived is None or arrived in {state.candidate, state.waiting}:
+        return state, ()
+    told = f"{arrived} waits until the rollout of {state.candidate} is over"
+    if state.waiting:
+        told += f"; {state.waiting} is superseded"
+    key = f"{state.id}:arrived:{arrived}"
+    return replace(state, waiting=arrived), (Notify(key=key, reason=told),)
+
+
+def _decide(state: RolloutState, facts: RolloutFacts) -> Moved:
+    if state.phase == "rolling_back":
+        return _rolling_back(state, facts)
+    fault = _fault(state, facts)
+    act = next((act for act in facts.acts if act.id not in state.acts), None)
+    if act is not None and (not fault or act.act == "rollback"):
+        return answer(state, facts, act)
+    if fault:
+        return roll_back(state, facts, fault)
+    if state.phase == "paused":
+        return state, ()
+    if facts.frozen and not (state.forced and state.phase == "promoting"):
+        return hold(state, facts, "frozen: nothing goes on without a person")
+    return _HANDLERS[state.phase](state, facts)
+
+
+def _fault(state: RolloutState, facts: RolloutFacts) -> str:
+    """Return why the candidate must go, or nothing."""
+    if state.phase == "swapped" and state.stable is None:
+        return ""  # nothing to go back to; the popularity list rescues the first version
+    fallen = [f for f in facts.fallen if f.label == state.candidate]
+    if fallen:
+        return f"{state.candidate} does not run: {fallen[0].reason}"
+    if state.phase == "swapped":
+        return named(g for g in facts.watch if g.verdict == "FAIL")
+    if state.share_bp:
+        return named(g for g in facts.gates if g.verdict == "FAIL")
+    return ""
+
+
+def _pending(state: RolloutState, facts: RolloutFacts) -> Moved:
+    if state.candidate in facts.rejected:
+        return move(
+            state, facts, "failed", "it was rolled back before and nothing about it changed"
+        )
+    if state.plan.staging:
+        return move(
+            state,
+            facts,
+            "staging",
+            "the battery of tests runs",
+            StartStaging(version=state.candidate),
+        )
+    return _warm(state, facts, "no staging is asked for")
+
+
+def _staging(state: RolloutState, facts: RolloutFacts) -> Moved:
+    if facts.staging is None:
+        return hold(state, facts, "the battery of tests runs")
+    if facts.staging == "PASS":
+        return _warm(state, facts, facts.staging_reason or "staging passed")
+    reason = f"staging {facts.staging}: {facts.staging_reason or 'no reason given'}"
+    return move(state, facts, "failed", reason, Notify(reason=reason))
+
+
+def _warm(state: RolloutState, facts: RolloutFacts, reason: str) -> Moved:
+    starts = [VersionStart(label=state.candidate, version=state.candidate)]
+    control = state.stable is not None and state.plan.steps_bp[0] < FULL_BP
+    if control and state.stable:
+        label = control_label(state.stable)
+        starts.append(VersionStart(label=label, version=state.stable))
+    moved = replace(state, control=control)
+    return move(moved, facts, "warming", reason, StartVersions(versions=tuple(starts)))
+
+
+def _warming(state: RolloutState, facts: RolloutFacts) -> Moved:
+    labels = [state.candidate]
+    if state.control and state.stable:
+        labels.append(control_label(state.stable))
+    cold = [label for label in labels if label not in facts.ready]
+    if cold and _control_fallen(state, facts):
+        return pause(state, facts, "the control group does not run")
+    if cold:
+        return hold(state, facts, f"{' and '.join(cold)} not warm yet")
+    if state.stable is None:
+        return move(state, facts, "promoting", "the first version has nothing to win against")
+    return next_step(state, facts, 0, "warm")
+
+
+def _canary(state: RolloutState, facts: RolloutFacts) -> Moved:
+    plan = state.plan
+    overdue = (facts.now - state.since).total_seconds() >= plan.max_hold_s
+    if _control_fallen(state, facts):
+        return pause(state, facts, "the control group does not run")
+    if facts.shares != wanted_shares(state):
+        lacking = "the gateway does not show the split yet"
+    else:
+        lacking = _lacking(state, facts)
+    if not lacking:
+        errors = [g for g in facts.gates if g.verdict == "ERROR"]
+        if errors:
+            return pause(state, facts, named(errors))
+        lacking = _open(state, facts)
+    if not lacking:
+        return next_step(state, facts, state.step + 1, _evidence(facts))
+    if overdue:
+        return pause(state, facts, f"no verdict in {plan.max_hold_s:g} s: {lacking}")
+    return hold(state, facts, lacking)
+
+
+def _lacking(state: RolloutState, facts: RolloutFacts) -> str:
+    """Return which metrics are missing, in words, or nothing."""
+    if not facts.fresh:
+        return "no fresh metrics"
+    if facts.step != state.step:
+        return "no metrics of this step yet"
+    spoken = {gate.name for gate in facts.gates}
+    silent = [g for g in state.plan.required(state.share_bp) if g not in spoken]
+    return f"no metrics for {', '.join(silent)}" if silent else ""
+
+
+def _open(state: RolloutState, facts: RolloutFacts) -> str:
+    """Return what the step still waits for, or nothing when its evidence is in."""
+    if facts.units < state.plan.min_units:
+        return f"{facts.units} of {state.plan.min_units} sticky units"
+    return named(g for g in facts.gates if g.verdict != "PASS" and not _excused(g))
+
+
+def _excused(gate: GateResult) -> bool:
+    """Whether the rollout may rest on the others: too few viewers for this gate."""
+    return gate.verdict == "INCONCLUSIVE" and gate.engagement and not gate.supported
+
+
+def _evidence(facts: RolloutFacts) -> str:
+    passed = ", ".join(g.name for g in facts.gates if g.verdict == "PASS")
+    excused = [g for g in facts.gates if _excused(g)]
+    words = f"{facts.units} sticky units; {passed or 'no gate'} PASS"
+    return f"{words}; rests on these, as {named(excused)}" if excused else words
+
+
+def _promoting(state: RolloutState, facts: RolloutFacts) -> Moved:
+    if state.candidate not in facts.ready:
+        return hold(state, facts, f"{state.candidate} is not warm")
+    judged = state.share_bp > 0 and not state.forced
+    if judged and not facts.fresh:
+        return hold(state, facts, "no fresh metrics")
+    errors = [g for g in facts.gates if g.verdict == "ERROR"]
+    if judged and errors:
+        return pause(state, facts, named(errors))
+    until = swap_waits_until(state.plan, facts)
+    if until is not None:
+        limit = f"{state.plan.swaps_per_hour} swaps in the last hour are the most"
+        return hold(state, facts, f"{limit}; the next may happen after {rfc3339(until)}")
+    commands: list[RolloutCommand] = [
+        SetShares(shares=(Share(version=state.candidate, bp=FULL_BP),)),
+        Promote(version=state.candidate, replaced=state.stable),
+    ]
+    if state.stable is not None:
+        keep = facts.now + timedelta(seconds=state.plan.swap_back_s)
+        commands.append(KeepWarm(version=state.stable, until=keep))
+    moved = replace(state, share_bp=FULL_BP, swapped_at=facts.now)
+    return move(moved, facts, "swapped", state.reason or "the evidence is in", *commands)
+
+
+def _swapped(state: RolloutState, facts: RolloutFacts) -> Moved:
+    if facts.shares != wanted_shares(state):
+        return hold(state, facts, "the gateway does not show the swap yet")
+    if state.stable is None:
+        return move(state, facts, "done", "the first version serves")
+    if state.control:
+        retire = Retire(key=f"{state.id}:control", label=control_label(state.stable))
+        return replace(state, control=False), (retire,)
+    until = state.since + timedelta(seconds=state.plan.swap_back_s)
+    if facts.now < until:
+        return hold(state, facts, f"{state.stable} stays warm until {rfc3339(until)}")
+    if not facts.fresh:
+        return hold(state, facts, f"{state.stable} stays warm: no fresh metrics to let it go")
+    reason = f"no objective failed while {state.stable} stayed warm"
+    return move(state, facts, "done", reason, Retire(label=state.stable))
+
+
+def _rolling_back(state: RolloutState, facts: RolloutFacts) -> Moved:
+    if state.stable is None or facts.shares != wanted_shares(state):
+        # what was asked for stands; the reason of the rollback must not be overwritten
+        return state, ()
+    retired = [Retire(label=state.candidate)]
+    if state.control:
+        retired.append(Retire(label=control_label(state.stable)))
+    moved = replace(state, control=False)
+    return move(moved, facts, "rolled_back", state.reason, *retired)
+
+
+def _control_fallen(state: RolloutState, facts: RolloutFacts) -> bool:
+    return (
+        state.control
+        and state.stable is not None
+        and any(f.label == control_label(state.stable) for f in facts.fallen)
+    )
+
+
+_HANDLERS: Final[dict[Phase, Callable[[RolloutState, RolloutFacts], Moved]]] = {
+    "pending": _pending,
+    "staging": _staging,
+    "warming": _warming,
+    "canary": _canary,
+    "promoting": _promoting,
+    "swapped": _swapped,
+}

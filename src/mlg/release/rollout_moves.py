@@ -1,0 +1,140 @@
+"""The transitions of a rollout: each makes the new state, and the commands with their keys."""
+
+from dataclasses import replace
+
+from msgspec import structs
+
+from mlg.core.traffic import FULL_BP, Share
+from mlg.release.rollout_types import (
+    ENDED,
+    Call,
+    Next,
+    Phase,
+    Record,
+    Retire,
+    RollBack,
+    RolloutCommand,
+    RolloutFacts,
+    RolloutState,
+    SetShares,
+    canary_shares,
+    control_label,
+)
+from mlg.release.verdicts import percent
+
+Moved = tuple[RolloutState, tuple[RolloutCommand, ...]]
+
+
+def move(
+    state: RolloutState,
+    facts: RolloutFacts,
+    after: Phase,
+    reason: str,
+    *commands: RolloutCommand,
+    by: str = "mlg",
+) -> Moved:
+    """Return the state in its new phase, and the commands with a `Record` at their end.
+
+    A rollout that failed retires what it started; one that ended lets the next begin.
+    """
+    gates = facts.gates if facts.step == state.step else state.gates
+    gates = facts.watch or gates if state.phase == "swapped" else gates
+    moved = replace(
+        state,
+        phase=after,
+        since=facts.now,
+        seq=state.seq + 1,
+        reason=reason,
+        gates=gates,
+        paused_from=state.phase if after == "paused" else None,
+        waiting=None if after in ENDED else state.waiting,
+    )
+    todo = list(commands)
+    if after == "failed":
+        todo.append(Retire(label=state.candidate))
+        if state.control and state.stable:
+            todo.append(Retire(label=control_label(state.stable)))
+        moved = replace(moved, control=False)
+    todo.append(
+        Record(
+            before=state.phase,
+            after=after,
+            at=facts.now,
+            step=moved.step,
+            share_bp=moved.share_bp,
+            reason=reason,
+            by=by,
+            gates=gates,
+        )
+    )
+    serves = state.candidate if after == "done" else state.stable
+    if after in ENDED and state.waiting not in {None, serves}:
+        todo.append(Next(version=state.waiting or ""))
+    keyed = (
+        structs.replace(command, key=f"{state.id}:{moved.seq}:{n}")
+        for n, command in enumerate(todo)
+    )
+    return moved, tuple(keyed)
+
+
+def hold(state: RolloutState, facts: RolloutFacts, reason: str) -> Moved:
+    """Return the state where it is, with why."""
+    gates = facts.watch if state.phase == "swapped" else facts.gates
+    current = state.phase == "swapped" or facts.step == state.step
+    return replace(state, reason=reason, gates=gates if current else state.gates), ()
+
+
+def next_step(
+    state: RolloutState, facts: RolloutFacts, step: int, reason: str, *, by: str = "mlg"
+) -> Moved:
+    """Return the rollout at a step of its canary; a step of 100 % is the swap's turn."""
+    steps = state.plan.steps_bp
+    if state.stable is None or step >= len(steps) or steps[step] >= FULL_BP:
+        return move(state, facts, "promoting", reason, by=by)
+    share_bp = steps[step]
+    shares = canary_shares(state.stable, state.candidate, share_bp)
+    moved, commands = move(
+        replace(state, step=step, share_bp=share_bp),
+        facts,
+        "canary",
+        f"{percent(share_bp)} after: {reason}",
+        SetShares(shares=shares),
+        by=by,
+    )
+    return moved, commands
+
+
+def pause(state: RolloutState, facts: RolloutFacts, reason: str) -> Moved:
+    """Return the rollout paused, and the call for a person; the shares stay."""
+    call = Call(reason=f"{state.service}: rollout of {state.candidate} paused: {reason}")
+    return move(state, facts, "paused", reason, call)
+
+
+def roll_back(
+    state: RolloutState, facts: RolloutFacts, reason: str, *, by: str = "mlg"
+) -> Moved:
+    """Return the rollout on its way back; one without traffic has simply failed."""
+    call = Call(reason=f"{state.service}: {state.candidate} taken back: {reason}")
+    if state.share_bp == 0 or state.stable is None:
+        return move(state, facts, "failed", reason, call, by=by)
+    return move(
+        replace(state, share_bp=0),
+        facts,
+        "rolling_back",
+        reason,
+        SetShares(shares=(Share(version=state.stable, bp=FULL_BP),)),
+        RollBack(to=state.stable, reason=reason, swap=state.share_bp == FULL_BP),
+        call,
+        by=by,
+    )
+
+
+def wanted_shares(state: RolloutState) -> tuple[Share, ...]:
+    """Return the split that the state asks for; empty before the first version serves."""
+    if state.share_bp == FULL_BP:
+        return (Share(version=state.candidate, bp=FULL_BP),)
+    if state.stable is None:
+        return ()
+    if state.share_bp == 0:
+        return (Share(version=state.stable, bp=FULL_BP),)
+    return canary_shares(state.stable, state.candidate, state.share_bp)

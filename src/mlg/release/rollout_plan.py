@@ -1,0 +1,98 @@
+"""From the manifest's `rollout:` to a plan: steps, gates, and each gate's part of alpha."""
+
+from typing import Final
+
+from mlg.core.traffic import FULL_BP
+from mlg.manifest.specs_services import GateName, RolloutGate, RolloutSpec
+from mlg.release.rollout_types import GatePlan, RolloutPlan
+
+ALPHA: Final = 0.01
+"""Chance that one rollout stops a good version, over all gates together."""
+ERRORS_PART: Final = 0.5
+"""What the errors gate has of it: the fault that hurts most is the one to find soonest."""
+
+ENGAGEMENT: Final = frozenset(("ctr", "watch_through"))
+NOT_MEASURED: Final = frozenset(("cpu", "cache_hits"))
+"""Gates that the manifest knows and that nothing measures yet; a plan leaves them out."""
+
+_ALWAYS: Final = ("errors", "sanity", "latency_p99", "abstention", "rescue", "fallback")
+_SHARES: Final = frozenset(("errors", "sanity", "abstention", "rescue", "fallback"))
+"""Gates of a share: their `max` is the margin, for a relative rise of next to nothing says
+nothing."""
+_MARGINS: Final = {
+    "errors": 0.005,
+    "sanity": 0.005,
+    "latency_p50": 0.2,
+    "latency_p95": 0.2,
+    "latency_p99": 0.5,
+    "ctr": 0.1,
+    "watch_through": 0.1,
+    "abstention": 0.1,
+    "rescue": 0.02,
+    "fallback": 0.1,
+}
+"""What is accepted where the manifest is silent: added shares, or relative changes."""
+
+
+def plan_of(rollout: RolloutSpec | None) -> RolloutPlan:
+    """Return the plan of a service's rollouts.
+
+    Without a `canary` there is one step, 100 %, and no gate. Errors, answer sanity, p99,
+    abstention, rescue and fallback are always read; the others where they are named. A
+    gate's own `alpha` is an upper bound on its part.
+
+    Args:
+        rollout: What the manifest says; None means nothing.
+
+    Examples:
+        >>> plan_of(None).steps_bp
+        (10000,)
+        >>> plan = plan_of(RolloutSpec())
+        >>> (plan.swaps_per_hour, plan.swap_back_s)
+        (9, 3600.0)
+    """
+    plain = RolloutPlan()
+    if rollout is None:
+        return plain
+    canary = rollout.canary
+    return RolloutPlan(
+        steps_bp=canary.steps_bp if canary else plain.steps_bp,
+        min_units=canary.min_units if canary else plain.min_units,
+        max_hold_s=canary.max_hold_s if canary else plain.max_hold_s,
+        swaps_per_hour=rollout.swaps_per_hour or plain.swaps_per_hour,
+        swap_back_s=rollout.swap_back_s or plain.swap_back_s,
+        staging=rollout.staging is not None,
+        gates=_gates(rollout.gates) if canary else (),
+    )
+
+
+def not_measured(rollout: RolloutSpec | None) -> tuple[str, ...]:
+    """Return the gates that the manifest asks for and that nothing measures yet."""
+    asked = rollout.gates if rollout is not None else {}
+    return tuple(sorted(name for name in asked if name in NOT_MEASURED))
+
+
+def _gates(asked: dict[GateName, RolloutGate]) -> tuple[GatePlan, ...]:
+    given = {str(name): gate for name, gate in asked.items() if name not in NOT_MEASURED}
+    names = (*_ALWAYS, *sorted(set(given) - set(_ALWAYS)))
+    part = ALPHA * (1.0 - ERRORS_PART) / (len(names) - 1)
+    gates: list[GatePlan] = []
+    for name in names:
+        gate = given.get(name, RolloutGate())
+        own = ALPHA * ERRORS_PART if name == "errors" else part
+        engagement = name in ENGAGEMENT
+        start_bp = gate.from_bp if gate.from_bp is not None else 500 if engagement else 0
+        if name in _SHARES:
+            change_bp = gate.max_bp
+        else:
+            change_bp = gate.max_drop_bp if engagement else gate.max_increase_bp
+        gates.append(
+            GatePlan(
+                name=name,
+                alpha=min(own, gate.alpha) if gate.alpha is not None else own,
+                margin=change_bp / FULL_BP if change_bp else _MARGINS[name],
+                from_bp=start_bp,
+                engagement=engagement,
+            )
+        )
+    return tuple(gates)

@@ -1,0 +1,277 @@
+"""The battery that a version must pass before it sees a viewer: judging what was observed.
+
+Nothing here asks a replica anything: the workflow asks, and hands in answers as values. A
+test that could not be done, or that hung, is an ERROR, and an ERROR does not pass.
+"""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from math import ceil, isclose, isfinite, sqrt
+from typing import Final
+
+from mlg.core.measure import Verdict
+from mlg.core.nodes import Attr
+from mlg.core.predict import Key
+
+GOLDEN_REL: Final = 1e-9
+"""How far, relatively, a score may lie from the recorded one."""
+FOUR_FIFTHS: Final = 0.8
+"""Least ratio of a group's score to everyone's: the four-fifths rule."""
+_LEAST_FOR_P99: Final = 100
+_Z: Final = 2.326
+"""99 % one-sided normal quantile."""
+_SHOWN: Final = 3
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Answer:
+    """One answer of the version under test, as it came."""
+
+    status: int
+    """HTTP status; 0 when there was no answer."""
+    items: tuple[Key, ...] = ()
+    scores: tuple[float, ...] = ()
+    confidence: float | None = None
+    served_by: str = ""
+    version: str = ""
+    prediction_id: str = ""
+    k: int = 10
+    """How many items were asked for."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class GroupScore:
+    """How well one declared group of viewers is served."""
+
+    group: str
+    """In words: `gender = F`."""
+    n: int
+    """Viewers."""
+    mean: float
+    """Hit rate or NDCG, averaged over viewers."""
+    sd: float | None = None
+    """Its standard deviation over viewers; None means that the score is a share."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LoadBudget:
+    """What a version must bear at the traffic that is expected."""
+
+    p99_ms: float
+    errors: float
+    """Largest share of failed requests."""
+    rate_hz: float
+    """Requests a second that were to be sent."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TestResult:
+    """What one test of the battery found."""
+
+    __test__ = False  # not one of pytest's
+
+    name: str
+    verdict: Verdict
+    reason: str
+    facts: tuple[tuple[str, Attr], ...] = ()
+    blocks: bool = True
+    """Whether anything but PASS stops the version."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StagingReport:
+    """What the whole battery says."""
+
+    verdict: Verdict
+    reason: str
+    results: tuple[TestResult, ...]
+
+
+def report(asked: Sequence[str], results: Sequence[TestResult]) -> StagingReport:
+    """Return the battery's verdict: FAIL before ERROR before INCONCLUSIVE before PASS.
+
+    Args:
+        asked: Tests that the manifest names; one without a result is an ERROR.
+        results: What was found, one a test.
+
+    Examples:
+        >>> report(["contract"], []).reason
+        'contract ERROR: it was not run'
+    """
+    found = {result.name: result for result in results}
+    whole = tuple(found.get(n) or failed_to_run(n, "it was not run") for n in asked)
+    odd = [r for r in whole if r.verdict != "PASS"]
+    stopping = [r for r in odd if r.blocks]
+    words = "; ".join(f"{r.name} {r.verdict}: {r.reason}" for r in odd)
+    passed = ", ".join(r.name for r in whole if r.verdict == "PASS")
+    ranked: tuple[Verdict, ...] = ("FAIL", "ERROR", "INCONCLUSIVE")
+    verdict: Verdict = "PASS"
+    for word in reversed(ranked):
+        verdict = word if any(r.verdict == word for r in stopping) else verdict
+    if verdict == "PASS":
+        words = f"{passed or 'no test'} PASS" + (f"; {words}" if words else "")
+    return StagingReport(verdict=verdict, reason=words, results=whole)
+
+
+def failed_to_run(name: str, reason: str) -> TestResult:
+    """Return the result of a test that hung or could not be done."""
+    return TestResult(name=name, verdict="ERROR", reason=reason)
+
+
+def judge_contract(
+    answers: Sequence[Answer], *, version: str, known: Callable[[Key], bool], at_least: int = 1
+) -> TestResult:
+    """Return whether every answer keeps the serving contract.
+
+    Status 200, as many items as scores, at least `at_least` and at most k of them, none
+    twice, all in the catalogue, finite scores, a confidence in 0..1, an id, and the version
+    under test; an abstention (`served_by: fallback`) is an answer too.
+
+    Args:
+        answers: What came; none is an ERROR.
+        version: The version under test.
+        known: Whether an item is in the catalogue.
+        at_least: Items that the catalogue can surely fill.
+    """
+    if not answers:
+        return failed_to_run("contract", "there was no answer to judge")
+    broken = [fault for a in answers if (fault := _fault(a, version, known, at_least))]
+    facts = (("answers", len(answers)), ("broken", len(broken)))
+    if not broken:
+        reason = f"{len(answers)} answers keep the contract"
+        return TestResult(name="contract", verdict="PASS", reason=reason, facts=facts)
+    kinds = sorted(set(broken), key=lambda fault: (-broken.count(fault), fault))
+    words = ", ".join(f"{kind} ({broken.count(kind)})" for kind in kinds[:_SHOWN])
+    reason = f"{len(broken)} of {len(answers)} answers break it: {words}"
+    return TestResult(name="contract", verdict="FAIL", reason=reason, facts=facts)
+
+
+def judge_golden(
+    recorded: Sequence[Answer], answers: Sequence[Answer], *, rel: float = GOLDEN_REL
+) -> TestResult:
+    """Return whether recorded requests get their recorded answers again.
+
+    The same items in the same order; scores within `rel` of the recorded ones.
+
+    Args:
+        recorded: What the version answered when it was packaged.
+        answers: What it answers now, in the same order; another number is an ERROR.
+        rel: Relative tolerance; below 1 in size it is taken as absolute.
+    """
+    if not recorded or len(recorded) != len(answers):
+        reason = f"{len(answers)} answers to {len(recorded)} recorded requests"
+        return failed_to_run("golden", reason)
+    different: list[int] = []
+    worst = 0.0
+    for n, (then, now) in enumerate(zip(recorded, answers, strict=True)):
+        same = now.status == 200 and then.items == now.items
+        pairs = list(zip(then.scores, now.scores, strict=False))
+        close = len(then.scores) == len(now.scores) and all(
+            isclose(a, b, rel_tol=rel, abs_tol=rel) for a, b in pairs
+        )
+        gaps = (abs(a - b) / max(1.0, abs(a)) for a, b in pairs)
+        worst = max([worst, *(gap for gap in gaps if isfinite(gap))])
+        if not same or not close:
+            different.append(n)
+    facts = (("answers", len(answers)), ("different", len(different)), ("worst", worst))
+    if not different:
+        reason = f"{len(answers)} recorded answers came again"
+        return TestResult(name="golden", verdict="PASS", reason=reason, facts=facts)
+    shown = ", ".join(f"#{n}" for n in different[:_SHOWN])
+    reason = f"{len(different)} of {len(answers)} recorded answers differ: {shown}"
+    return TestResult(name="golden", verdict="FAIL", reason=reason, facts=facts)
+
+
+def judge_load(
+    latencies_ms: Sequence[float], *, failed: int, seconds: float, budget: LoadBudget
+) -> TestResult:
+    """Return whether latency and errors stay in their budgets at the expected traffic.
+
+    Args:
+        latencies_ms: Of every request that was answered, from when it was due.
+        failed: Requests that were not answered well.
+        seconds: How long it took.
+        budget: What must hold. Less than 90 % of its rate, or fewer than 100 requests, is
+            an ERROR: the version was not tested.
+    """
+    total = len(latencies_ms) + failed
+    rate_hz = total / seconds if seconds > 0 else 0.0
+    if total < _LEAST_FOR_P99 or rate_hz < 0.9 * budget.rate_hz:
+        reason = f"{total} requests at {rate_hz:.0f}/s do not test {budget.rate_hz:g}/s"
+        return failed_to_run("load", reason)
+    share = failed / total
+    p99_ms = _quantile(latencies_ms, 0.99)
+    facts = (("requests", total), ("rate_hz", rate_hz), ("failed", failed), ("p99_ms", p99_ms))
+    over: list[str] = []
+    if share > budget.errors:
+        over.append(f"{share:.2%} failed, {budget.errors:.2%} may")
+    if p99_ms is None or p99_ms > budget.p99_ms:
+        words = "no answer" if p99_ms is None else f"p99 {p99_ms:.1f} ms"
+        over.append(f"{words}, {budget.p99_ms:g} ms may be")
+    if over:
+        return TestResult(name="load", verdict="FAIL", reason="; ".join(over), facts=facts)
+    reason = f"{total} requests at {rate_hz:.0f}/s: p99 {p99_ms:.1f} ms, {failed} failed"
+    return TestResult(name="load", verdict="PASS", reason=reason, facts=facts)
+
+
+def judge_bias(groups: Sequence[GroupScore], *, least: float = FOUR_FIFTHS) -> TestResult:
+    """Return whether each declared group is served at least so well as `least` of everyone.
+
+    FAIL when a group's ratio to the mean over all viewers is below `least` beyond chance
+    (99 %, one-sided, a group); PASS when every
+    ratio is above beyond chance; else INCONCLUSIVE, which says so and stops nothing.
+
+    Args:
+        groups: Disjoint groups; those without viewers are left out.
+        least: Least ratio.
+
+    Source:
+        29 CFR 1607.4 D (four-fifths rule); normal interval of the group's mean, everyone's
+        mean taken as known.
+    """
+    there = [g for g in groups if g.n > 0]
+    viewers = sum(g.n for g in there)
+    mean = sum(g.n * g.mean for g in there) / viewers if viewers else 0.0
+    if len(there) < 2 or not mean > 0.0:
+        reason = "no two groups that can be compared"
+        return TestResult(name="bias", verdict="INCONCLUSIVE", reason=reason, blocks=False)
+    low: list[str] = []
+    unsure: list[str] = []
+    for group in there:
+        sd = group.sd if group.sd is not None else sqrt(group.mean * (1.0 - group.mean))
+        error = _Z * sd / sqrt(group.n)
+        words = f"{group.group}: {group.mean / mean:.2f} of everyone's ({group.n} viewers)"
+        if group.mean + error < least * mean:
+            low.append(words)
+        elif group.mean - error < least * mean:
+            unsure.append(words)
+    worst = min(g.mean for g in there) / mean
+    facts = (("groups", len(there)), ("viewers", viewers), ("worst_ratio", worst))
+    verdict: Verdict = "FAIL" if low else "INCONCLUSIVE" if unsure else "PASS"
+    reason = "; ".join(low or unsure) or f"{len(there)} groups, the worst at {worst:.2f}"
+    return TestResult(
+        name="bias", verdict=verdict, reason=reason, facts=facts, blocks=verdict == "FAIL"
+    )
+
+
+def _fault(answer: Answer, version: str, known: Callable[[Key], bool], at_least: int) -> str:
+    """Return what is wrong with an answer, or nothing."""
+    confidence = answer.confidence
+    found = {
+        f"status {answer.status}": answer.status != 200,
+        "length": len(answer.items) != len(answer.scores)
+        or not at_least <= len(answer.items) <= answer.k,
+        "duplicate": len(set(answer.items)) != len(answer.items),
+        "score not finite": not all(map(isfinite, answer.scores)),
+        "unknown item": not all(map(known, answer.items)),
+        "confidence": confidence is None or not 0.0 <= confidence <= 1.0,
+        "no prediction id": not answer.prediction_id,
+        "another version": answer.version != version,
+        "served by": answer.served_by not in {"model", "fallback"},
+    }
+    return next((name for name, wrong in found.items() if wrong), "")
+
+
+def _quantile(values: Sequence[float], q: float) -> float | None:
+    """Return the nearest-rank quantile; None of nothing."""
+    return sorted(values)[ceil(q * len(values)) - 1] if values else None

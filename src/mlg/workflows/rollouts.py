@@ -1,0 +1,118 @@
+"""What a rollout keeps between two looks, and where others read it."""
+
+from datetime import datetime
+from typing import Any, Protocol
+
+import msgspec
+
+from mlg.core.clock import parse_time
+from mlg.core.errors import BackendError
+from mlg.core.measure import Verdict
+from mlg.core.ports import Files
+from mlg.release.rollout import status
+from mlg.release.rollout_types import ENDED, RolloutFacts, RolloutState
+from mlg.release.staging import StagingReport
+
+
+class Look(msgspec.Struct, frozen=True, kw_only=True):
+    """Everything that the next look needs; a value that goes through JSON."""
+
+    state: RolloutState
+    mark: dict[str, Any] | None = None
+    """Where counting began in the current step; None until its split is in force."""
+    stages: tuple[dict[str, Any], ...] = ()
+    """What was seen in the steps before."""
+    staging: Verdict | None = None
+    """Verdict of the battery, once there is one."""
+    staging_reason: str = ""
+    began_at: datetime | None = None
+    """Wall time at which the phase began: for things that must happen soon."""
+
+
+class RolloutWatch(Protocol):
+    """Where a rollout's facts come from."""
+
+    def plan(self, service: str) -> Any:
+        """Return the plan that the manifest in force gives the service's rollouts."""
+        ...
+
+    def now(self, service: str) -> datetime:
+        """Return the service's event time."""
+        ...
+
+    def look(self, look: Look) -> tuple[Look, RolloutFacts]:
+        """Return what is so now, with a mark where a step's counting begins."""
+        ...
+
+    def stage(self, service: str, version: str, artifact: str) -> StagingReport:
+        """Run the battery of tests on a version that is warm and takes no traffic."""
+        ...
+
+
+def rollout_path(service: str) -> str:
+    """Return where the newest rollout of a service is told."""
+    return f"services/{service}/rollout.json"
+
+
+def told(state: RolloutState) -> dict[str, Any]:
+    """Return the document of `mlg rollout status`."""
+    return {"rollout": state.id, **msgspec.to_builtins(status(state))}
+
+
+def read_rollout(files: Files, service: str) -> dict[str, Any] | None:
+    """Return the newest rollout's document, or None before the first."""
+    content = files.read(rollout_path(service))
+    return None if content is None else msgspec.json.decode(content)
+
+
+def write_rollout(files: Files, state: RolloutState) -> None:
+    """Tell where the rollout stands."""
+    files.write(rollout_path(state.service), msgspec.json.encode(told(state)))
+
+
+def in_flight(files: Files, service: str) -> str:
+    """Return the id of the rollout that has not ended, or nothing."""
+    document = read_rollout(files, service)
+    return "" if document is None or document["state"] in ENDED else str(document["rollout"])
+
+
+class Swaps(msgspec.Struct, frozen=True, kw_only=True):
+    """Every change of the version at 100 %, and what was taken back."""
+
+    at: dict[str, str] = {}
+    """Event time by the key of the command, so that a repeated one counts once."""
+    rejected: tuple[str, ...] = ()
+    acts: tuple[dict[str, str], ...] = ()
+    """What people told the rollouts to do."""
+
+    def times(self) -> tuple[datetime, ...]:
+        """Return the event times, ascending."""
+        return tuple(sorted(parse_time(text) for text in self.at.values()))
+
+
+def read_swaps(files: Files, service: str) -> Swaps:
+    """Return the service's swaps.
+
+    Raises:
+        BackendError: The file is damaged.
+    """
+    content = files.read(_swaps_path(service))
+    if content is None:
+        return Swaps()
+    try:
+        return msgspec.json.decode(content, type=Swaps)
+    except msgspec.MsgspecError as error:
+        raise BackendError(
+            f"cannot be read: {error}",
+            where=_swaps_path(service),
+            hint="remove the file; the limit on swaps begins anew.",
+        ) from error
+
+
+def write_swaps(files: Files, service: str, swaps: Swaps) -> None:
+    """Replace what is kept of the service's swaps."""
+    files.write(_swaps_path(service), msgspec.json.encode(swaps))
+
+
+def _swaps_path(service: str) -> str:
+    return f"services/{service}/swaps.json"
