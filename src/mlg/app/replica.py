@@ -10,10 +10,12 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import msgspec
+import numpy as np
 
 from mlg.app.data_plane import exit_code_of, parser, pin_threads, run_service
 from mlg.core.errors import BackendError, LifecycleError
 from mlg.recsys import loading
+from mlg.serving.faults import FaultyRecommender
 from mlg.serving.requests import DEFAULT_K
 from mlg.serving.service import Identity
 from mlg.serving.warmup import golden_requests
@@ -54,10 +56,16 @@ def main(argv: Sequence[str]) -> int:
             default_k=_default_k(artifact),
             nonce=os.environ.get("MLG_NONCE", ""),
         )
+        faults = chosen.home / "services" / chosen.service / "faults.json"
         run_service(
             chosen,
             identity,
-            loading.load(artifact),
+            FaultyRecommender(
+                loading.load(artifact),
+                faults,
+                (chosen.arm, chosen.version),
+                np.random.default_rng().random,
+            ),
             rescue=False,
             golden=golden_requests(artifact),
         )

@@ -133,6 +133,16 @@ class ControlWatch:
         with self._lock:
             return self._counted(look, facts)
 
+    def close_step(self, look: Look) -> Look:
+        """Keep what was seen in the step that is over, before its split changes."""
+        if look.mark is None or look.state.phase != "canary":
+            return look
+        with self._lock:
+            attempts = {a.version: a for a in self._router.attempts(look.state.service)}
+            seen = self._seen(look, self._follow(look).stage, attempts)
+        stages = (*look.stages, msgspec.to_builtins(seen))
+        return msgspec.structs.replace(look, mark={**look.mark, "step": -1}, stages=stages)
+
     def _counted(self, look: Look, facts: RolloutFacts) -> tuple[Look, RolloutFacts]:
         """Add what was counted since the step's split came into force."""
         state, service = look.state, look.state.service
@@ -164,11 +174,8 @@ class ControlWatch:
         )
 
     def _marked(self, look: Look, step: int, attempts: Mapping[str, Attempts]) -> Look:
-        """Begin to count: keep the step that is over, and where the new one starts."""
-        state, stages = look.state, look.stages
-        if look.mark is not None:
-            stage = self._follow(look).stage
-            stages = (*stages, msgspec.to_builtins(self._seen(look, stage, attempts)))
+        """Begin to count: keep where the step starts."""
+        state = look.state
         baseline = look.mark["baseline"] if look.mark else self._latencies(state)
         mark = {
             "step": step,
@@ -178,7 +185,7 @@ class ControlWatch:
             "faults": self._faults(state),
             "baseline": baseline,
         }
-        return msgspec.structs.replace(look, mark=mark, stages=stages)
+        return msgspec.structs.replace(look, mark=mark)
 
     def _latencies(self, state: RolloutState) -> list[int]:
         """Return how the version that serves now answered before the rollout."""

@@ -163,6 +163,7 @@ class Release(DBOSConfiguredInstance):
         look, facts = self._ports.watch.look(msgspec.convert(raw, Look))
         state, commands = rollout.step(look.state, facts)
         if (state.phase, state.step) != (look.state.phase, look.state.step):
+            look = self._ports.watch.close_step(look)
             look = msgspec.structs.replace(look, began_at=self._ports.clock.now())
         kept = self._kept(msgspec.structs.replace(look, state=state))
         if not commands and state.phase in ENDED:

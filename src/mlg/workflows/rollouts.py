@@ -44,6 +44,10 @@ class RolloutWatch(Protocol):
         """Return what is so now, with a mark where a step's counting begins."""
         ...
 
+    def close_step(self, look: Look) -> Look:
+        """Keep what was seen in the step that is over, before its split changes."""
+        ...
+
     def stage(self, service: str, version: str, artifact: str) -> StagingReport:
         """Run the battery of tests on a version that is warm and takes no traffic."""
         ...

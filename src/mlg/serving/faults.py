@@ -1,0 +1,93 @@
+"""Faults on purpose: what a game day, or a test of the canary, does to one version.
+
+`<home>/services/<service>/faults.json` names a version (or label) and what is wrong with
+it. A replica reads it again five times a second; without the file nothing is wrong.
+"""
+
+import time
+from collections.abc import Callable, Collection
+from dataclasses import replace
+from math import nan
+from pathlib import Path
+from typing import Final
+
+import msgspec
+
+from mlg.core.predict import Query, Ranked
+from mlg.serving.ranker import PopularityList, Recommender
+
+_POLL_S: Final = 0.2
+
+
+class Fault(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """What is wrong with one version."""
+
+    errors: float = 0.0
+    """Share of requests that the model fails on, 0..1."""
+    nan: float = 0.0
+    """Share of answers whose scores are not numbers, 0..1."""
+    slower: float = 1.0
+    """How many times as long as usual an answer takes."""
+    abstain: bool = False
+    """Whether the model is never confident."""
+
+
+class FaultyRecommender:
+    """A recommender that does what the file says is wrong with it.
+
+    Args:
+        inner: The real one.
+        path: The file; it need not exist.
+        names: Version and label of this process.
+        draw: Uniform numbers in [0, 1).
+        now_s: Monotonic seconds.
+    """
+
+    def __init__(
+        self,
+        inner: Recommender,
+        path: Path,
+        names: Collection[str],
+        draw: Callable[[], float],
+        now_s: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._inner, self._path, self._names = inner, path, frozenset(names)
+        self._draw, self._now_s = draw, now_s
+        self._fault, self._read_s = Fault(), float("-inf")
+        self.popularity: PopularityList = inner.popularity
+        self.logged_features: tuple[str, ...] = tuple(inner.logged_features)
+
+    def is_known_item(self, item: int | str) -> bool:
+        """Return whether the item is in the catalogue."""
+        return self._inner.is_known_item(item)
+
+    def recommend(self, query: Query) -> Ranked:
+        """Return the real answer, spoilt as the file says.
+
+        Raises:
+            RuntimeError: This request was chosen to fail.
+        """
+        fault = self._current()
+        began_s = self._now_s()
+        if fault.errors and self._draw() < fault.errors:
+            raise RuntimeError("a fault on purpose")
+        ranked = self._inner.recommend(query)
+        if fault.slower > 1.0:
+            time.sleep((self._now_s() - began_s) * (fault.slower - 1.0) + 0.002)
+        if fault.nan and self._draw() < fault.nan:
+            ranked = replace(ranked, scores=(nan,) * len(ranked.scores))
+        if fault.abstain:
+            ranked = replace(ranked, raw_confidence=0.0)
+        return ranked
+
+    def _current(self) -> Fault:
+        now_s = self._now_s()
+        if now_s - self._read_s >= _POLL_S:
+            self._read_s = now_s
+            try:
+                content = self._path.read_bytes()
+                faults = msgspec.json.decode(content, type=dict[str, Fault])
+                self._fault = next((faults[n] for n in self._names if n in faults), Fault())
+            except (OSError, msgspec.MsgspecError):
+                self._fault = Fault()
+        return self._fault
