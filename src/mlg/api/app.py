@@ -19,7 +19,7 @@ from litestar.params import HeaderParameter, QueryParameter, SkipValidation
 from litestar.response import ServerSentEvent
 from litestar.types import Scope
 
-from mlg.api import routes_control, routes_graph
+from mlg.api import routes_control, routes_graph, routes_hooks
 from mlg.api.gate import Denials, Gate, caller_of, denial_of
 from mlg.api.operations import ApiServices
 from mlg.api.page import live_page
@@ -95,6 +95,7 @@ ROUTES: Final = (
     routes_control.rebuild,
     routes_control.metric_targets,
     routes_control.metrics,
+    routes_hooks.commit,
 )
 
 

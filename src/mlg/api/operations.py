@@ -1,11 +1,12 @@
 """What the API needs of the control plane, as values and functions handed in."""
 
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 from mlg.api.security import Denial, Failure
 from mlg.core.clock import Clock
+from mlg.core.errors import NotFoundError
 from mlg.core.ports import GraphReader, GraphStore
 from mlg.core.principal import Principal
 from mlg.graph.answers import WalkAnswer
@@ -130,6 +131,44 @@ class Operations(Protocol):
         ...
 
 
+class Hooks(Protocol):
+    """What other systems tell the control plane."""
+
+    def commit(
+        self, headers: Mapping[str, str], body: bytes, principal: Principal
+    ) -> tuple[int, JsonObject]:
+        """Take a commit hook: verify it over the bytes as they came, record it, follow it.
+
+        Returns the HTTP status and `{"outcome", "reason", "hook_id", "runs": [run id, ...]}`.
+        `outcome` is `accepted` (202), `ignored` or `replayed` (200: genuine, nothing to do),
+        `unsigned`, `wrong_signature` or `stale` (403), or `malformed` (422). Every outcome
+        but `ignored` is an event.
+
+        Raises:
+            NotFoundError: No secret for hooks is set.
+        """
+        ...
+
+
+class NoHooks:
+    """Takes no hooks."""
+
+    def commit(
+        self, headers: Mapping[str, str], body: bytes, principal: Principal
+    ) -> tuple[int, JsonObject]:
+        """Refuse the hook.
+
+        Raises:
+            NotFoundError: Always.
+        """
+        del headers, body, principal
+        raise NotFoundError(
+            "no secret for hooks is set, so none is taken",
+            where="MLG_HOOK_SECRET",
+            hint="set MLG_HOOK_SECRET=secret://env/NAME before `mlg up`.",
+        )
+
+
 def _unrecorded(_: Denial | Failure) -> None:
     return None
 
@@ -142,6 +181,7 @@ class ApiServices:
     store: GraphStore
     operations: Operations
     clock: Clock
+    hooks: Hooks = field(default_factory=NoHooks)
     on_denied: Callable[[Denial], None] = _unrecorded
     """Called in a thread for each recorded denial."""
     on_failure: Callable[[Failure], None] = _unrecorded

@@ -58,6 +58,18 @@ class NothingRequest(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_f
     """Nothing to say: `{}`."""
 
 
+class HookAnswer(msgspec.Struct, frozen=True, kw_only=True):
+    """What became of a hook."""
+
+    outcome: str
+    """`accepted`, `ignored`, `replayed`, or why it is refused: `wrong_signature`, `stale`…"""
+    reason: str = ""
+    hook_id: str = ""
+    """Empty where the hook is not genuine."""
+    runs: list[str] = []
+    """Ids of the runs that it started."""
+
+
 class RebuiltAnswer(msgspec.Struct, frozen=True, kw_only=True):
     """How many events the projections were made from."""
 

@@ -67,6 +67,7 @@ def check(spec: ManifestSpec) -> list[Found]:
             what = "expected `all` or a list of features, got both"
             found.append(Found(path=("monitors", name, "features"), what=what))
     found += _calendar(spec)
+    found += _automations(spec)
     return found
 
 
@@ -294,3 +295,28 @@ def _calendar(spec: ManifestSpec) -> Iterator[Found]:
             yield _wrong((*at, "to"), what)
         for place, name in enumerate(entry.services):
             yield from _known((*at, "services", place), "a service", name, spec.services)
+
+
+def _automations(spec: ManifestSpec) -> Iterator[Found]:
+    """Find names that no service or pipeline has; texts and CEL are the rules' room's."""
+    for name, rule in spec.automations.items():
+        at = ("automations", name, "on")
+        if rule.on.service is not None:
+            yield from _known((*at, "service"), "a service", rule.on.service, spec.services)
+        if rule.on.pipeline is not None:
+            noun = "a pipeline"
+            yield from _known((*at, "pipeline"), noun, rule.on.pipeline, spec.pipelines)
+        if rule.on.confidence_drop not in {None, "any"}:
+            drop = rule.on.confidence_drop or ""
+            hint = "or `any`."
+            yield from _known((*at, "confidence_drop"), "a service", drop, spec.services, hint)
+        for index, one in enumerate(rule.do):
+            to = ("automations", name, "do", index)
+            for key in ("rollback", "restart", "layout"):
+                act = getattr(one, key)
+                if act is not None:
+                    where = (*to, key, "service")
+                    yield from _known(where, "a service", act.service, spec.services)
+            if one.retrain is not None:
+                where = (*to, "retrain", "pipeline")
+                yield from _known(where, "a pipeline", one.retrain.pipeline, spec.pipelines)

@@ -4,11 +4,12 @@ from typing import Literal
 
 from msgspec import field
 
+from mlg.manifest.specs_automations import AutomationSpec
 from mlg.manifest.specs_base import Identifier, Name, Spec
 from mlg.manifest.specs_data import DatasetSpec
 from mlg.manifest.specs_pipelines import PipelineSpec
 from mlg.manifest.specs_services import ServiceSpec
-from mlg.manifest.specs_watch import AutomationSpec, CalendarEntry, MonitorSpec
+from mlg.manifest.specs_watch import CalendarEntry, MonitorSpec
 
 
 class ManifestSpec(Spec, frozen=True, kw_only=True):

@@ -1,10 +1,10 @@
-"""`monitors:`, `calendar:` and `automations:` what is watched, expected and done."""
+"""`monitors:` and `calendar:` what is watched and what is expected."""
 
 from typing import Annotated, ClassVar, Literal
 
 from msgspec import Meta, field
 
-from mlg.manifest.specs_base import ColumnName, Json, Name, SecondsBetween, Spec, Text
+from mlg.manifest.specs_base import ColumnName, Name, SecondsBetween, Spec, Text
 
 Day = Annotated[
     str,
@@ -73,30 +73,3 @@ class CalendarEntry(Spec, frozen=True, kw_only=True):
     """Last day, or a UTC time."""
     services: tuple[Name, ...] = ()
     """Services that it concerns; all if left out."""
-
-
-OneTrigger = Annotated[
-    dict[Name, Json],
-    Meta(min_length=1, max_length=1, extra={"expected": "one trigger, like {alert: drift}"}),
-]
-OneAction = Annotated[
-    dict[Name, dict[str, Json]],
-    Meta(
-        min_length=1,
-        max_length=1,
-        extra={"expected": "one action, like restart: {service: home}"},
-    ),
-]
-
-
-class AutomationSpec(Spec, frozen=True, kw_only=True):
-    """A rule: when something happens and a condition holds, do something."""
-
-    autonomy: Literal["observe", "propose", "act"] = "propose"
-    """`observe` records what it would do, `propose` asks a person, `act` does it."""
-    on: OneTrigger
-    """What starts the rule."""
-    condition: Text | None = field(name="if", default=None)
-    """A condition in CEL; it sees `event` and `graph`."""
-    do: Annotated[tuple[OneAction, ...], Meta(min_length=1)]
-    """Actions, in order."""

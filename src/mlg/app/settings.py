@@ -1,0 +1,108 @@
+"""Which backends an instance uses: `mlg.env.yaml`, and `MLG_*` variables above it."""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, Final
+
+import msgspec
+
+from mlg.adapters.notify_email import SmtpServer, smtp_server
+from mlg.core.errors import ManifestError
+from mlg.manifest.tree import parse_tree, plain
+
+SETTINGS_FILE: Final = "mlg.env.yaml"
+
+
+class SmtpSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """`smtp:` the mail server."""
+
+    url: str
+    """`smtp://`, `smtp+starttls://` or `smtps://`, `[user@]host[:port]`."""
+    password: str = ""
+    """`secret://env/NAME` or `secret://file/PATH`."""
+    sender: str = msgspec.field(name="from", default="")
+    """Address in `From`."""
+
+
+class HookSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """`hooks:` who may tell of commits."""
+
+    secret: str
+    """`secret://…` of the key that signs commit hooks."""
+
+
+class _File(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    smtp: SmtpSettings | None = None
+    hooks: HookSettings | None = None
+
+
+class Settings(msgspec.Struct, frozen=True, kw_only=True):
+    """Settings of one instance; they name secrets and hold none."""
+
+    smtp: SmtpServer | None = None
+    """None: no mail can be sent."""
+    hook_secret: str | None = None
+    """`secret://…`; None: no commit hook is taken."""
+
+
+def read_settings(env: Mapping[str, str], folder: Path) -> Settings:
+    """Return the settings of an instance.
+
+    Args:
+        env: `MLG_SMTP_URL`, `MLG_SMTP_PASSWORD`, `MLG_SMTP_FROM`, `MLG_HOOK_SECRET`; a
+            variable that is set and not empty wins over the file's key.
+        folder: Where `mlg.env.yaml` may lie: beside the manifest.
+
+    Raises:
+        ManifestError: The file or a variable is wrong, with its place.
+    """
+    path = folder / SETTINGS_FILE
+    written = _from_file(path)
+    smtp = written.smtp
+    url = env.get("MLG_SMTP_URL") or (smtp.url if smtp else "")
+    where = "MLG_SMTP_URL" if env.get("MLG_SMTP_URL") else f"{path.name}: smtp.url"
+    server = None
+    if url:
+        server = smtp_server(
+            url,
+            password=env.get("MLG_SMTP_PASSWORD") or (smtp.password if smtp else ""),
+            sender=env.get("MLG_SMTP_FROM") or (smtp.sender if smtp else ""),
+            where=where,
+        )
+    named = written.hooks.secret if written.hooks else ""
+    secret = env.get("MLG_HOOK_SECRET") or named
+    if secret and not secret.startswith("secret://"):
+        from_env = bool(env.get("MLG_HOOK_SECRET"))
+        raise ManifestError(
+            "expected secret://env/NAME or secret://file/PATH, got another text",
+            where="MLG_HOOK_SECRET" if from_env else f"{path.name}: hooks.secret",
+            hint="settings name secrets and hold none.",
+        )
+    return Settings(smtp=server, hook_secret=secret or None)
+
+
+def _from_file(path: Path) -> _File:
+    """Return what the file says; nothing without a file.
+
+    Raises:
+        ManifestError: It cannot be read, or something in it is wrong.
+    """
+    try:
+        text = path.read_text(encoding="utf-8-sig")
+    except FileNotFoundError:
+        return _File()
+    except (OSError, UnicodeDecodeError) as error:
+        raise ManifestError(
+            f"expected a readable file, got: {error}",
+            where=path.name,
+            hint="check its permissions; it is UTF-8 text.",
+        ) from error
+    content: Any = plain(parse_tree(text, path.name))
+    try:
+        return msgspec.convert(content, _File)
+    except msgspec.ValidationError as error:
+        raise ManifestError(
+            f"expected settings, got: {error}",
+            where=path.name,
+            hint="known are smtp: {url, password, from} and hooks: {secret}.",
+        ) from error

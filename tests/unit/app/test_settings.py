@@ -1,0 +1,73 @@
+from pathlib import Path
+
+import pytest
+
+from mlg.app.settings import SETTINGS_FILE, read_settings
+from mlg.core.errors import ManifestError
+
+FILE = """\
+smtp: {url: "smtp+starttls://ada@mail.b.c", password: secret://env/P, from: mlg@b.c}
+hooks: {secret: secret://file/hook.key}
+"""
+
+
+def test_without_anything_no_mail_and_no_hook(tmp_path: Path) -> None:
+    found = read_settings({}, tmp_path)
+    assert (found.smtp, found.hook_secret) == (None, None)
+
+
+def test_the_file_names_the_server_and_the_secrets(tmp_path: Path) -> None:
+    (tmp_path / SETTINGS_FILE).write_text(FILE, encoding="utf-8")
+    found = read_settings({}, tmp_path)
+    assert found.smtp is not None
+    assert (found.smtp.host, found.smtp.port, found.smtp.user) == ("mail.b.c", 587, "ada")
+    assert (found.smtp.password, found.smtp.sender) == ("secret://env/P", "mlg@b.c")
+    assert found.hook_secret == "secret://file/hook.key"
+
+
+def test_a_variable_wins_over_the_file(tmp_path: Path) -> None:
+    (tmp_path / SETTINGS_FILE).write_text(FILE, encoding="utf-8")
+    env = {
+        "MLG_SMTP_URL": "smtps://bob@other",
+        "MLG_SMTP_PASSWORD": "secret://env/Q",
+        "MLG_SMTP_FROM": "x@y.z",
+        "MLG_HOOK_SECRET": "secret://env/H",
+    }
+    found = read_settings(env, tmp_path)
+    assert found.smtp is not None
+    assert (found.smtp.host, found.smtp.user, found.smtp.password, found.smtp.sender) == (
+        "other", "bob", "secret://env/Q", "x@y.z",
+    )  # fmt: skip
+    assert found.hook_secret == "secret://env/H"
+    assert read_settings({"MLG_SMTP_URL": ""}, tmp_path) == read_settings({}, tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("text", "where", "words"),
+    [
+        ("smpt: {}\n", SETTINGS_FILE, "unknown field"),
+        ("smtp: {url: 7}\n", SETTINGS_FILE, r"smtp\.url"),
+        ("smtp: {url: x}\n", f"{SETTINGS_FILE}: smtp.url", "expected smtp://"),
+        ("hooks: {secret: hunter2}\n", f"{SETTINGS_FILE}: hooks.secret", "expected secret://"),
+        ("a: [\n", f"{SETTINGS_FILE}:2:1", "expected YAML"),
+        ("[]\n", SETTINGS_FILE, "expected settings"),
+    ],
+)
+def test_a_mistake_is_named_with_its_place(
+    tmp_path: Path, text: str, where: str, words: str
+) -> None:
+    (tmp_path / SETTINGS_FILE).write_text(text, encoding="utf-8")
+    with pytest.raises(ManifestError, match=words) as caught:
+        read_settings({}, tmp_path)
+    assert caught.value.where == where
+    assert "hunter2" not in str(caught.value)
+
+
+def test_a_wrong_variable_is_named(tmp_path: Path) -> None:
+    with pytest.raises(ManifestError) as caught:
+        read_settings({"MLG_SMTP_URL": "mail"}, tmp_path)
+    assert caught.value.where == "MLG_SMTP_URL"
+    with pytest.raises(ManifestError) as caught:
+        read_settings({"MLG_HOOK_SECRET": "hunter2"}, tmp_path)
+    assert caught.value.where == "MLG_HOOK_SECRET"
+    assert "hunter2" not in str(caught.value) + caught.value.hint
