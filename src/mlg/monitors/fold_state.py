@@ -1,0 +1,124 @@
+"""What the folding of records remembers between two calls: plain values, all bounded."""
+
+from dataclasses import dataclass, field
+
+from mlg.monitors.windows import Feature, Row, Summary, no_confidence
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class WindowPlan:
+    """How traffic is cut into windows; one of `events` and `seconds`."""
+
+    service: str
+    events: int | None = 1_000
+    seconds: float | None = None
+    """Length in event time."""
+    late_s: float = 5.0
+    """Event time for which a window of seconds stays open after its end."""
+    label_wait_s: float = 600.0
+    """Event time after a window's end until its labels count as complete."""
+    label_lag: int = 64
+    """Answers that must have been read since, too: event time may jump."""
+
+    def __post_init__(self) -> None:
+        given = [size for size in (self.events, self.seconds) if size is not None]
+        if len(given) != 1 or given[0] <= 0:
+            raise ValueError(f"expected events or seconds > 0, got {self}")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Open:
+    """A window that still takes answers."""
+
+    bucket: int
+    number: int
+    start: str
+    end: str
+    n: int = 0
+    features: tuple[Summary, ...] = ()
+    shares: dict[str, int] = field(default_factory=dict[str, int])
+    confidence: Summary = field(default_factory=no_confidence)
+    rows: tuple[Row, ...] = ()
+    actors: dict[str, int] = field(default_factory=dict[str, int])
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Stream:
+    """One stream between two calls."""
+
+    columns: tuple[Feature, ...]
+    charted: tuple[int, ...]
+    """Columns whose summaries are kept."""
+    edges: tuple[tuple[float, ...], ...]
+    """Of each charted column; empty until the first window closed."""
+    closed: int = 0
+    """Windows numbered so far."""
+    done_before: int = -(2**62)
+    """Buckets before this one are closed for good."""
+    open: tuple[Open, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Answered:
+    """One answer whose labels may still come."""
+
+    version: str
+    number: int
+    items: str
+    """Item ids, each between line feeds."""
+    raw: float | None
+    by_model: bool
+    labelled: bool = False
+    hit: bool = False
+    watch: float | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Waiting:
+    """A closed window whose labels are awaited."""
+
+    version: str
+    number: int
+    start: str
+    end: str
+    read: int
+    """Answers read when it closed."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FoldState:
+    """Everything between two calls; goes through msgspec both ways, and is bounded."""
+
+    streams: dict[str, Stream] = field(default_factory=dict[str, Stream])
+    answered: dict[str, Answered] = field(default_factory=dict[str, Answered])
+    waiting: tuple[Waiting, ...] = ()
+    pending: dict[str, tuple[tuple[str, str, float | None], ...]] = field(
+        default_factory=dict[str, tuple[tuple[str, str, float | None], ...]]
+    )
+    """Feedback that came before its answer: (item, event, watch-through)."""
+    newest: tuple[str, ...] = ()
+    """The three latest event times."""
+    read: int = 0
+    duplicates: int = 0
+    late: int = 0
+    """Answers whose window of seconds was closed already."""
+    orphans: int = 0
+    """Feedback without an answer, or too late to count."""
+    malformed: int = 0
+    unknown_layout: int = 0
+    """Answers with features of a version whose layout was not given, or of another length."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Answer:
+    """One prediction record, as far as it is read."""
+
+    id: str
+    version: str
+    at: str
+    served_by: str
+    rescue: bool
+    raw: float
+    viewer: str
+    items: str
+    features: tuple[float, ...]
