@@ -91,6 +91,8 @@ ROUTES: Final = (
     routes_control.audit_export,
     routes_control.audit_verify,
     routes_control.restart,
+    routes_control.rollout,
+    routes_control.rollout_act,
     routes_control.down,
     routes_control.rebuild,
     routes_control.metric_targets,

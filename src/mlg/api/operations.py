@@ -114,6 +114,25 @@ class Operations(Protocol):
         """
         ...
 
+    def rollout(self, service: str) -> JsonObject:
+        """Return where the newest rollout of a service stands, as `rollout status` prints it.
+
+        Raises:
+            NotFoundError: There was none yet.
+        """
+        ...
+
+    def rollout_act(
+        self, service: str, act: str, reason: str, principal: Principal
+    ) -> JsonObject:
+        """Tell the rollout in flight to pause, resume, promote, approve or roll back.
+
+        Raises:
+            ManifestError: There is no such act.
+            ConflictError: No rollout of the service is in flight.
+        """
+        ...
+
     def down(self, principal: Principal) -> JsonObject:
         """End the data plane and return; the control plane ends itself after the answer."""
         ...

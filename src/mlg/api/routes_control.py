@@ -12,6 +12,7 @@ from mlg.api.schemas import (
     NothingRequest,
     RebuiltAnswer,
     RestartRequest,
+    RolloutActRequest,
     RunRequest,
     RunsAnswer,
     ServicesAnswer,
@@ -118,6 +119,20 @@ def restart(
 ) -> dict[str, Any]:
     """Replace a service's replicas one after the other."""
     return services.operations.restart(data.service, principal)
+
+
+@get("/api/v1/services/{service:str}/rollout", opt=VIEWER, sync_to_thread=True)
+def rollout(services: Services, service: FromPath[str]) -> dict[str, Any]:
+    """Tell where the newest rollout of a service stands, with what each gate says."""
+    return services.operations.rollout(service)
+
+
+@post("/api/v1/rollouts/acts", opt=OPERATOR, sync_to_thread=True, status_code=202)
+def rollout_act(
+    services: Services, principal: Caller, data: JSONBody[RolloutActRequest]
+) -> dict[str, Any]:
+    """Tell the rollout in flight to pause, resume, promote, approve or roll back."""
+    return services.operations.rollout_act(data.service, data.act, data.reason, principal)
 
 
 @post("/api/v1/down", opt=ADMIN, sync_to_thread=True, status_code=202)

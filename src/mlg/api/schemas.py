@@ -54,6 +54,14 @@ class RestartRequest(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_f
     service: str
 
 
+class RolloutActRequest(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """What a rollout is told: pause, resume, promote, approve or rollback."""
+
+    service: str
+    act: str
+    reason: str = ""
+
+
 class NothingRequest(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """Nothing to say: `{}`."""
 

@@ -9,6 +9,7 @@ from typing import Any, Final
 from mlg.adapters.keys_local import anchor_key, anchor_public_key, load_anchors
 from mlg.adapters.seal_parquet import decoded
 from mlg.app.parts import Parts
+from mlg.app.rollout_acts import RolloutActs
 from mlg.app.runs import run_document, run_documents
 from mlg.app.seals import SealedSegment
 from mlg.app.status import exposition, service_document, status_document, targets
@@ -175,6 +176,18 @@ class ControlOperations:
         parts.files.write(f"services/{service}/restart", mark.encode())
         parts.fleet.refresh()
         return {"service": service, "state": "restarting"}
+
+    def rollout(self, service: str) -> dict[str, Any]:
+        """Return where the newest rollout of a service stands."""
+        return RolloutActs(self._parts.files, self._parts.ids).status(service)
+
+    def rollout_act(
+        self, service: str, act: str, reason: str, principal: Principal
+    ) -> dict[str, Any]:
+        """Tell the service's rollout what to do."""
+        with self._applying:
+            acts = RolloutActs(self._parts.files, self._parts.ids)
+            return acts.act(service, act, principal.subject, reason)
 
     def down(self, principal: Principal) -> dict[str, Any]:
         """End the data plane; the control plane follows after the answer."""

@@ -1,16 +1,17 @@
 """Where a rollout's facts come from: gateways, processes, the log, small files."""
 
 import threading
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import Any, Final
+from typing import Final
 
 import msgspec
 
 from mlg.adapters.stream_segments import SegmentStream
 from mlg.app.manifests import Manifests
+from mlg.app.rollout_acts import acts_of
 from mlg.app.staging import Staging
 from mlg.app.supervise import Supervisor
 from mlg.app.tail import Tail
@@ -27,7 +28,6 @@ from mlg.release.rollout_moves import wanted_shares
 from mlg.release.rollout_plan import plan_of
 from mlg.release.rollout_types import (
     Fallen,
-    OperatorAct,
     RolloutFacts,
     RolloutPlan,
     RolloutState,
@@ -124,7 +124,7 @@ class ControlWatch:
             swaps=swaps.times(),
             frozen=self._files.read(FREEZE) is not None,
             rejected=swaps.rejected,
-            acts=_acts(swaps.acts, state.id),
+            acts=acts_of(self._files, service, state.id),
         )
         if state.phase not in {"canary", "promoting", "swapped", "paused"}:
             return look, facts
@@ -360,14 +360,6 @@ def _arm_seen(arm: Arm, attempts: int, errors: int, insane: int) -> ArmSeen:
         clicked=arm.clicked,
         watchers=arm.watchers,
         watched=arm.watched,
-    )
-
-
-def _acts(acts: Sequence[Mapping[str, Any]], rollout: str) -> tuple[OperatorAct, ...]:
-    mine = [act for act in acts if act.get("rollout") == rollout]
-    return tuple(
-        OperatorAct(id=a["id"], act=a["act"], by=a["by"], reason=a.get("reason", ""))
-        for a in mine
     )
 
 

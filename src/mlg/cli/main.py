@@ -8,6 +8,7 @@ from mlg.cli import (
     commands_graph,
     commands_instance,
     commands_manifest,
+    commands_rollout,
 )
 
 app = typer.Typer(
@@ -21,6 +22,14 @@ app = typer.Typer(
 )
 graph = typer.Typer(help="Care of the graph.", no_args_is_help=True)
 audit = typer.Typer(help="The account: export a proof, verify the log.", no_args_is_help=True)
+
+rollout = typer.Typer(help="A new version on its way to 100 %.", no_args_is_help=True)
+rollout.command("status")(commands_rollout.status)
+rollout.command("pause")(commands_rollout.pause)
+rollout.command("resume")(commands_rollout.resume)
+rollout.command("promote")(commands_rollout.promote)
+rollout.command("approve")(commands_rollout.approve)
+rollout.command("rollback")(commands_rollout.rollback)
 
 app.command()(commands_demo.demo)
 app.command()(commands_instance.up)
@@ -39,6 +48,7 @@ graph.command("rebuild")(commands_graph.rebuild)
 audit.command("export")(commands_audit.export)
 audit.command("verify")(commands_audit.verify_log)
 app.add_typer(graph, name="graph")
+app.add_typer(rollout, name="rollout")
 app.add_typer(audit, name="audit")
 
 

@@ -196,6 +196,15 @@ class Client:
         """Replace the service's replicas one after the other."""
         return self._post("restart", {"service": service}, LONG_S)
 
+    def rollout(self, service: str) -> JsonObject:
+        """Return where the newest rollout of a service stands."""
+        return self._get(f"services/{quote(service, safe='')}/rollout")
+
+    def rollout_act(self, service: str, act: str, reason: str = "") -> JsonObject:
+        """Tell the rollout in flight what to do; it answers at its next look."""
+        told = {"service": service, "act": act, "reason": reason}
+        return self._post("rollouts/acts", told, self.timeout_s)
+
     def down(self) -> JsonObject:
         """End everything, the control plane last."""
         return self._post("down", {}, LONG_S)

@@ -86,8 +86,6 @@ class Swaps(msgspec.Struct, frozen=True, kw_only=True):
     at: dict[str, str] = {}
     """Event time by the key of the command, so that a repeated one counts once."""
     rejected: tuple[str, ...] = ()
-    acts: tuple[dict[str, str], ...] = ()
-    """What people told the rollouts to do."""
 
     def times(self) -> tuple[datetime, ...]:
         """Return the event times, ascending."""

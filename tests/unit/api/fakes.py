@@ -220,6 +220,15 @@ class Control:
         self.calls.append(("restart", service, principal.subject))
         return {"restarted": service}
 
+    def rollout(self, service: str) -> dict[str, Any]:
+        return {"service": service, "state": "canary"}
+
+    def rollout_act(
+        self, service: str, act: str, reason: str, principal: Principal
+    ) -> dict[str, Any]:
+        self.calls.append(("rollout_act", service, act, reason, principal.subject))
+        return {"service": service, "act": act}
+
     def down(self, principal: Principal) -> dict[str, Any]:
         self.calls.append(("down", principal.subject))
         return {"down": True}
