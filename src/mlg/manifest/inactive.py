@@ -4,6 +4,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from mlg.manifest.load import Manifest
+from mlg.manifest.specs_services import ServiceSpec
 
 INACTIVE: Final[dict[str, str]] = {
     "pipelines.*.schedule": "no scheduler runs pipelines yet; start one with `mlg run`.",
@@ -11,17 +12,13 @@ INACTIVE: Final[dict[str, str]] = {
     "services.*.depends_on": "services are started without waiting for one another.",
     "services.*.resources.cpu": "processes are started without a limit of processor time.",
     "services.*.adopt": "requests do not reach recommenders that mlg did not train yet.",
-    "services.*.rollout.staging": "a model that passed its pipeline's gates is not staged.",
-    "services.*.rollout.canary": "an accepted model goes straight to 100% of the traffic.",
-    "services.*.rollout.gates": "no canary means no gates; those of `evaluate` do act.",
-    "services.*.rollout.swaps_per_hour": "swaps are not counted or held back.",
-    "services.*.rollout.swap_back": "the former version is stopped once the new one serves.",
-    "services.*.rollback": "objectives are not watched, and nothing is reversed by itself.",
     "monitors.*": "live traffic is counted but no chart watches it.",
     "calendar": "expected changes are not read by anything.",
     "automations.*": "no rule is evaluated.",
 }
 """Path of YAML keys (`*` is any name) -> why it does not act yet, as one sentence."""
+
+_NOT_MEASURED: Final = ("cpu", "cache_hits")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -57,4 +54,26 @@ def inactive_keys(manifest: Manifest) -> tuple[InactiveKey, ...]:
         for name, pipeline in sorted(manifest.spec.pipelines.items())
         if pipeline.engine != "duckdb"
     ]
+    for name, service in sorted(manifest.spec.services.items()):
+        found += _of_rollout(manifest, name, service)
     return tuple(found)
+
+
+def _of_rollout(manifest: Manifest, name: str, service: ServiceSpec) -> list[InactiveKey]:
+    """Return what of a service's rollouts is stored only; it depends on the values."""
+    at = ("services", name, "rollout")
+    asked: list[tuple[tuple[str, ...], str]] = []
+    staging = service.rollout.staging if service.rollout else None
+    if staging and staging.window != "always":
+        asked.append((("staging", "window"), "staging runs as soon as a version is there."))
+    if staging and staging.compose:
+        asked.append((("staging", "compose"), "the version is tested as a process."))
+    if staging and "bias" in staging.tests:
+        asked.append((("staging", "tests"), "bias has no groups to compare and says so."))
+    gates = service.rollout.gates if service.rollout else {}
+    why = "nothing measures it; the other gates decide."
+    asked += [(("gates", gate), why) for gate in gates if gate in _NOT_MEASURED]
+    return [
+        InactiveKey(key=".".join((*at, *path)), where=manifest.where(*at, *path), why=why)
+        for path, why in asked
+    ]
