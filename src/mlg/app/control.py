@@ -36,6 +36,7 @@ from mlg.api.operations import ApiServices
 from mlg.api.security import LOOPBACK_HOSTS, loopback_principal
 from mlg.app.fleet import Specs, WantedFleet
 from mlg.app.happenings import Happenings
+from mlg.app.healing import monitoring_of
 from mlg.app.manifests import Manifests
 from mlg.app.operations import ControlOperations
 from mlg.app.parts import Parts
@@ -147,6 +148,18 @@ def build(home: Path, control_port: int, gateway_port: int) -> Parts:
         release,
     )
 
+    monitoring = monitoring_of(
+        home=home,
+        files=files,
+        clock=clock,
+        ids=ids,
+        artifacts=artifacts,
+        store=store,
+        manifests=manifests,
+        train=train,
+        recorder=recorder,
+    )
+
     def deployment(service: str, version: str) -> str:
         found = [v for v in read_wanted(files, service).versions if v.version == version]
         return found[0].deployment if found else ""
@@ -171,6 +184,7 @@ def build(home: Path, control_port: int, gateway_port: int) -> Parts:
         ),
         tail=tail,
         train=train,
+        monitoring=monitoring,
         ended=threading.Event(),
         recorder=recorder,
     )
@@ -218,6 +232,7 @@ def serve(home: Path, control_port: int, gateway_port: int) -> None:
             end_all(parts.launcher)
             operations.anchor()
         parts.tail.stop()
+        parts.monitoring.stop()
         server.stop()
         closing.join()
         parts.store.close()
@@ -249,6 +264,7 @@ def _start(parts: Parts, operations: ControlOperations) -> ApiServer:
     parts.fleet.refresh()
     durable.launch()
     parts.tail.start()
+    parts.monitoring.start()
     try:
         _await_gateways(parts)
     except LifecycleError:

@@ -1,6 +1,7 @@
 """Plan and apply: the manifest on disk against the one in force."""
 
 import tempfile
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -8,15 +9,15 @@ import msgspec
 
 from mlg.core.errors import BackendError
 from mlg.core.ports import ArtifactStore, Files, GraphStore
-from mlg.core.predict import ServingPolicy
 from mlg.core.uris import Digest, Uri
-from mlg.graph import record_acts, record_services
+from mlg.graph import record_acts
 from mlg.graph.record import Recorder
 from mlg.manifest.inactive import inactive_keys
 from mlg.manifest.load import Manifest, load_manifest, manifest_from_source
 from mlg.manifest.plan import plan
 from mlg.manifest.specs import ManifestSpec
 from mlg.pipeline.code import stage
+from mlg.workflows.policies import Policies
 from mlg.workflows.state import APPLIED, Applied, read_applied
 
 
@@ -35,6 +36,8 @@ class Manifests:
     ) -> None:
         self._home, self._files, self._artifacts, self._store = home, files, artifacts, store
         self._in_force: tuple[Applied, Manifest] | None = None
+        self.policies = Policies(files, store)
+        """The services' live policies; everything that changes one goes through it."""
 
     def applied(self) -> Applied | None:
         """Return what is in force, or None before the first apply."""
@@ -127,31 +130,14 @@ class Manifests:
             ) from error
 
     def _write_policy(self, recorder: Recorder, service: str, confidence: Any) -> None:
-        path = f"services/{service}/policy.json"
-        former = self._files.read(path)
         abstain = confidence.abstain_below if confidence else 0.0
         explore = confidence.explore_bp if confidence else 100
-        old = msgspec.json.decode(former, type=ServingPolicy) if former else None
-        if old and (old.abstain_below, old.explore_bp) == (abstain, explore):
-            return
-        policy = ServingPolicy(
-            service=service,
-            version=str(int(old.version) + 1 if old else 1),
-            abstain_below=abstain,
-            explore_bp=explore,
+        self.policies.change(
+            recorder,
+            service,
+            lambda old: replace(old, abstain_below=abstain, explore_bp=explore),
+            reason="manifest applied",
         )
-        self._store.append(
-            (
-                record_services.policy_changed(
-                    recorder,
-                    key=f"policy:{service}:{policy.version}",
-                    policy=policy,
-                    previous=old.version if old else None,
-                    reason="manifest applied",
-                ),
-            )
-        )
-        self._files.write(path, msgspec.json.encode(policy))
 
 
 def plan_document(manifest: Manifest, current: Manifest | None) -> dict[str, Any]:

@@ -10,6 +10,7 @@ from mlg.adapters.graph_sqlite_read import SqliteGraphReader
 from mlg.adapters.router_envoy import EnvoyRouter
 from mlg.app.fleet import WantedFleet
 from mlg.app.manifests import Manifests
+from mlg.app.monitoring import Monitoring
 from mlg.app.seals import Seals
 from mlg.app.supervise import Supervisor
 from mlg.app.tail import Tail
@@ -40,6 +41,7 @@ class Parts:
     seals: Seals
     tail: Tail
     train: Train
+    monitoring: Monitoring
     ended: threading.Event
     recorder: Callable[[str], Recorder]
     """Gives a recorder in the name of an actor."""

@@ -19,6 +19,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
 
 from mlg.cli.commands_instance import end_all, start_detached
 from mlg.cli.commands_manifest import follow_run
+from mlg.cli.demo_canary import second_version
 from mlg.cli.demo_story import Story, expect, wait_for
 from mlg.cli.instance import JsonOption, connect, emit, err, reported
 from mlg.client.client import Client
@@ -35,6 +36,9 @@ VALUE_RANGE = {"movies": (1.0, 5.0), "fashion": (0.0, 1.0)}
 def demo(
     example: str = typer.Option("movies", help="movies or fashion."),
     passes: int = typer.Option(3, help="How often the held-out period is replayed."),
+    canary: bool = typer.Option(
+        False, "--canary", help="Also train a second version that takes over step by step."
+    ),
     keep: bool = typer.Option(False, "--keep", help="Leave everything running."),
     folder: Path = typer.Option(Path("mlg-demo"), "--dir", help="Where the demo works."),
     as_json: bool = JsonOption,
@@ -53,7 +57,7 @@ def demo(
         signal.signal(signal.SIGTERM, signal.default_int_handler)  # ends as tidily as Ctrl-C
         began = time.monotonic()
         try:
-            _tell(story, work, home, example, passes)
+            _tell(story, work, home, example, passes, canary=canary)
         finally:
             story.close()
             if not keep or not story.confirmed:
@@ -66,13 +70,21 @@ def demo(
         raise typer.Exit(0 if story.confirmed else 1)
 
 
-def _tell(story: Story, work: Path, home: Path, example: str, passes: int) -> None:
+def _tell(
+    story: Story, work: Path, home: Path, example: str, passes: int, *, canary: bool
+) -> None:
     client = _start(story, home)
     _apply(story, client, work)
     run = _train(story, client)
     service, version = _released(story, client, run)
     plan = _plan(home, work, run, example, passes)
     seen = _viewers(story, client, service, version, plan)
+    if canary:
+
+        def plans(first_pass: int, count: int) -> ReplayPlan:
+            return _plan(home, work, run, example, count, first_pass)
+
+        second_version(story, client, work, service, plans, passes)
     _traced(story, client, seen["last_model_prediction_id"])
     _accounted(story, client, home, seen["last_model_prediction_id"])
 
@@ -174,7 +186,14 @@ def _released(story: Story, client: Client, run: dict[str, Any]) -> tuple[str, s
     return service, run["version"]
 
 
-def _plan(home: Path, work: Path, run: dict[str, Any], example: str, passes: int) -> ReplayPlan:
+def _plan(
+    home: Path,
+    work: Path,
+    run: dict[str, Any],
+    example: str,
+    passes: int,
+    first_pass: int = 0,
+) -> ReplayPlan:
     """Return the replay of the held-out period of the run's own training table."""
     from mlg.adapters.artifacts_local import LocalArtifacts
     from mlg.app.heldout import replay_plan
@@ -196,6 +215,7 @@ def _plan(home: Path, work: Path, run: dict[str, Any], example: str, passes: int
         role,
         Replay(
             passes=passes,
+            first_pass=first_pass,
             value_range=VALUE_RANGE[example],
             hit_at_least=None if role.viewer else 1.0,
         ),

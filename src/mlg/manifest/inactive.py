@@ -12,8 +12,6 @@ INACTIVE: Final[dict[str, str]] = {
     "services.*.depends_on": "services are started without waiting for one another.",
     "services.*.resources.cpu": "processes are started without a limit of processor time.",
     "services.*.adopt": "requests do not reach recommenders that mlg did not train yet.",
-    "monitors.*": "live traffic is counted but no chart watches it.",
-    "calendar": "expected changes are not read by anything.",
     "automations.*": "no rule is evaluated.",
 }
 """Path of YAML keys (`*` is any name) -> why it does not act yet, as one sentence."""
@@ -45,6 +43,15 @@ def inactive_keys(manifest: Manifest) -> tuple[InactiveKey, ...]:
             InactiveKey(key=".".join(path), where=manifest.where(*path), why=why)
             for path in manifest.paths(tuple(pattern.split(".")))
         ]
+    found += [
+        InactiveKey(
+            key=f"calendar.{place}.ical",
+            where=manifest.where("calendar"),
+            why="iCalendar files are not read; write the entries out.",
+        )
+        for place, entry in enumerate(manifest.spec.calendar)
+        if entry.ical is not None
+    ]
     found += [
         InactiveKey(
             key=f"pipelines.{name}.engine",

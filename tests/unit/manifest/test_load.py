@@ -166,8 +166,6 @@ automations:
         "services.home.rollout.staging.tests",
         "services.home.rollout.gates.cpu",
         "services.home.rollout.gates.cache_hits",
-        "monitors.home-features",
-        "calendar",
         "automations.promo-guard",
     }
 

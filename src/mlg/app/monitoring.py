@@ -1,0 +1,361 @@
+"""Follows the log with every monitor of the manifest, and tells what it found.
+
+A monitor's memory and its place in the log are one file, written by rename: after a crash
+both are of one moment. Events come before the file and have the commands' keys, so what is
+read again is not told again.
+"""
+
+import json
+import logging
+import threading
+from collections.abc import Callable
+from datetime import datetime
+from pathlib import Path
+from typing import Any, Final
+
+import msgspec
+
+from mlg.adapters.stream_segments import SegmentStream
+from mlg.app.monitoring_events import Told, events_of, incident_id, stored_sample
+from mlg.app.monitoring_state import FOLDER, Stored, drifted, path_of, rows_of, watched
+from mlg.automations.freeze import FREEZE_FILE
+from mlg.core.clock import Clock, parse_time, rfc3339
+from mlg.core.errors import LifecycleError
+from mlg.core.ports import ArtifactStore, Cursor, Files, GraphStore
+from mlg.core.traffic import version_of
+from mlg.core.uris import Digest, Uri
+from mlg.graph.record import Recorder
+from mlg.graph.record_alerts import incident_uri
+from mlg.manifest.specs import ManifestSpec
+from mlg.manifest.specs_watch import MonitorSpec
+from mlg.monitors.alert import Command
+from mlg.monitors.diagnose import Known
+from mlg.monitors.expected import expected_at
+from mlg.monitors.monitor import (
+    Plan,
+    new_monitor,
+    observe,
+    plan_of,
+    policy_now,
+    settled,
+)
+from mlg.monitors.severity import PolicyChange
+from mlg.monitors.windows import Layout, layout_of
+from mlg.workflows.heal import HealRequest, IncidentView
+from mlg.workflows.policies import Policies
+from mlg.workflows.record import append_once
+from mlg.workflows.state import read_wanted
+
+_BATCH: Final = 5_000
+_SAVE_EVERY_S: Final = 5.0
+_MOST_VERSIONS: Final = 50
+
+logger = logging.getLogger("mlg.monitoring")
+
+
+class Monitoring:
+    """Runs the monitors on a thread of its own; implements `workflows.heal.Incidents`.
+
+    Args:
+        home: The instance's folder.
+        files: Keeps `monitors/<name>.json`.
+        clock: For waiting, and event time of services on the system's clock.
+        artifacts: Layouts of the versions; samples of alerts.
+        store: The event log.
+        policies: Writes the live policies.
+        recorder: Makes events.
+        spec: The manifest in force, asked at each round.
+        heal: Starts to heal an incident; the same one starts once.
+        plan: Makes plans; other than the default only in tests.
+    """
+
+    def __init__(
+        self,
+        *,
+        home: Path,
+        files: Files,
+        clock: Clock,
+        artifacts: ArtifactStore,
+        store: GraphStore,
+        policies: Policies,
+        recorder: Callable[[], Recorder],
+        spec: Callable[[], ManifestSpec | None],
+        heal: Callable[[HealRequest], None],
+        plan: Callable[[MonitorSpec], Plan] = plan_of,
+    ) -> None:
+        self._home, self._files, self._clock, self._artifacts = home, files, clock, artifacts
+        self._store, self._policies, self._recorder = store, policies, recorder
+        self._spec, self._heal, self._plan = spec, heal, plan
+        self._lock = threading.RLock()
+        self._stop = threading.Event()
+        self._thread = threading.Thread(target=self._run, name="mlg-monitoring", daemon=True)
+        self._seen: ManifestSpec | None = None
+        self._of: dict[str, Stored] = {}
+        self._dirty: set[str] = set()
+        self._layouts: dict[str, Layout] = {}
+        self._saved_s = clock.monotonic_s()
+
+    def start(self) -> None:
+        """Begin to follow."""
+        self._thread.start()
+
+    def stop(self) -> None:
+        """Finish the round, save and stop."""
+        self._stop.set()
+        if self._thread.is_alive():
+            self._thread.join(10)
+        self.save()
+
+    def round(self) -> int:
+        """Read what is new once, for every monitor; return the number of records.
+
+        Raises:
+            LifecycleError: Something could not be read or recorded; it is tried again.
+        """
+        with self._lock:
+            self._reload()
+            count = sum(self._follow(name) for name in sorted(self._of))
+            self._adjust_policies()
+            if self._clock.monotonic_s() - self._saved_s > _SAVE_EVERY_S:
+                self.save()
+            return count
+
+    def save(self) -> None:
+        """Write what changed."""
+        with self._lock:
+            for name in sorted(self._dirty & self._of.keys()):
+                self._write(name)
+            self._saved_s = self._clock.monotonic_s()
+
+    def view(self, monitor: str, incident: str) -> IncidentView:
+        """Return how an incident stands; one that is not known is closed."""
+        with self._lock:
+            self._reload()
+            stored = self._of.get(monitor)
+            now = stored.monitor.alerts.incident if stored else None
+            if stored is None or now is None:
+                return IncidentView(open=False)
+            if incident_id(self._told(monitor, stored), now) != incident:
+                return IncidentView(open=False)
+            return IncidentView(
+                open=True, action=now.cause.action, windows=stored.windows - stored.opened
+            )
+
+    def settle(self, monitor: str, incident: str) -> bool:
+        """Close an incident as dealt with; its streams learn anew what is usual."""
+        with self._lock:
+            if not self.view(monitor, incident).open:
+                return False
+            self._close(monitor)
+            return True
+
+    def _close(self, name: str) -> None:
+        stored = self._of[name]
+        at = stored.newest or rfc3339(self._clock.now())
+        monitor, commands = settled(stored.monitor, at)
+        kinds = self._tell(name, stored, commands)
+        self._of[name] = msgspec.structs.replace(stored, monitor=monitor, kinds=kinds)
+        self._write(name)
+
+    def _reload(self) -> None:
+        """Take the monitors of the manifest in force; others are closed and forgotten."""
+        spec = self._spec()
+        if spec is self._seen or spec is None:
+            return
+        kept = [path.removeprefix(f"{FOLDER}/") for path in self._files.list(FOLDER)]
+        names = {name.removesuffix(".json") for name in kept if name.endswith(".json")}
+        for name in sorted(names | set(self._of) | set(spec.monitors)):
+            self._take(name, spec.monitors.get(name))
+        self._seen = spec
+
+    def _take(self, name: str, wanted: MonitorSpec | None) -> None:
+        stored = self._of.get(name) or self._read(name)
+        if stored is not None and (wanted is None or watched(stored.spec) != watched(wanted)):
+            self._of[name] = stored
+            self._close(name)
+            if wanted is None:
+                del self._of[name]
+                self._files.remove(path_of(name))
+                return
+            cursor = stored.cursor if stored.spec.watch == wanted.watch else None
+            stored = self._new(name, wanted, cursor)
+        elif stored is None and wanted is not None:
+            stored = self._new(name, wanted, None)
+        if stored is not None and wanted is not None:
+            self._of[name] = msgspec.structs.replace(stored, spec=wanted)
+            self._write(name)
+
+    def _new(self, name: str, wanted: MonitorSpec, cursor: Cursor | None) -> Stored:
+        return Stored(
+            born=self._recorder().ids.new_id().replace("-", "")[-12:],
+            spec=wanted,
+            monitor=new_monitor(self._plan(wanted)),
+            cursor=cursor or Cursor(consumer=f"monitor-{name}"),
+        )
+
+    def _follow(self, name: str) -> int:
+        stored = self._of[name]
+        service = stored.spec.watch
+        versions = self._versions(stored)
+        stream = SegmentStream(self._home / "segments" / service)
+        batch = stream.read(stored.cursor, _BATCH)
+        if batch.cursor == stored.cursor:
+            return 0
+        predictions, feedback, damaged = rows_of(batch)
+        ats = sorted(str(row.get("at") or "") for row in predictions)
+        newest = ats[len(ats) // 2] if ats else stored.newest
+        seen = observe(
+            stored.monitor,
+            predictions,
+            feedback,
+            plan=self._plan(stored.spec),
+            layouts={version: self._layout(version, of) for version, of in versions.items()},
+            known=self._known(service, newest),
+        )
+        windows = stored.windows + sum(w.stream == "requests" for w in seen.windows)
+        after = msgspec.structs.replace(
+            stored,
+            monitor=seen.monitor,
+            cursor=batch.cursor,
+            versions=versions,
+            windows=windows,
+            newest=newest,
+            damaged=stored.damaged + damaged,
+            opened=windows if any(c.kind == "open" for c in seen.commands) else stored.opened,
+        )
+        # told before it is kept: what fails here is read and told again
+        kinds = self._tell(name, stored, seen.commands)
+        self._of[name] = msgspec.structs.replace(after, kinds=kinds)
+        self._dirty.add(name)
+        if seen.commands:
+            self._write(name)
+        return len(batch.records)
+
+    def _tell(
+        self, name: str, stored: Stored, commands: tuple[Command, ...]
+    ) -> tuple[str, ...]:
+        told, kinds = self._told(name, stored), stored.kinds
+        for command in commands:
+            sample = stored_sample(command, told.service, self._artifacts)
+            events, kinds = events_of(
+                command, told, kinds, recorder=self._recorder(), sample=sample
+            )
+            append_once(self._store, events)
+            if command.kind != "close" and stored.spec.on_alert == "heal":
+                self._heal(
+                    HealRequest(
+                        incident=incident_id(told, command.incident),
+                        monitor=name,
+                        service=told.service,
+                    )
+                )
+        return kinds
+
+    def _told(self, name: str, stored: Stored) -> Told:
+        spec = self._spec()
+        service = spec.services.get(stored.spec.watch) if spec else None
+        return Told(
+            monitor=name,
+            born=stored.born,
+            service=stored.spec.watch,
+            model=(service.model if service else None) or stored.spec.watch,
+            on_alert=stored.spec.on_alert,
+        )
+
+    def _known(self, service: str, newest: str) -> Known:
+        spec = self._spec()
+        if spec is None or not spec.calendar:
+            return Known()
+        return Known(expected=expected_at(spec.calendar, service, self._event_time(newest)))
+
+    def _event_time(self, text: str) -> datetime:
+        try:
+            return parse_time(text)
+        except ValueError:
+            return self._clock.now()
+
+    def _versions(self, stored: Stored) -> dict[str, Digest]:
+        found = dict(stored.versions)
+        for item in read_wanted(self._files, stored.spec.watch).versions:
+            found.setdefault(version_of(item.version), item.artifact)
+        known = {
+            version: digest for version, digest in found.items() if self._can(version, digest)
+        }
+        return dict(list(known.items())[-_MOST_VERSIONS:])
+
+    def _can(self, version: str, digest: Digest) -> bool:
+        try:
+            self._layout(version, digest)
+        except (LifecycleError, OSError, ValueError, KeyError) as error:
+            logger.warning("the features of %s are not known: %s", version, error)
+            return False
+        return True
+
+    def _layout(self, version: str, digest: Digest) -> Layout:
+        if version not in self._layouts:
+            text = (self._artifacts.open(digest) / "model.json").read_text(encoding="utf-8")
+            model: dict[str, Any] = json.loads(text)
+            self._layouts[version] = layout_of(
+                version, model["features"], model.get("levels", {})
+            )
+        return self._layouts[version]
+
+    def _adjust_policies(self) -> None:
+        """Let each service's live policy say how severe the worst incident of its monitors is.
+
+        Only monitors that heal act on what viewers see, and nothing acts while frozen.
+        """
+        spec = self._spec()
+        if spec is None or self._files.read(FREEZE_FILE) is not None:
+            return
+        for service in sorted(spec.services):
+            policy = self._policies.read(service)
+            change, incident = self._change(service)
+            if policy is None or change.drift_severity == policy.drift_severity:
+                continue
+            self._policies.change(
+                self._recorder(),
+                service,
+                lambda old, change=change: drifted(old, change),
+                reason=change.reason,
+                caused_by=incident,
+            )
+
+    def _change(self, service: str) -> tuple[PolicyChange, Uri | None]:
+        mine = [
+            (name, stored)
+            for name, stored in sorted(self._of.items())
+            if stored.spec.watch == service and stored.spec.on_alert == "heal"
+        ]
+        quiet = PolicyChange(service=service, drift_severity=0.0, diversity=0.0, reason="quiet")
+        found: tuple[PolicyChange, Uri | None] = (quiet, None)
+        for name, stored in mine:
+            incident, change = stored.monitor.alerts.incident, policy_now(stored.monitor)
+            if incident is not None and change.drift_severity > found[0].drift_severity:
+                one = incident_id(self._told(name, stored), incident)
+                found = (change, incident_uri(self._recorder(), one))
+        return found
+
+    def _read(self, name: str) -> Stored | None:
+        content = self._files.read(path_of(name))
+        if content is None:
+            return None
+        try:
+            return msgspec.json.decode(content, type=Stored)
+        except msgspec.MsgspecError:
+            logger.warning("the memory of monitor %s is damaged: it learns anew", name)
+            return None
+
+    def _write(self, name: str) -> None:
+        self._files.write(path_of(name), msgspec.json.encode(self._of[name]))
+        self._dirty.discard(name)
+
+    def _run(self) -> None:
+        while not self._stop.is_set():
+            count = 0
+            try:
+                count = self.round()
+            except LifecycleError as error:
+                logger.warning("the monitors could not go on: %s", error)
+            if count < _BATCH:
+                self._stop.wait(0.5)

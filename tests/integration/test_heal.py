@@ -1,0 +1,126 @@
+"""Healing on the real durable engine: from an incident to the run that healed it."""
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from dbos import DBOS, DBOSConfiguredInstance
+
+from mlg.adapters.files_memory import MemoryFiles
+from mlg.adapters.graph_sqlite import SqliteGraph
+from mlg.adapters.ids_uuid7 import Uuid7Ids
+from mlg.core.clock import ManualClock
+from mlg.core.errors import ConflictError
+from mlg.core.uris import Digest
+from mlg.graph.record import Recorder
+from mlg.workflows import durable
+from mlg.workflows.heal import Heal, HealPorts, HealRequest, IncidentView, start_heal
+from mlg.workflows.state import Wanted, WantedVersion, write_wanted
+from mlg.workflows.train import TrainRequest
+
+LOSS, SHIFT = "home-features:1@ab12", "home-features:2@ab12"
+
+
+@DBOS.dbos_class()
+class Training(DBOSConfiguredInstance):
+    """A training that makes a version and gives it all of the traffic."""
+
+    def __init__(self, files: MemoryFiles) -> None:
+        self._files = files
+        super().__init__("training")
+
+    @DBOS.workflow(name="training")
+    def run(self, raw: dict[str, Any]) -> dict[str, Any]:
+        del raw
+        _serve(self._files, "new")
+        return {"state": "done", "version": "new"}
+
+
+class Incidents:
+    """Incidents that are open until they are settled."""
+
+    def __init__(self, actions: dict[str, str]) -> None:
+        self.actions, self.settled = actions, list[str]()
+
+    def view(self, monitor: str, incident: str) -> IncidentView:
+        assert monitor == "home-features"
+        is_open = incident not in self.settled
+        return IncidentView(open=is_open, action=self.actions[incident], windows=20)
+
+    def settle(self, monitor: str, incident: str) -> bool:
+        was = self.view(monitor, incident).open
+        self.settled.append(incident)
+        return was
+
+
+def _serve(files: MemoryFiles, version: str) -> None:
+    item = WantedVersion(
+        version=version, artifact=Digest("d" * 64), bp=10_000, deployment=f"d-{version}"
+    )
+    write_wanted(files, Wanted(service="home", versions=(item,)))
+
+
+def _no_rollout(service: str, reason: str) -> None:
+    raise ConflictError(f"no rollout of {service!r} is in flight", where=reason)
+
+
+@pytest.fixture
+def store(tmp_path: Path) -> Iterator[SqliteGraph]:
+    made = SqliteGraph(tmp_path / "graph.sqlite3", ManualClock())
+    yield made
+    made.close()
+
+
+@pytest.fixture
+def ended(tmp_path: Path, store: SqliteGraph) -> Iterator[dict[str, dict[str, Any]]]:
+    """Heal a loss and a shift without loss; return what each healing returned."""
+    incidents = Incidents({LOSS: "retrain", SHIFT: "record"})
+    files, clock = MemoryFiles(), ManualClock()
+    ids = Uuid7Ids(clock)
+    _serve(files, "old")
+    durable.configure(tmp_path / "workflows.sqlite3")
+    heal = Heal(
+        HealPorts(
+            files=files,
+            store=store,
+            clock=clock,
+            recorder=lambda: Recorder(project="p", actor="a", clock=clock, ids=ids),
+            incidents=incidents,
+            train_request=lambda service: TrainRequest(
+                run_id="run-1", project="p", pipeline="ranker", manifest="", folder=Digest(""),
+                services=(service,),
+            ),
+            roll_back=_no_rollout,
+        ),
+        Training(files),
+    )  # fmt: skip
+    durable.launch()
+    try:
+        for incident in (LOSS, LOSS, SHIFT):
+            request = HealRequest(incident=incident, monitor="home-features", service="home")
+            start_heal(heal, request)
+        yield {
+            incident: DBOS.retrieve_workflow(f"heal:{incident}").get_result()
+            for incident in (LOSS, SHIFT)
+        }
+    finally:
+        durable.close()
+
+
+def test_a_loss_is_trained_for_and_a_shift_without_loss_is_not(
+    ended: dict[str, dict[str, Any]], store: SqliteGraph
+) -> None:
+    assert (ended[LOSS]["healed"], ended[LOSS]["attempt"]) == (True, 1)
+    assert (ended[SHIFT]["healed"], ended[SHIFT]["attempt"]) == (False, 0)
+    events = [one.event for one in store.events()]
+    of = {
+        name: [e for e in events if e.subject.endswith(name.partition(":")[2])]
+        for name in (LOSS, SHIFT)
+    }
+    assert [e.type.rpartition(".")[2] for e in of[LOSS]] == ["retraining_begun", "healed"]
+    assert [e.type.rpartition(".")[2] for e in of[SHIFT]] == ["recorded", "settled"]
+    assert [(edge.role, edge.dst) for edge in of[LOSS][1].edges] == [
+        ("healed_by", "mlg://run/mlg/p/ranker@run-1"),
+        ("healed_by", "mlg://deployment/mlg/p/home@d-new"),
+    ]
