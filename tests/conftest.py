@@ -11,6 +11,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from hypothesis import settings
+
+# `make test` looks at fewer made-up cases than `make e2e` and `make chaos`
+settings.register_profile("short", max_examples=25)
+settings.register_profile("full", max_examples=200)
+settings.load_profile("full" if os.environ.get("MLG_FULL") else "short")
 
 TINY = Path(__file__).parent / "projects" / "tiny"
 

@@ -54,7 +54,8 @@ def demo(
         work = _fresh(folder.resolve(), example)
         home = work / ".mlg"
         story = Story(console=err)
-        signal.signal(signal.SIGTERM, signal.default_int_handler)  # ends as tidily as Ctrl-C
+        for number in (signal.SIGINT, signal.SIGTERM):  # also where a shell ignores Ctrl-C
+            signal.signal(number, signal.default_int_handler)
         began = time.monotonic()
         try:
             _tell(story, work, home, example, passes, canary=canary)

@@ -199,7 +199,7 @@ def test_a_text_that_is_no_condition_is_named_with_its_place(
     assert holds(condition, event(), NO_GRAPH).outcome == "error"
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=60, deadline=None)
 @given(st.lists(st.sampled_from(
     ["event", ".data", ".x", "graph", ".attr(", "(", ")", "[", "]", "{", "}", "&&", "!", "==",
      "1", "1.5", "'a'", "'", '"', "\\", "\n", "//", "has(", "all(x,", "?", ":", ",", "9" * 30,

@@ -218,7 +218,7 @@ _BODIES = st.binary(max_size=200) | _JSON.map(lambda value: json.dumps(value).en
 
 
 @settings(
-    max_examples=300, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+    max_examples=100, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
 )
 @given(body=_BODIES, path=st.sampled_from([RECOMMEND, FEEDBACK, "/v2/models/ranker/infer"]))
 def test_no_body_makes_it_answer_5xx(stubs: Any, body: bytes, path: str) -> None:

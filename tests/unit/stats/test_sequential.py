@@ -83,7 +83,7 @@ def test_nothing_seen_is_no_evidence() -> None:
 def test_looking_again_and_again_raises_few_false_alarms() -> None:
     """Ville: at most alpha, here over 120 looks; the bound is alpha + 3 standard errors."""
     rng = np.random.default_rng(5)
-    runs, alpha, alarms = 300, 0.05, 0
+    runs, alpha, alarms = 150, 0.05, 0
     for _ in range(runs):
         k = np.cumsum(rng.binomial(25, 0.01, 120))
         other = np.cumsum(rng.binomial(475, 0.01, 120))
