@@ -1,5 +1,6 @@
 """What every test may use: a runner of the command line, and a tiny project to run."""
 
+import gc
 import json
 import os
 import shutil
@@ -19,6 +20,12 @@ settings.register_profile("full", max_examples=200)
 settings.load_profile("full" if os.environ.get("MLG_FULL") else "short")
 
 TINY = Path(__file__).parent / "projects" / "tiny"
+
+
+def pytest_collection_finish() -> None:
+    """Leave what the imports made out of every later garbage collection."""
+    gc.collect()
+    gc.freeze()
 
 
 class Cli:

@@ -12,7 +12,7 @@ from mlg.core.errors import ManifestError
 from mlg.manifest.load import parse_manifest
 from mlg.manifest.schema import field_words, json_schema, structs
 
-EXAMPLES = Path(__file__).parents[3] / "examples"
+EXAMPLES = Path(__file__).parents[2] / "examples"
 TYPES: dict[str, Any] = {
     "object": dict,
     "array": list,
