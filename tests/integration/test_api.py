@@ -28,7 +28,7 @@ RANKER = make_uri("model_version", "movies", "ranker", "3f2a")
 
 @pytest.fixture(scope="module")
 def fakes() -> ModuleType:
-    path = Path(__file__).parents[1] / "unit" / "api" / "fakes.py"
+    path = Path(__file__).parent / "api" / "fakes.py"
     spec = importlib.util.spec_from_file_location("mlg_api_fakes_served", path)
     assert spec is not None
     assert spec.loader is not None
