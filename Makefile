@@ -39,8 +39,11 @@ test: | $(DEV_STAMP)
 unit: | $(DEV_STAMP)
 	@cd '$(ROOT)' && '$(BIN)/python' -m pytest -q tests/unit $(ARGS)
 
-e2e chaos: | $(DEV_STAMP)
-	@cd '$(ROOT)' && MLG_FULL=1 '$(BIN)/python' -m pytest -q 'tests/$@' $(ARGS)
+e2e: | $(DEV_STAMP)
+	@cd '$(ROOT)' && MLG_FULL=1 '$(BIN)/python' -m pytest -q tests/e2e tests/integration/test_pipeline_examples.py $(ARGS)
+
+chaos: | $(DEV_STAMP)
+	@cd '$(ROOT)' && MLG_FULL=1 '$(BIN)/python' -m pytest -q tests/chaos $(ARGS)
 
 check: | $(DEV_STAMP)
 	@cd '$(ROOT)' && '$(BIN)/ruff' check src tests examples && '$(BIN)/ruff' format --check src tests examples \
