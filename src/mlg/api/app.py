@@ -19,7 +19,7 @@ from litestar.params import HeaderParameter, QueryParameter, SkipValidation
 from litestar.response import ServerSentEvent
 from litestar.types import Scope
 
-from mlg.api import routes_control, routes_graph, routes_hooks
+from mlg.api import routes_automations, routes_control, routes_graph, routes_hooks
 from mlg.api.gate import Denials, Gate, caller_of, denial_of
 from mlg.api.operations import ApiServices
 from mlg.api.page import live_page
@@ -93,6 +93,10 @@ ROUTES: Final = (
     routes_control.restart,
     routes_control.rollout,
     routes_control.rollout_act,
+    routes_automations.automations,
+    routes_automations.answer_proposal,
+    routes_automations.frozen,
+    routes_automations.freeze,
     routes_control.down,
     routes_control.rebuild,
     routes_control.metric_targets,

@@ -133,6 +133,29 @@ class Operations(Protocol):
         """
         ...
 
+    def automations(self) -> JsonObject:
+        """Return `{"rules", "proposals", "runs", "frozen"}`; the newest runs first."""
+        ...
+
+    def answer_proposal(
+        self, proposal: str, act: bool, reason: str, principal: Principal
+    ) -> JsonObject:
+        """Let a rule's proposal act, or turn it down; return `{"proposal", "rule", "acts"}`.
+
+        Raises:
+            NotFoundError: No such proposal waits.
+            ConflictError: Everything is frozen.
+        """
+        ...
+
+    def frozen(self) -> JsonObject:
+        """Return `{"frozen", "by", "at", "reason"}`; the last three are null when it is not."""
+        ...
+
+    def freeze(self, on: bool, reason: str, principal: Principal) -> JsonObject:
+        """Freeze, or let go on; the same again changes nothing. Return what `frozen` does."""
+        ...
+
     def down(self, principal: Principal) -> JsonObject:
         """End the data plane and return; the control plane ends itself after the answer."""
         ...

@@ -62,6 +62,21 @@ class RolloutActRequest(msgspec.Struct, frozen=True, kw_only=True, forbid_unknow
     reason: str = ""
 
 
+class ProposalRequest(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Whether a rule's proposal may act, and why."""
+
+    proposal: str
+    act: bool
+    reason: str = ""
+
+
+class FreezeRequest(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Whether everything is to be frozen, and why."""
+
+    on: bool
+    reason: str = ""
+
+
 class NothingRequest(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """Nothing to say: `{}`."""
 

@@ -1,7 +1,7 @@
 """The control plane: `python -m mlg.app.control`, or in the foreground by `mlg up`.
 
-Everything is put together here and nowhere else. The data plane outlives it: SIGTERM
-ends the control plane only; SIGINT and `mlg down` end everything.
+The data plane outlives it: SIGTERM ends the control plane only; SIGINT and `mlg down`
+end everything.
 """
 
 import argparse
@@ -20,179 +20,25 @@ from typing import IO
 
 import psutil
 
-from mlg.adapters.artifacts_local import LocalArtifacts
-from mlg.adapters.clock_system import SystemClock
-from mlg.adapters.files_local import LocalFiles
-from mlg.adapters.graph_sqlite import SqliteGraph
-from mlg.adapters.graph_sqlite_read import SqliteGraphReader
-from mlg.adapters.ids_uuid7 import Uuid7Ids
-from mlg.adapters.keys_local import anchor_key, viewer_key
-from mlg.adapters.launcher_process import ProcessLauncher, check_port
-from mlg.adapters.network_http import HttpNetwork
-from mlg.adapters.router_envoy import EnvoyRouter, admin_url
-from mlg.adapters.steps_process import ProcessSteps
+from mlg.adapters.launcher_process import check_port
 from mlg.api.app import create_app
 from mlg.api.operations import ApiServices
 from mlg.api.security import LOOPBACK_HOSTS, loopback_principal
-from mlg.app.fleet import Specs, WantedFleet
-from mlg.app.happenings import Happenings
-from mlg.app.healing import monitoring_of
-from mlg.app.manifests import Manifests
+from mlg.app.build import GATEWAYS, build
 from mlg.app.operations import ControlOperations
 from mlg.app.parts import Parts
-from mlg.app.pipelines import Pipelines
-from mlg.app.rollout_watch import ControlWatch
-from mlg.app.seals import Seals
 from mlg.app.serve_api import ApiServer, start_api
-from mlg.app.staging import Staging
-from mlg.app.supervise import Supervisor, end_all
-from mlg.app.tail import Tail
+from mlg.app.supervise import end_all
 from mlg.core.errors import BackendError, LifecycleError
-from mlg.graph.record import Recorder
 from mlg.telemetry.logs import setup_logs
 from mlg.workflows import durable
-from mlg.workflows.release import Release, ReleasePorts
 from mlg.workflows.state import read_wanted
-from mlg.workflows.train import Train, TrainPorts
 
-GATEWAYS = ("gateway-1", "gateway-2")
 ANCHOR_EVERY_S = 600.0
 SERVICES_S = 20.0
 """How long `up` waits for services that served before."""
 
 logger = logging.getLogger("mlg.control")
-
-
-def build(home: Path, control_port: int, gateway_port: int) -> Parts:
-    """Return the parts of a control plane over this home, nothing started yet.
-
-    Raises:
-        BackendError: A store cannot be opened.
-    """
-    files, clock = LocalFiles(home), SystemClock()
-    ids = Uuid7Ids(clock)
-    store, reader = (
-        SqliteGraph(home / "graph.sqlite3", clock),
-        SqliteGraphReader(home / "graph.sqlite3"),
-    )
-    artifacts = LocalArtifacts(home / "artifacts")
-    launcher = ProcessLauncher(files, clock, ids, home)
-    manifests = Manifests(home, files, artifacts, store)
-    viewer_key(files)
-    anchor_key(files)
-
-    def recorder(actor: str) -> Recorder:
-        spec = manifests.spec()
-        return Recorder(
-            project=spec.project if spec else "mlg", actor=actor, clock=clock, ids=ids
-        )
-
-    network = HttpNetwork()
-    supervisor: list[Supervisor] = []
-    router = EnvoyRouter(home / "gateway", lambda: _admins(supervisor), clock, network)
-    router.prepare(GATEWAYS, gateway_port)
-    happenings = Happenings(files, store, recorder)
-    supervisor.append(
-        Supervisor(
-            launcher=launcher,
-            router=router,
-            network=network,
-            clock=clock,
-            spec_for=Specs(home, files, artifacts, gateway_port, manifests.spec),
-            record=happenings,
-            admin_url=lambda gateway: admin_url(home / "gateway", gateway),
-            gateways=len(GATEWAYS),
-            gateway_url=f"http://127.0.0.1:{gateway_port}",
-            placed=router.placed(),
-        )
-    )
-    fleet = WantedFleet(files, lambda: supervisor[0], clock, manifests.spec)
-
-    def services() -> tuple[str, ...]:
-        spec = manifests.spec()
-        return tuple(sorted(spec.services)) if spec else ()
-
-    durable.configure(home / "workflows.sqlite3")
-    tail = Tail(home, files, clock, services)
-    watch = ControlWatch(
-        home=home,
-        files=files,
-        clock=clock,
-        manifests=manifests,
-        router=router,
-        supervisor=lambda: supervisor[0],
-        network=network,
-        tail=tail,
-        staging=Staging(artifacts, lambda: supervisor[0], network),
-    )
-    release = Release(
-        ReleasePorts(
-            files=files,
-            fleet=fleet,
-            store=store,
-            clock=clock,
-            watch=watch,
-            recorder=lambda: recorder("workflow:release"),
-        )
-    )
-    train = Train(
-        TrainPorts(
-            files=files,
-            artifacts=artifacts,
-            runner=ProcessSteps(store=home / "artifacts", work=home / "work", clock=clock),
-            store=store,
-            clock=clock,
-            recorder=lambda: recorder("workflow:train"),
-            plan=Pipelines(artifacts),
-        ),
-        release,
-    )
-
-    monitoring = monitoring_of(
-        home=home,
-        files=files,
-        clock=clock,
-        ids=ids,
-        artifacts=artifacts,
-        store=store,
-        manifests=manifests,
-        train=train,
-        recorder=recorder,
-    )
-
-    def deployment(service: str, version: str) -> str:
-        found = [v for v in read_wanted(files, service).versions if v.version == version]
-        return found[0].deployment if found else ""
-
-    return Parts(
-        home=home,
-        gateway_port=gateway_port,
-        control_port=control_port,
-        files=files,
-        clock=clock,
-        ids=ids,
-        store=store,
-        reader=reader,
-        artifacts=artifacts,
-        launcher=launcher,
-        router=router,
-        supervisor=supervisor[0],
-        fleet=fleet,
-        manifests=manifests,
-        seals=Seals(
-            home, files, artifacts, store, lambda: recorder("system:control"), deployment
-        ),
-        tail=tail,
-        train=train,
-        monitoring=monitoring,
-        ended=threading.Event(),
-        recorder=recorder,
-    )
-
-
-def _admins(supervisor: list[Supervisor]) -> tuple[str, ...]:
-    """Return the gateways' admin addresses; the router is made before the supervisor."""
-    return supervisor[0].gateway_admins() if supervisor else ()
 
 
 def serve(home: Path, control_port: int, gateway_port: int) -> None:
@@ -233,6 +79,7 @@ def serve(home: Path, control_port: int, gateway_port: int) -> None:
             operations.anchor()
         parts.tail.stop()
         parts.monitoring.stop()
+        parts.reactor.stop()
         server.stop()
         closing.join()
         parts.store.close()
@@ -254,6 +101,7 @@ def _start(parts: Parts, operations: ControlOperations) -> ApiServer:
                 store=parts.store,
                 operations=operations,
                 clock=parts.clock,
+                hooks=parts.hooks,
             ),
             allowed_hosts=LOOPBACK_HOSTS,
             principal_for=loopback_principal(getpass.getuser()),
@@ -265,6 +113,7 @@ def _start(parts: Parts, operations: ControlOperations) -> ApiServer:
     durable.launch()
     parts.tail.start()
     parts.monitoring.start()
+    parts.reactor.start()
     try:
         _await_gateways(parts)
     except LifecycleError:
@@ -375,10 +224,11 @@ def main(argv: Sequence[str]) -> int:
         serve(chosen.home.resolve(), chosen.port, chosen.gateway_port)
     except LifecycleError as error:
         sys.stderr.write(json.dumps(error.as_dict()) + "\n")
-        sys.stderr.flush()
-        os._exit(error.exit_code)
+        return error.exit_code
     return 0
 
 
 if __name__ == "__main__":
-    sys.exit(main(sys.argv[1:]))
+    status = main(sys.argv[1:])
+    sys.stderr.flush()
+    os._exit(status)  # everything is closed; workflows that sleep are threads never joined

@@ -7,6 +7,7 @@ from typing import Any
 
 import msgspec
 
+from mlg.automations.check import check_automations, not_acting
 from mlg.core.errors import BackendError
 from mlg.core.ports import ArtifactStore, Files, GraphStore
 from mlg.core.uris import Digest, Uri
@@ -55,7 +56,7 @@ class Manifests:
 
     def plan(self, path: Path) -> dict[str, Any]:
         """Return what apply would change, and which keys do not act yet."""
-        return plan_document(load_manifest(path), self._current())
+        return plan_document(checked_manifest(path), self._current())
 
     def apply(self, path: Path, recorder: Recorder) -> dict[str, Any]:
         """Put the manifest in force; the same one again changes nothing.
@@ -68,7 +69,7 @@ class Manifests:
             ManifestError: The manifest is wrong; the former one stays in force.
             BackendError: Its folder could not be stored; the former one stays in force.
         """
-        manifest = load_manifest(path)
+        manifest = checked_manifest(path)
         document = plan_document(manifest, self._current())
         folder = self._store_folder(path.parent)
         applied = Applied(
@@ -140,6 +141,17 @@ class Manifests:
         )
 
 
+def checked_manifest(path: Path) -> Manifest:
+    """Return the manifest, its rules checked too.
+
+    Raises:
+        ManifestError: Something in it is wrong, with its place.
+    """
+    manifest = load_manifest(path)
+    check_automations(manifest)
+    return manifest
+
+
 def plan_document(manifest: Manifest, current: Manifest | None) -> dict[str, Any]:
     """Return the plan as `mlg plan --json` prints it."""
     changes = plan(current, manifest)
@@ -147,5 +159,8 @@ def plan_document(manifest: Manifest, current: Manifest | None) -> dict[str, Any
         "project": manifest.spec.project,
         "digest": manifest.digest,
         "changes": [msgspec.to_builtins(change) for change in changes],
-        "inactive": [msgspec.to_builtins(note) for note in inactive_keys(manifest)],
+        "inactive": [
+            *(msgspec.to_builtins(note) for note in inactive_keys(manifest)),
+            *({"key": k, "where": w, "why": y} for k, w, y in not_acting(manifest)),
+        ],
     }

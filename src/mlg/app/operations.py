@@ -8,14 +8,18 @@ from typing import Any, Final
 
 from mlg.adapters.keys_local import anchor_key, anchor_public_key, load_anchors
 from mlg.adapters.seal_parquet import decoded
+from mlg.app.automations_document import automations_document
+from mlg.app.freezing import freeze, frozen_document
 from mlg.app.parts import Parts
+from mlg.app.pipeline_runs import run_request
+from mlg.app.reacting import mark_restart
 from mlg.app.rollout_acts import RolloutActs
 from mlg.app.runs import run_document, run_documents
 from mlg.app.seals import SealedSegment
 from mlg.app.status import exposition, service_document, status_document, targets
 from mlg.app.supervise import end_all
 from mlg.core.clock import parse_time
-from mlg.core.errors import ConflictError, LifecycleError, NotFoundError
+from mlg.core.errors import ConflictError, LifecycleError
 from mlg.core.events import Event
 from mlg.core.nodes import Attr
 from mlg.core.principal import Principal
@@ -26,8 +30,6 @@ from mlg.graph.lineage import Answered, trace_prediction
 from mlg.graph.record import Recorder, model_uri
 from mlg.monitors.live_summary import summary
 from mlg.workflows import durable
-from mlg.workflows.state import read_wanted
-from mlg.workflows.train import TrainRequest
 
 logger = logging.getLogger("mlg.operations")
 
@@ -74,23 +76,7 @@ class ControlOperations:
         """
         del params, principal  # none are declared yet; the run is recorded as the workflow's
         parts = self._parts
-        applied, spec = parts.manifests.applied(), parts.manifests.spec()
-        if applied is None or spec is None or pipeline not in spec.pipelines:
-            known = ", ".join(sorted(spec.pipelines)) if spec else "none: nothing is applied"
-            raise NotFoundError(
-                f"no pipeline {pipeline!r}", where="manifest", hint=f"there are: {known}"
-            )
-        services = tuple(sorted(n for n, s in spec.services.items() if s.model == pipeline))
-        stable = [read_wanted(parts.files, name).stable for name in services]
-        request = TrainRequest(
-            run_id=parts.ids.new_id(),
-            project=spec.project,
-            pipeline=pipeline,
-            manifest=applied.source,
-            folder=applied.folder,
-            services=services,
-            production=next((item.artifact for item in stable if item), ""),
-        )
+        request = run_request(parts.manifests, parts.files, pipeline, parts.ids.new_id())
         return {"run_id": durable.start_run(parts.train, request), "pipeline": pipeline}
 
     def run_status(self, run_id: str) -> dict[str, Any]:
@@ -169,11 +155,8 @@ class ControlOperations:
             NotFoundError: No such service.
         """
         parts = self._parts
-        spec = parts.manifests.spec()
-        if spec is None or service not in spec.services:
-            raise NotFoundError(f"no service {service!r}", hint="mlg status lists them.")
         mark = f"{principal.subject} {parts.ids.new_id()}"
-        parts.files.write(f"services/{service}/restart", mark.encode())
+        mark_restart(parts.files, parts.manifests, service, mark)
         parts.fleet.refresh()
         return {"service": service, "state": "restarting"}
 
@@ -188,6 +171,29 @@ class ControlOperations:
         with self._applying:
             acts = RolloutActs(self._parts.files, self._parts.ids)
             return acts.act(service, act, principal.subject, reason)
+
+    def automations(self) -> dict[str, Any]:
+        """Return the rules in force, the newest answers, and the proposals that wait."""
+        return automations_document(self._parts)
+
+    def answer_proposal(
+        self, proposal: str, act: bool, reason: str, principal: Principal
+    ) -> dict[str, Any]:
+        """Let a proposal act, or turn it down."""
+        with self._applying:
+            return self._parts.proposals.answer(proposal, act, reason, principal)
+
+    def frozen(self) -> dict[str, Any]:
+        """Return whether everything is frozen, by whom, since when and why."""
+        return frozen_document(self._parts.files)
+
+    def freeze(self, on: bool, reason: str, principal: Principal) -> dict[str, Any]:
+        """Freeze, or let everything go on."""
+        parts = self._parts
+        with self._applying:
+            return freeze(
+                parts.files, parts.store, parts.recorder(principal.subject), on, reason
+            )
 
     def down(self, principal: Principal) -> dict[str, Any]:
         """End the data plane; the control plane follows after the answer."""

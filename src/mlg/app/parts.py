@@ -9,8 +9,11 @@ from mlg.adapters.graph_sqlite import SqliteGraph
 from mlg.adapters.graph_sqlite_read import SqliteGraphReader
 from mlg.adapters.router_envoy import EnvoyRouter
 from mlg.app.fleet import WantedFleet
+from mlg.app.hooks import CommitHooks
 from mlg.app.manifests import Manifests
 from mlg.app.monitoring import Monitoring
+from mlg.app.proposals import Proposals
+from mlg.app.reactor import Reactor
 from mlg.app.seals import Seals
 from mlg.app.supervise import Supervisor
 from mlg.app.tail import Tail
@@ -42,6 +45,9 @@ class Parts:
     tail: Tail
     train: Train
     monitoring: Monitoring
+    reactor: Reactor
+    proposals: Proposals
+    hooks: CommitHooks
     ended: threading.Event
     recorder: Callable[[str], Recorder]
     """Gives a recorder in the name of an actor."""

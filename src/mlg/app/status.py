@@ -8,6 +8,7 @@ from prometheus_client import CollectorRegistry, generate_latest
 from prometheus_client.core import CounterMetricFamily
 from prometheus_client.registry import Collector
 
+from mlg.app.freezing import frozen_document
 from mlg.app.parts import Parts
 from mlg.core.errors import NotFoundError
 from mlg.core.processes import ProcessState
@@ -17,7 +18,7 @@ from mlg.workflows.state import read_wanted
 
 
 def status_document(parts: Parts) -> dict[str, Any]:
-    """Return `{"services", "ports", "pids"}` of design section 11."""
+    """Return `{"services", "ports", "pids", "frozen"}` of design section 11."""
     spec = parts.manifests.spec()
     processes = parts.supervisor.processes()
     own = parts.files.read("control.json")
@@ -28,6 +29,7 @@ def status_document(parts: Parts) -> dict[str, Any]:
         ],
         "ports": {"gateway": parts.gateway_port, "control": parts.control_port},
         "pids": pids,
+        "frozen": frozen_document(parts.files)["frozen"],
     }
 
 

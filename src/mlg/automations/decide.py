@@ -91,6 +91,8 @@ class Decision:
     """In order; only those with `acts` are to be done. Empty unless the rule fired."""
     reason: str = ""
     """One sentence for the record."""
+    approved_by: str = ""
+    """Who let a proposal act."""
 
 
 def rules_of(spec: ManifestSpec) -> tuple[Rule, ...]:
@@ -169,7 +171,11 @@ def approved(decision: Decision, by: str, freeze: Freeze | None = None) -> Decis
     commands = _released(decision.commands, freeze)
     outcome: Outcome = "acts" if any(one.acts for one in commands) else "frozen"
     return replace(
-        decision, outcome=outcome, commands=commands, reason=f"approved by {by or 'nobody'}"
+        decision,
+        outcome=outcome,
+        commands=commands,
+        reason=f"approved by {by}",
+        approved_by=by,
     )
 
 

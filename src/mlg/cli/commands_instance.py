@@ -222,6 +222,8 @@ def _print_status(found: dict[str, Any]) -> None:
     out.print(
         f"control http://127.0.0.1:{ports['control']}  gateway http://127.0.0.1:{ports['gateway']}"
     )
+    if found.get("frozen"):
+        out.print("frozen: only rollbacks act; mlg freeze --lift lets everything go on")
     table(
         "services",
         ["service", "live", "versions", "health"],

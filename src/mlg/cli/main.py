@@ -4,6 +4,7 @@ import typer
 
 from mlg.cli import (
     commands_audit,
+    commands_automations,
     commands_demo,
     commands_graph,
     commands_instance,
@@ -31,11 +32,17 @@ rollout.command("promote")(commands_rollout.promote)
 rollout.command("approve")(commands_rollout.approve)
 rollout.command("rollback")(commands_rollout.rollback)
 
+automations = typer.Typer(help="Rules, and what they propose.", no_args_is_help=True)
+automations.command("list")(commands_automations.listing)
+automations.command("approve")(commands_automations.approve)
+automations.command("dismiss")(commands_automations.dismiss)
+
 app.command()(commands_demo.demo)
 app.command()(commands_instance.up)
 app.command()(commands_instance.down)
 app.command()(commands_instance.status)
 app.command()(commands_instance.restart)
+app.command()(commands_automations.freeze)
 app.command()(commands_manifest.schema)
 app.command()(commands_manifest.plan)
 app.command()(commands_manifest.apply)
@@ -49,6 +56,7 @@ audit.command("export")(commands_audit.export)
 audit.command("verify")(commands_audit.verify_log)
 app.add_typer(graph, name="graph")
 app.add_typer(rollout, name="rollout")
+app.add_typer(automations, name="automations")
 app.add_typer(audit, name="audit")
 
 

@@ -11,7 +11,7 @@ from mlg.adapters.graph_sqlite_read import SqliteGraphReader
 from mlg.adapters.ids_uuid7 import Uuid7Ids
 from mlg.adapters.keys_local import anchor_public_key, load_anchors
 from mlg.adapters.launcher_process import ProcessLauncher
-from mlg.app.manifests import plan_document
+from mlg.app.manifests import checked_manifest, plan_document
 from mlg.cli.instance import connect, control_of
 from mlg.core.clock import parse_time
 from mlg.core.errors import LifecycleError, ManifestError, NotFoundError
@@ -19,7 +19,7 @@ from mlg.core.reading import WalkOptions
 from mlg.core.uris import Uri
 from mlg.graph import answers as shapes
 from mlg.graph import audit
-from mlg.manifest.load import load_manifest, manifest_from_source
+from mlg.manifest.load import manifest_from_source
 from mlg.workflows.state import read_applied
 
 
@@ -108,7 +108,7 @@ def verify(home: Path) -> dict[str, Any]:
 
 def plan_of(file: Path, home: Path) -> dict[str, Any]:
     """Return the plan against what the instance has applied, or against nothing."""
-    manifest = load_manifest(file)
+    manifest = checked_manifest(file)
     applied = read_applied(LocalFiles(home)) if home.exists() else None
     current = manifest_from_source(applied.source, applied.path) if applied else None
     return plan_document(manifest, current)

@@ -205,6 +205,23 @@ class Client:
         told = {"service": service, "act": act, "reason": reason}
         return self._post("rollouts/acts", told, self.timeout_s)
 
+    def automations(self) -> JsonObject:
+        """Return the rules in force, their newest answers, and what waits for a person."""
+        return self._get("automations")
+
+    def answer_proposal(self, proposal: str, act: bool, reason: str = "") -> JsonObject:
+        """Let a rule's proposal act, or turn it down."""
+        told = {"proposal": proposal, "act": act, "reason": reason}
+        return self._post("automations/proposals", told, self.timeout_s)
+
+    def frozen(self) -> JsonObject:
+        """Return whether everything is frozen, by whom, since when and why."""
+        return self._get("freeze")
+
+    def freeze(self, on: bool = True, reason: str = "") -> JsonObject:
+        """Stop every act that nobody asked for but rollbacks, or let them go on."""
+        return self._post("freeze", {"on": on, "reason": reason}, self.timeout_s)
+
     def down(self) -> JsonObject:
         """End everything, the control plane last."""
         return self._post("down", {}, LONG_S)

@@ -229,6 +229,22 @@ class Control:
         self.calls.append(("rollout_act", service, act, reason, principal.subject))
         return {"service": service, "act": act}
 
+    def automations(self) -> dict[str, Any]:
+        return {"rules": [], "proposals": [], "runs": [], "frozen": False}
+
+    def answer_proposal(
+        self, proposal: str, act: bool, reason: str, principal: Principal
+    ) -> dict[str, Any]:
+        self.calls.append(("answer_proposal", proposal, act, reason, principal.subject))
+        return {"proposal": proposal, "rule": "r", "acts": act}
+
+    def frozen(self) -> dict[str, Any]:
+        return {"frozen": False, "by": None, "at": None, "reason": None}
+
+    def freeze(self, on: bool, reason: str, principal: Principal) -> dict[str, Any]:
+        self.calls.append(("freeze", on, reason, principal.subject))
+        return {"frozen": on, "by": principal.subject, "at": None, "reason": reason}
+
     def down(self, principal: Principal) -> dict[str, Any]:
         self.calls.append(("down", principal.subject))
         return {"down": True}

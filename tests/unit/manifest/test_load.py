@@ -157,7 +157,6 @@ automations:
     told = {key.key for key in inactive_keys(manifest)}
     assert told == {
         "pipelines.ranker.schedule",
-        "pipelines.ranker.on",
         "services.home.depends_on",
         "services.home.resources.cpu",
         "services.profiles.adopt",
@@ -166,7 +165,6 @@ automations:
         "services.home.rollout.staging.tests",
         "services.home.rollout.gates.cpu",
         "services.home.rollout.gates.cache_hits",
-        "automations.promo-guard",
     }
 
 

@@ -1,0 +1,263 @@
+"""The control plane's parts, put together here and nowhere else; nothing is started."""
+
+import os
+import threading
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+from mlg.adapters.artifacts_local import LocalArtifacts
+from mlg.adapters.clock_system import SystemClock
+from mlg.adapters.files_local import LocalFiles
+from mlg.adapters.graph_sqlite import SqliteGraph
+from mlg.adapters.graph_sqlite_read import SqliteGraphReader
+from mlg.adapters.ids_uuid7 import Uuid7Ids
+from mlg.adapters.keys_local import anchor_key, viewer_key
+from mlg.adapters.launcher_process import ProcessLauncher
+from mlg.adapters.network_http import HttpNetwork
+from mlg.adapters.router_envoy import EnvoyRouter, admin_url
+from mlg.adapters.secrets_local import LocalSecrets
+from mlg.adapters.steps_process import ProcessSteps
+from mlg.app.fleet import Specs, WantedFleet
+from mlg.app.happenings import Happenings
+from mlg.app.healing import monitoring_of
+from mlg.app.hooks import CommitHooks
+from mlg.app.manifests import Manifests
+from mlg.app.parts import Parts
+from mlg.app.pipelines import Pipelines
+from mlg.app.proposals import Proposals
+from mlg.app.reacting import reactor_of
+from mlg.app.reactor import Reactor
+from mlg.app.rollout_watch import ControlWatch
+from mlg.app.seals import Seals
+from mlg.app.settings import Settings, read_settings
+from mlg.app.staging import Staging
+from mlg.app.supervise import Supervisor
+from mlg.app.tail import Tail
+from mlg.graph.record import Recorder
+from mlg.workflows import durable
+from mlg.workflows.release import Release, ReleasePorts
+from mlg.workflows.state import read_wanted
+from mlg.workflows.train import Train, TrainPorts
+
+GATEWAYS: Final = ("gateway-1", "gateway-2")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Base:
+    """What every other part stands on."""
+
+    home: Path
+    files: LocalFiles
+    clock: SystemClock
+    ids: Uuid7Ids
+    store: SqliteGraph
+    reader: SqliteGraphReader
+    artifacts: LocalArtifacts
+    manifests: Manifests
+    network: HttpNetwork
+    secrets: LocalSecrets
+    settings: Settings
+
+    def recorder(self, actor: str) -> Recorder:
+        """Return a recorder in the name of an actor."""
+        spec = self.manifests.spec()
+        return Recorder(
+            project=spec.project if spec else "mlg",
+            actor=actor,
+            clock=self.clock,
+            ids=self.ids,
+        )
+
+    def services(self) -> tuple[str, ...]:
+        """Return the names of the services in force."""
+        spec = self.manifests.spec()
+        return tuple(sorted(spec.services)) if spec else ()
+
+    def deployment(self, service: str, version: str) -> str:
+        """Return the deployment that brought a version, or an empty text."""
+        versions = read_wanted(self.files, service).versions
+        return next((v.deployment for v in versions if v.version == version), "")
+
+
+def build(home: Path, control_port: int, gateway_port: int) -> Parts:
+    """Return the parts of a control plane over this home, nothing started yet.
+
+    Raises:
+        ManifestError: The settings are wrong.
+        BackendError: A store cannot be opened.
+    """
+    base = _base(home)
+    launcher = ProcessLauncher(base.files, base.clock, base.ids, home)
+    router, supervisor = _data_plane(base, launcher, gateway_port)
+    fleet = WantedFleet(base.files, lambda: supervisor, base.clock, base.manifests.spec)
+    durable.configure(home / "workflows.sqlite3")
+    tail = Tail(home, base.files, base.clock, base.services)
+    train = _train(base, router, supervisor, fleet, tail)
+    monitoring = monitoring_of(
+        home=home,
+        files=base.files,
+        clock=base.clock,
+        ids=base.ids,
+        artifacts=base.artifacts,
+        store=base.store,
+        manifests=base.manifests,
+        train=train,
+        recorder=base.recorder,
+    )
+    reactor, proposals = _reacting(base, train, fleet.refresh)
+    return Parts(
+        home=home,
+        gateway_port=gateway_port,
+        control_port=control_port,
+        files=base.files,
+        clock=base.clock,
+        ids=base.ids,
+        store=base.store,
+        reader=base.reader,
+        artifacts=base.artifacts,
+        launcher=launcher,
+        router=router,
+        supervisor=supervisor,
+        fleet=fleet,
+        manifests=base.manifests,
+        seals=Seals(
+            home,
+            base.files,
+            base.artifacts,
+            base.store,
+            lambda: base.recorder("system:control"),
+            base.deployment,
+        ),
+        tail=tail,
+        train=train,
+        monitoring=monitoring,
+        reactor=reactor,
+        proposals=proposals,
+        hooks=_hooks(base, train),
+        ended=threading.Event(),
+        recorder=base.recorder,
+    )
+
+
+def _base(home: Path) -> _Base:
+    files, clock = LocalFiles(home), SystemClock()
+    store = SqliteGraph(home / "graph.sqlite3", clock)
+    artifacts = LocalArtifacts(home / "artifacts")
+    viewer_key(files)
+    anchor_key(files)
+    return _Base(
+        home=home,
+        files=files,
+        clock=clock,
+        ids=Uuid7Ids(clock),
+        store=store,
+        reader=SqliteGraphReader(home / "graph.sqlite3"),
+        artifacts=artifacts,
+        manifests=Manifests(home, files, artifacts, store),
+        network=HttpNetwork(),
+        secrets=LocalSecrets(os.environ, home.parent),
+        settings=read_settings(os.environ, home.parent),
+    )
+
+
+def _data_plane(
+    base: _Base, launcher: ProcessLauncher, gateway_port: int
+) -> tuple[EnvoyRouter, Supervisor]:
+    supervisor: list[Supervisor] = []  # the router asks it for the gateways' addresses
+
+    def admins() -> tuple[str, ...]:
+        return supervisor[0].gateway_admins() if supervisor else ()
+
+    folder = base.home / "gateway"
+    router = EnvoyRouter(folder, admins, base.clock, base.network)
+    router.prepare(GATEWAYS, gateway_port)
+    supervisor.append(
+        Supervisor(
+            launcher=launcher,
+            router=router,
+            network=base.network,
+            clock=base.clock,
+            spec_for=Specs(
+                base.home, base.files, base.artifacts, gateway_port, base.manifests.spec
+            ),
+            record=Happenings(base.files, base.store, base.recorder),
+            admin_url=lambda gateway: admin_url(folder, gateway),
+            gateways=len(GATEWAYS),
+            gateway_url=f"http://127.0.0.1:{gateway_port}",
+            placed=router.placed(),
+        )
+    )
+    return router, supervisor[0]
+
+
+def _train(
+    base: _Base, router: EnvoyRouter, supervisor: Supervisor, fleet: WantedFleet, tail: Tail
+) -> Train:
+    watch = ControlWatch(
+        home=base.home,
+        files=base.files,
+        clock=base.clock,
+        manifests=base.manifests,
+        router=router,
+        supervisor=lambda: supervisor,
+        network=base.network,
+        tail=tail,
+        staging=Staging(base.artifacts, lambda: supervisor, base.network),
+    )
+    release = Release(
+        ReleasePorts(
+            files=base.files,
+            fleet=fleet,
+            store=base.store,
+            clock=base.clock,
+            watch=watch,
+            recorder=lambda: base.recorder("workflow:release"),
+        )
+    )
+    steps = ProcessSteps(
+        store=base.home / "artifacts", work=base.home / "work", clock=base.clock
+    )
+    ports = TrainPorts(
+        files=base.files,
+        artifacts=base.artifacts,
+        runner=steps,
+        store=base.store,
+        clock=base.clock,
+        recorder=lambda: base.recorder("workflow:train"),
+        plan=Pipelines(base.artifacts),
+    )
+    return Train(ports, release)
+
+
+def _reacting(
+    base: _Base, train: Train, refresh: Callable[[], None]
+) -> tuple[Reactor, Proposals]:
+    return reactor_of(
+        files=base.files,
+        clock=base.clock,
+        ids=base.ids,
+        store=base.store,
+        reader=base.reader,
+        network=base.network,
+        secrets=base.secrets,
+        settings=base.settings,
+        manifests=base.manifests,
+        train=train,
+        recorder=base.recorder,
+        refresh=refresh,
+    )
+
+
+def _hooks(base: _Base, train: Train) -> CommitHooks:
+    return CommitHooks(
+        secret=base.settings.hook_secret,
+        secrets=base.secrets,
+        files=base.files,
+        clock=base.clock,
+        store=base.store,
+        manifests=base.manifests,
+        train=train,
+        recorder=base.recorder,
+    )

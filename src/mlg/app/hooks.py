@@ -1,0 +1,158 @@
+"""Commit hooks: verified, recorded, followed by runs of the pipelines that name the branch."""
+
+import threading
+from collections.abc import Callable, Mapping
+from typing import Any, Final
+
+from mlg.app.manifests import Manifests
+from mlg.app.pipeline_runs import run_id_of, run_request
+from mlg.automations.hooks import Hook, Refusal, pipelines_for, verify_hook
+from mlg.core.clock import Clock
+from mlg.core.errors import ConflictError, NotFoundError
+from mlg.core.events import Event
+from mlg.core.ports import Files, GraphStore, Secrets
+from mlg.core.principal import Principal
+from mlg.graph import record_automations
+from mlg.graph.record import Recorder
+from mlg.workflows import durable
+from mlg.workflows.record import append_once
+from mlg.workflows.train import Train
+
+_SEEN: Final = "hooks/"
+_REFUSALS_PER_S: Final = 1.0
+
+
+class CommitHooks:
+    """Implements the API's `Hooks`.
+
+    Args:
+        secret: `secret://…` of the signing key; None takes no hook.
+        secrets: Resolves it at use.
+        files: Keeps which hooks were followed.
+        clock: Wall time: senders know nothing of event time.
+        store: The event log.
+        manifests: The pipelines in force.
+        train: Runs them.
+        recorder: Gives a recorder in the name of an actor.
+    """
+
+    def __init__(
+        self,
+        *,
+        secret: str | None,
+        secrets: Secrets,
+        files: Files,
+        clock: Clock,
+        store: GraphStore,
+        manifests: Manifests,
+        train: Train,
+        recorder: Callable[[str], Recorder],
+    ) -> None:
+        self._secret, self._secrets, self._files, self._clock = secret, secrets, files, clock
+        self._store, self._manifests, self._train = store, manifests, train
+        self._recorder = recorder
+        self._lock = threading.Lock()
+        self._refused_s = float("-inf")
+
+    def commit(
+        self, headers: Mapping[str, str], body: bytes, principal: Principal
+    ) -> tuple[int, dict[str, Any]]:
+        """Take one hook; see `api.operations.Hooks`.
+
+        Raises:
+            NotFoundError: No secret for hooks is set, or it cannot be found.
+        """
+        if self._secret is None:
+            raise NotFoundError(
+                "no secret for hooks is set, so none is taken",
+                where="MLG_HOOK_SECRET",
+                hint="set MLG_HOOK_SECRET=secret://env/NAME before `mlg up`.",
+            )
+        secret = self._secrets.resolve(self._secret)
+        with self._lock:
+            hook = verify_hook(headers, body, secret, _Seen(self._files), self._clock.now())
+            if isinstance(hook, Refusal):
+                self._tell_refused(hook, principal)
+                return hook.http_status, _answer(hook.cause, hook.what, hook.id, ())
+            runs = self._follow(hook)
+        words = f"{len(runs)} runs started" if runs else _why_none(hook)
+        return 202, _answer("accepted", words, hook.id, tuple(runs.values()))
+
+    def _follow(self, hook: Hook) -> dict[str, str]:
+        """Record the hook and start its runs; a crash between is made good by a repeat."""
+        spec = self._manifests.spec()
+        names = pipelines_for(hook, spec) if spec else ()
+        runs = {name: run_id_of(f"{hook.id}:{name}") for name in names}
+        recorder = self._recorder(f"hook:{hook.sender}")
+        facts = {
+            "branch": hook.branch or "",
+            "author": hook.author,
+            "sender": hook.sender,
+            "delivery": hook.delivery,
+            "tests_passed": hook.tests_passed,
+            "paths_changed": len(hook.changed_paths),
+        }
+        append_once(
+            self._store,
+            (
+                record_automations.hook_accepted(
+                    recorder,
+                    key=f"hook:{hook.id}",
+                    repository=hook.repository,
+                    commit=hook.commit,
+                    facts=facts,
+                    runs=runs,
+                ),
+            ),
+        )
+        for name, run_id in runs.items():
+            durable.start_run(
+                self._train, run_request(self._manifests, self._files, name, run_id)
+            )
+        self._files.write(_seen_path(hook.id), b"")
+        return runs
+
+    def _tell_refused(self, refusal: Refusal, principal: Principal) -> None:
+        """Record a refusal; a flood of them is thinned to one a second."""
+        if refusal.cause == "ignored":
+            return
+        now_s = self._clock.monotonic_s()
+        if now_s - self._refused_s < 1.0 / _REFUSALS_PER_S:
+            return
+        self._refused_s = now_s
+        recorder = self._recorder(principal.subject)
+        event: Event = record_automations.hook_refused(
+            recorder,
+            key=f"hook refused:{recorder.ids.new_id()}",
+            outcome=refusal.cause,
+            reason=refusal.what,
+            hook_id=refusal.id,
+        )
+        try:
+            self._store.append((event,))
+        except ConflictError:
+            return
+
+
+class _Seen:
+    """The ids of the hooks that were followed."""
+
+    def __init__(self, files: Files) -> None:
+        self._files = files
+
+    def __contains__(self, hook_id: object) -> bool:
+        return isinstance(hook_id, str) and self._files.read(_seen_path(hook_id)) is not None
+
+
+def _seen_path(hook_id: str) -> str:
+    return f"{_SEEN}{hook_id.replace(':', '-')}"
+
+
+def _why_none(hook: Hook) -> str:
+    if hook.tests_passed is not True:
+        return "noted; its tests are not known to have passed, so nothing was started"
+    return f"noted; no pipeline starts on commits to {hook.branch or hook.ref!r}"
+
+
+def _answer(outcome: str, reason: str, hook_id: str, runs: tuple[str, ...]) -> dict[str, Any]:
+    return {"outcome": outcome, "reason": reason, "hook_id": hook_id, "runs": list(runs)}
