@@ -1,5 +1,6 @@
 """Questions to the graph: events, nodes, trace, impact, production, search."""
 
+from collections.abc import Iterator
 from datetime import datetime
 from typing import Annotated, Final
 
@@ -8,8 +9,10 @@ from litestar.params import FromQuery, QueryParameter, SkipValidation
 
 from mlg.api.operations import ApiServices
 from mlg.core.clock import parse_time
-from mlg.core.errors import ManifestError
+from mlg.core.errors import ManifestError, NotFoundError
+from mlg.core.events import StoredEvent
 from mlg.core.nodes import EdgeClass
+from mlg.core.ports import GraphStore
 from mlg.core.reading import Direction, NodeQuery, WalkOptions
 from mlg.core.uris import Uri, parse_uri
 from mlg.graph.answers import (
@@ -25,6 +28,8 @@ from mlg.graph.answers import (
     production_answer,
     walk_answer,
 )
+from mlg.graph.why import WhyAnswer
+from mlg.graph.why import why as explain
 
 Limit = Annotated[int, QueryParameter(ge=1, le=10_000)]
 Services = SkipValidation[ApiServices]
@@ -87,6 +92,29 @@ def trace(
     if _prediction_id(uri) is not None:
         return services.operations.trace_prediction(uri)
     return _walk(services, uri, "up", _options(depth, limit, as_of, classes, stop_at))
+
+
+@get("/api/v1/why", opt=VIEWER, sync_to_thread=True)
+def why(services: Services, uri: FromQuery[str]) -> WhyAnswer:
+    """Tell in a paragraph why a thing is as it is; each clause names its event.
+
+    Raises:
+        NotFoundError: No event is about the thing.
+    """
+    told = explain(_log(services.store), Uri(uri))
+    if not told.clauses:
+        raise NotFoundError(
+            "no event is about this", where=uri, hint="mlg search TEXT finds URIs."
+        )
+    return told
+
+
+def _log(store: GraphStore) -> Iterator[StoredEvent]:
+    """Yield the whole log in order."""
+    after = 0
+    while page := store.events(after, 1_000):
+        yield from page
+        after = page[-1].seq
 
 
 @get("/api/v1/impact", opt=VIEWER, sync_to_thread=True)

@@ -33,6 +33,24 @@ def trace(
         show(document, as_json, _print_walk)
 
 
+def why(
+    uri: str = typer.Argument(help="URI of a rollout, an alert, an incident, a run, …"),
+    home: Path | None = HomeOption,
+    as_json: bool = JsonOption,
+) -> None:
+    """Tell in a paragraph why a thing is as it is; the numbers are those of the events.
+
+    Example: mlg why mlg://rollout/mlg/movies/home@01a20c61-793a-76fe-9942-18bc6ae8fe15-12
+    """
+    with reported(as_json):
+        document = connect(home_of(home)).why(uri)
+        show(
+            document,
+            as_json,
+            lambda told: out.print(told["paragraph"], markup=False, soft_wrap=True),
+        )
+
+
 def impact(
     uri: str = typer.Argument(help="A node's URI."),
     depth: int | None = typer.Option(None, help="Hops at most."),

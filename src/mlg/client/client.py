@@ -150,6 +150,10 @@ class Client:
             "trace", uri=uri, depth=depth, limit=limit, as_of=as_of, stop_at=stop_at
         )
 
+    def why(self, uri: str) -> JsonObject:
+        """Return `{"uri", "paragraph", "clauses", "truncated"}`; a clause names its event."""
+        return self._get("why", uri=uri)
+
     def impact(
         self,
         uri: str,

@@ -1,0 +1,187 @@
+"""Why a thing is as it is: the events that made it so, each in one clause.
+
+No language model: every clause is one event, in the words that its facts give.
+"""
+
+from collections.abc import Callable, Iterable, Sequence
+from typing import Final
+
+import msgspec
+
+from mlg.core.clock import rfc3339
+from mlg.core.events import Event, StoredEvent
+from mlg.core.nodes import ROLE_CLASS, Attr
+from mlg.core.uris import Uri, parse_uri
+
+_DEPTH: Final = 3
+"""How many causes of causes are told."""
+_MOST: Final = 40
+_QUIET: Final = ("mlg.step.", "mlg.process.", "mlg.dataset.")
+
+Facts = dict[str, Attr]
+
+
+class Clause(msgspec.Struct, frozen=True, kw_only=True):
+    """One event, in words."""
+
+    text: str
+    at: str
+    """RFC 3339."""
+    seq: int
+    event: str
+    """Idempotency key of the event."""
+    subject: str
+
+
+class WhyAnswer(msgspec.Struct, frozen=True, kw_only=True):
+    """A paragraph, and the clauses that it is made of."""
+
+    uri: str
+    paragraph: str
+    clauses: list[Clause]
+    truncated: bool
+    """Whether the oldest clauses were left out."""
+
+
+def why(events: Iterable[StoredEvent], uri: Uri) -> WhyAnswer:
+    """Return what led to a thing and what became of it, oldest first.
+
+    Args:
+        events: The log, in order.
+        uri: The thing.
+
+    Returns:
+        A clause for each event that happened to the thing, and to what caused it, up to
+        three causes back. No clauses if nothing in the log is about it.
+    """
+    kept = tuple(stored for stored in events if not stored.event.type.startswith(_QUIET))
+    wanted = _with_causes(kept, uri)
+    told = [one for one in kept if one.event.subject in wanted]
+    clauses = [_clause(one) for one in told[-_MOST:]]
+    sentences = [f"{clause.text} [{clause.seq}]." for clause in clauses]
+    return WhyAnswer(
+        uri=uri,
+        paragraph=" ".join(sentences),
+        clauses=clauses,
+        truncated=len(told) > _MOST,
+    )
+
+
+def _with_causes(events: Sequence[StoredEvent], uri: Uri) -> set[Uri]:
+    """Return the thing and what caused it, by the causal arrows of the log."""
+    above: dict[Uri, set[Uri]] = {}
+    for stored in events:
+        for arrow in stored.event.edges:
+            if ROLE_CLASS[arrow.role] == "causal" and not arrow.ended:
+                cause, effect = arrow.src, arrow.dst
+                if arrow.role == "healed_by":
+                    continue  # a healing explains the incident, not the other way round
+                above.setdefault(effect, set()).add(cause)
+    found, edge = {uri}, {uri}
+    for _ in range(_DEPTH):
+        edge = {cause for one in edge for cause in above.get(one, ())} - found
+        edge = {one for one in edge if parse_uri(one).kind not in {"actor", "service"}}
+        found |= edge
+    return found
+
+
+def _clause(stored: StoredEvent) -> Clause:
+    event = stored.event
+    facts: Facts = {k: v for n in event.nodes if n.uri == event.subject for k, v in n.attrs}
+    facts |= dict(event.data)
+    noun = event.type.split(".")[1]
+    words = _SAID.get(noun, _plainly)(event, facts)
+    return Clause(
+        text=words[:1].upper() + words[1:],
+        at=rfc3339(event.at),
+        seq=stored.seq,
+        event=event.key,
+        subject=event.subject,
+    )
+
+
+def _rollout(event: Event, facts: Facts) -> str:
+    word = _word(event)
+    if word == "begun":
+        before = f" from {facts['stable']}" if facts.get("stable") else ""
+        return f"version {facts['candidate']} asked to take over {facts['service']}{before}"
+    if word in {"noted", "called"}:
+        return f"{'a person was called' if word == 'called' else 'noted'}: {facts['reason']}"
+    share = f" at {int(facts['share_bp'] or 0) / 100:g} %" if "share_bp" in facts else ""
+    return f"the rollout came to {word}{share}{_because(facts)}{_gates(event)}"
+
+
+def _gates(event: Event) -> str:
+    """Return how many gates passed at a transition, and what the others said."""
+    said = {
+        name.removeprefix("gate."): str(text)
+        for fact in event.nodes
+        for name, text in fact.attrs
+        if name.startswith("gate.")
+    }
+    passed = sorted(name for name, text in said.items() if text.startswith("PASS"))
+    others = [f"{name} {text}" for name, text in sorted(said.items()) if name not in passed]
+    words = [f"{', '.join(passed)} PASS"] if passed else []
+    return f"; gates: {'; '.join([*words, *others])}" if said else ""
+
+
+def _alert(event: Event, facts: Facts) -> str:
+    if _word(event) != "opened":
+        return f"the alert has {_word(event)}"
+    where = f" where {facts['slice']}" if facts.get("slice") else ""
+    return (
+        f"{facts['monitor']} found {facts['metric']} of {facts['feature']} at "
+        f"{facts['statistic']} against a limit of {facts['limit']}{where} on {facts['n']} "
+        f"answers, and took it for {facts['cause']}: {facts['remediation']}"
+    )
+
+
+def _run(event: Event, facts: Facts) -> str:
+    name = parse_uri(event.subject).name
+    if _word(event) == "failed":
+        return f"the run of {name} failed: {facts.get('what') or facts.get('error') or ''}"
+    verdict = facts.get("verdict")
+    told = f" ({verdict})" if verdict else ""
+    return f"a run of {name} was {_word(event)}{told}"
+
+
+def _rule(event: Event, facts: Facts) -> str:
+    word, rule = _word(event), facts.get("rule", "")
+    if word == "decided":
+        return (
+            f"rule {rule} answered {facts['event_type']}: {facts['outcome']}{_because(facts)}"
+        )
+    if word in {"acted", "noted", "begun", "failed"}:
+        what = facts.get("what") or facts.get("note") or facts.get("to") or ""
+        return f"its action {facts['action']} was {word}{f': {what}' if what else ''}"
+    return f"the answer of rule {rule} was {word}{_because(facts)}"
+
+
+def _commit(event: Event, facts: Facts) -> str:
+    of = parse_uri(event.subject)
+    author = f" by {facts['author']}" if facts.get("author") else ""
+    return f"commit {(of.version or '')[:12]} of {of.name}{author} came in"
+
+
+def _plainly(event: Event, facts: Facts) -> str:
+    parts = event.type.split(".")[1:]
+    of = parse_uri(event.subject)
+    what = " ".join(part.replace("_", " ") for part in parts)
+    return f"{what} ({of.kind} {of.name}){_because(facts)}"
+
+
+def _word(event: Event) -> str:
+    return event.type.rpartition(".")[2].replace("_", " ")
+
+
+def _because(facts: Facts) -> str:
+    return f", because {facts['reason']}" if facts.get("reason") else ""
+
+
+_SAID: Final[dict[str, Callable[[Event, Facts], str]]] = {
+    "rollout": _rollout,
+    "alert": _alert,
+    "run": _run,
+    "automation_run": _rule,
+    "hook": _commit,
+}
