@@ -316,7 +316,16 @@ def _promoting(state: RolloutState, facts: RolloutFacts) -> Moved:
         keep = facts.now + timedelta(seconds=state.plan.swap_back_s)
         commands.append(KeepWarm(version=state.stable, until=keep))
     moved = replace(state, share_bp=FULL_BP, swapped_at=facts.now)
-    return move(moved, facts, "swapped", state.reason or "the evidence is in", *commands)
+    return move(moved, facts, "swapped", _why_swapped(state, facts), *commands)
+
+
+def _why_swapped(state: RolloutState, facts: RolloutFacts) -> str:
+    """Return what the swap rests on; the state's own reason may be an old hold's."""
+    if state.forced:
+        return "a person promoted it"
+    if state.stable is None:
+        return "the first version has nothing to win against"
+    return _evidence(facts)
 
 
 def _swapped(state: RolloutState, facts: RolloutFacts) -> Moved:
