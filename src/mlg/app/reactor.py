@@ -142,12 +142,14 @@ class Reactor:
     def open(self) -> None:
         """Find the place in the log; old history is never answered.
 
+        A log that is shorter than the place, as after a restore, is followed from its head.
+
         Raises:
             BackendError: The log cannot be read.
         """
-        state = _read(self._files)
-        if state is None:
-            state = Reacted(seq=self._store.head().seq)
+        state, head = _read(self._files), self._store.head().seq
+        if state is None or state.seq > head:
+            state = Reacted(seq=head, fired=state.fired if state else ())
             self._files.write(STATE, msgspec.json.encode(state))
         after = max(0, state.seq - _BEFORE)
         while after < state.seq:
