@@ -5,7 +5,7 @@ from pathlib import Path
 
 from mlg.app.manifests import Manifests
 from mlg.app.monitoring import Monitoring
-from mlg.app.pipeline_runs import pipeline_of, run_request
+from mlg.app.pipeline_runs import retraining_request
 from mlg.app.rollout_acts import RolloutActs
 from mlg.core.clock import Clock
 from mlg.core.ports import ArtifactStore, Files, GraphStore, Ids
@@ -52,8 +52,8 @@ def monitoring_of(
         clock=clock,
         recorder=lambda: recorder("workflow:heal"),
         incidents=monitoring,
-        train_request=lambda service: run_request(
-            manifests, files, pipeline_of(manifests, service), ids.new_id()
+        train_request=lambda service: retraining_request(
+            manifests, files, artifacts, service, ids.new_id()
         ),
         roll_back=roll_back,
     )

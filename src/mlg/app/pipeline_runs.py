@@ -3,12 +3,17 @@
 from typing import Final
 from uuid import UUID, uuid5
 
+import msgspec
+
 from mlg.app.manifests import Manifests
 from mlg.core.errors import NotFoundError
-from mlg.core.ports import Files
+from mlg.core.ports import ArtifactStore, Files
+from mlg.core.uris import Digest
 from mlg.workflows.state import read_wanted
 from mlg.workflows.train import TrainRequest
 
+NEW_SHARE: Final = 0.5
+"""Of the events since the serving model's cut, the share that a healing run trains on."""
 _OF_KEYS: Final = UUID("6d6c672d-7275-5e73-8f6f-662d6b657973")
 
 
@@ -35,6 +40,39 @@ def run_request(manifests: Manifests, files: Files, pipeline: str, run_id: str) 
         services=services,
         production=next((item.artifact for item in stable if item), ""),
     )
+
+
+def retraining_request(
+    manifests: Manifests, files: Files, artifacts: ArtifactStore, service: str, run_id: str
+) -> TrainRequest:
+    """Return the request of a run that heals a service: it learns from what came since.
+
+    Of the events since the serving model's cut, the first half trains and the second half
+    judges: a share of all events would leave the changed traffic out where the past is long.
+
+    Raises:
+        LifecycleError: Nothing is applied, or no pipeline makes the service's model.
+    """
+    request = run_request(manifests, files, pipeline_of(manifests, service), run_id)
+    stable = read_wanted(files, service).stable
+    cut = _cut_of(artifacts, stable.artifact) if stable else None
+    if cut is None:
+        return request
+    return msgspec.structs.replace(
+        request, params={"train_until": {"after": cut, "share": NEW_SHARE}}
+    )
+
+
+def _cut_of(artifacts: ArtifactStore, artifact: Digest) -> str | None:
+    """Return the time up to which a model was trained; None where it does not say."""
+    try:
+        found: object = msgspec.json.decode(
+            (artifacts.open(artifact) / "model.json").read_bytes()
+        )
+    except (OSError, msgspec.DecodeError):
+        return None
+    cut = found.get("cut") if isinstance(found, dict) else None
+    return cut if isinstance(cut, str) else None
 
 
 def run_id_of(key: str) -> str:

@@ -51,6 +51,7 @@ class Pipelines:
             folder_digest=request.folder,
             production=Digest(request.production) if request.production else None,
             threads=request.threads,
+            params=request.params,
         )
 
 

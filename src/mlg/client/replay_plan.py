@@ -9,6 +9,7 @@ from bisect import bisect_left
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
+from itertools import cycle
 from math import isfinite, nan, sqrt
 from typing import Any, Final
 from urllib.parse import quote
@@ -22,6 +23,8 @@ Array = NDArray[Any]
 
 DAY_US: Final = 86_400_000_000
 WEEK_US: Final = 7 * DAY_US
+_Asked = tuple[int, int, Any]
+"""When a request is made, when its viewer really was there, and the viewer."""
 _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 
 
@@ -52,6 +55,25 @@ class Interactions:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Emphasis:
+    """Some viewers ask more often than they did; nobody is invented, and no event is.
+
+    Of each pass's requests the others keep an even sample, at its own times. All remaining
+    times are taken by the emphasised viewers' own requests, drawn in turn from a shuffled
+    list; each is shifted in time as a whole, history included, as a pass is.
+    """
+
+    viewers: frozenset[Any]
+    share: float
+    """Of all requests of a pass, 0 < share <= 1."""
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        if not 0.0 < self.share <= 1.0:
+            raise ValueError(f"a share lies in (0, 1], got {self.share}")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Replay:
     """How held-out events are turned into requests."""
 
@@ -67,6 +89,8 @@ class Replay:
     """Values that mean watched not at all, and to the end."""
     hit_at_least: float | None = None
     """Least value of a hit; None counts any later event with the item."""
+    emphasis: Emphasis | None = None
+    """Viewers whose share of the requests grows; only for a table with viewers."""
 
     def __post_init__(self) -> None:
         if (
@@ -145,10 +169,13 @@ class ReplayPlan:
         if heldout.viewer is None:
             self._order = np.argsort(times, kind="stable")
             self._viewers: dict[Any, _Events] = {}
-            self._rows: list[tuple[int, Any]] = []
+            self._rows: list[_Asked] = []
+            if replay.emphasis:
+                raise ValueError("a table without viewers has none to emphasise")
         else:
             self._viewers = _by_viewer(heldout, earlier)
-            self._rows = _session_starts(heldout, replay.per_session)
+            starts = _session_starts(heldout, replay.per_session)
+            self._rows = _emphasised(starts, replay.emphasis)
             self._order = np.arange(len(self._rows))
 
     def __len__(self) -> int:
@@ -161,7 +188,7 @@ class ReplayPlan:
             if self._heldout.viewer is None:
                 yield from (self._impression(int(row), pass_no, shift) for row in self._order)
             else:
-                yield from (self._request(us, who, pass_no, shift) for us, who in self._rows)
+                yield from (self._request(row, pass_no, shift) for row in self._rows)
 
     def _watched(self, value: float) -> float:
         if not isfinite(value):
@@ -172,15 +199,21 @@ class ReplayPlan:
         least = self.replay.hit_at_least
         return least is None or value >= least
 
-    def _request(self, at_us: int, viewer: Any, pass_no: int, shift: int) -> Planned:
+    def _request(self, asked: _Asked, pass_no: int, shift: int) -> Planned:
+        at_us, own_us, viewer = asked
         events = self._viewers[viewer]
-        start = bisect_left(events.times, at_us)
-        texts = events.texts(pass_no, shift)
+        start = bisect_left(events.times, own_us)
+        rows = range(max(0, start - self.replay.history), start)
+        if at_us == own_us:
+            whole = events.texts(pass_no, shift)
+            texts = [whole[row] for row in rows]
+        else:
+            texts = [_time(events.times[row] + shift + at_us - own_us) for row in rows]
         history = [
-            {"item_id": events.items[row], "at": texts[row], "value": events.values[row]}
+            {"item_id": events.items[row], "at": text, "value": events.values[row]}
             if isfinite(events.values[row])
-            else {"item_id": events.items[row], "at": texts[row]}
-            for row in range(max(0, start - self.replay.history), start)
+            else {"item_id": events.items[row], "at": text}
+            for row, text in zip(rows, texts, strict=True)
         ]
         wanted: dict[Any, float] = {}
         for row in range(start, len(events.items)):
@@ -269,6 +302,35 @@ def _session_starts(heldout: Interactions, per_session: int) -> list[tuple[int, 
         starts += [(ordered[int(index)], number, viewer) for index in picked]
     starts.sort(key=lambda start: start[:2])
     return [(us, viewer) for us, _, viewer in starts]
+
+
+def _emphasised(starts: list[tuple[int, Any]], emphasis: Emphasis | None) -> list[_Asked]:
+    """Return the requests of one pass in time order, as many as `starts`.
+
+    Raises:
+        ValueError: None of the viewers is there, or their share is as great already.
+    """
+    if emphasis is None:
+        return [(us, us, who) for us, who in starts]
+    inside = [number for number, (_, who) in enumerate(starts) if who in emphasis.viewers]
+    others = [number for number, (_, who) in enumerate(starts) if who not in emphasis.viewers]
+    keep = round(len(starts) * (1.0 - emphasis.share))
+    if not inside or keep > len(others):
+        raise ValueError(
+            f"{len(inside)} of {len(starts)} requests are of the emphasised viewers: "
+            f"their share cannot become {emphasis.share:g}"
+        )
+    rng = np.random.default_rng(emphasis.seed)
+    kept = set(rng.permutation(others)[:keep].tolist())
+    turn = cycle(rng.permutation(inside).tolist())
+    asked: list[_Asked] = []
+    for number, (us, who) in enumerate(starts):
+        if number in kept:
+            asked.append((us, us, who))
+        else:
+            own_us, viewer = starts[next(turn)]
+            asked.append((us, own_us, viewer))
+    return asked
 
 
 def wilson(hits: int, n: int, z: float = 1.959964) -> tuple[float, float]:

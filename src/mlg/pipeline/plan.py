@@ -1,8 +1,11 @@
 """A manifest's pipeline as calls: which step is next, with what, and under which key."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
+
+import msgspec
 
 from mlg.core.errors import ManifestError
 from mlg.core.steps import StepCall, StepInput, StepResult
@@ -48,6 +51,8 @@ class PipelinePlan:
     folder_digest: Digest
     production: Digest | None = None
     """The artifact that serves now, for gates that compare with it."""
+    params: Mapping[str, Any] = field(default_factory=dict[str, Any])
+    """Parameters of the train step that a run has instead of the manifest's."""
     threads: int = 2
 
 
@@ -179,10 +184,12 @@ def _told(
     if isinstance(spec, PythonStep):
         return TableConfig(step=spec), step.inputs, python_digest(spec.python, folder), 0
     if isinstance(spec, TrainStep):
-        return TrainConfig(step=spec), step.inputs, builtin_digest(), spec.seed
+        told = TrainConfig(step=_with_params(plan, spec))
+        return told, step.inputs, builtin_digest(), spec.seed
     train = _train_before(step, ordered)
     trained = ordered[train].spec
     assert isinstance(trained, TrainStep)  # noqa: S101  # `_train_before` saw to it
+    trained = _with_params(plan, trained)
     if isinstance(spec, EvaluateStep):
         tables = tuple(n for n in dict.fromkeys((*step.inputs, *trained.inputs)) if n != train)
         config = EvaluateConfig(step=spec, train=trained, model_input=train)
@@ -197,6 +204,10 @@ def _told(
         code,
         0,
     )
+
+
+def _with_params(plan: PipelinePlan, spec: TrainStep) -> TrainStep:
+    return msgspec.structs.replace(spec, params={**spec.params, **plan.params})
 
 
 def _package(spec: object) -> PackageStep:

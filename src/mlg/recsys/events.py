@@ -1,7 +1,8 @@
 """Interactions as arrays in time order, and each viewer's history at a time."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -126,15 +127,19 @@ def cut_us(at: Micros, train_until: object, where: str) -> int:
     Args:
         at: Times of all events, in any order; those that share the cut's time are all
             held out.
-        train_until: Share of the events to train on, 0 < share <= 1, or a time as text.
+        train_until: Share of the events to train on, 0 < share <= 1, or a time as text, or
+            `{after, share}`: a time, and the share of the events from it on to train on.
         where: The model's name, for errors.
 
     Raises:
-        ManifestError: `train_until` is neither.
-        ContractError: Fewer than 20 events lie before the cut.
+        ManifestError: `train_until` is none of these.
+        ContractError: Fewer than 20 events lie before the cut, or fewer than 20 from `after`
+            on: there is nothing new to learn from and to judge by.
     """
     times = np.sort(at)
-    if isinstance(train_until, str):
+    if isinstance(train_until, Mapping):
+        cut = _cut_after(times, train_until, where)
+    elif isinstance(train_until, str):
         try:
             cut = to_us(parse_time(train_until))
         except ValueError as error:
@@ -157,6 +162,33 @@ def cut_us(at: Micros, train_until: object, where: str) -> int:
             hint="check the interactions table and train_until.",
         )
     return cut
+
+
+def _cut_after(times: Micros, given: Mapping[str, Any], where: str) -> int:
+    """Return the time of the event that parts what came from `after` on by `share`.
+
+    Raises:
+        ManifestError: It is not so written.
+        ContractError: Fewer than 20 events came.
+    """
+    share = given.get("share")
+    if set(given) != {"after", "share"} or not isinstance(share, float) or not 0 < share < 1:
+        raise ManifestError(
+            f"expected {{after: a time, share: between 0 and 1}}, got {dict(given)!r}",
+            where=where,
+        )
+    try:
+        start = int(np.searchsorted(times, to_us(parse_time(str(given["after"]))), side="left"))
+    except ValueError as error:
+        raise ManifestError(f"train_until.after: {error}", where=where) from error
+    new = times.size - start
+    if new < 20:
+        raise ContractError(
+            f"expected at least 20 events from {given['after']} on, found {new}",
+            where=where,
+            hint="nothing new has come since the model that serves was trained.",
+        )
+    return int(times[start + int(new * share)])
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

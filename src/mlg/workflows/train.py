@@ -38,6 +38,8 @@ class TrainRequest(msgspec.Struct, frozen=True, kw_only=True):
     """Services that serve this pipeline's model."""
     production: str = ""
     """Artifact that serves now, for the gates; empty before the first release."""
+    params: dict[str, Any] = {}
+    """Parameters of the train step that this run has instead of the manifest's."""
     threads: int = 2
 
 
@@ -124,7 +126,10 @@ class Train(DBOSConfiguredInstance):
                 pipeline=request.pipeline,
                 run_id=request.run_id,
                 triggered_by=recorder.uri("commit", "manifest", request.folder[:12]),
-                facts={"folder": request.folder},
+                facts={
+                    "folder": request.folder,
+                    **{f"param.{name}": str(value) for name, value in request.params.items()},
+                },
             )
         )
         return list(self._ports.plan.order(request))

@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from mlg.client.replay_plan import (
     DAY_US,
     WEEK_US,
+    Emphasis,
     Interactions,
     Replay,
     ReplayPlan,
@@ -128,3 +129,51 @@ def test_the_wilson_interval_is_the_published_one() -> None:
     assert wilson(0, 20) == pytest.approx((0.0, 0.1611), abs=5e-5)
     assert wilson(1, 29) == pytest.approx((0.0061, 0.1718), abs=5e-5)
     assert wilson(0, 0) == (0.0, 1.0)
+
+
+@given(
+    st.lists(EVENT, min_size=4, max_size=60, unique_by=lambda row: (row[0], row[2])),
+    st.sampled_from([0.5, 0.8, 1.0]),
+)
+def test_an_emphasis_asks_only_what_its_viewers_asked_at_other_times(
+    held: list[Any], share: float
+) -> None:
+    usual = list(ReplayPlan(table(held), None, Replay()))
+    mine = [request for request in usual if request.viewer == 1]
+    if not mine or len(mine) > share * len(usual):
+        return
+    emphasis = Emphasis(viewers=frozenset({1}), share=share)
+    plan = ReplayPlan(table(held), None, Replay(emphasis=emphasis, passes=2))
+    asked = list(plan)[: len(usual)]
+    assert len(plan) == 2 * len(usual)
+    assert [request.at for request in asked] == [request.at for request in usual]
+    count = sum(request.viewer == 1 for request in asked)
+    assert count == len(usual) - round(len(usual) * (1 - share))
+    real = {(r.viewer, tuple(sorted(r.wanted.items())), items_of(r)) for r in usual}
+    for request in asked:
+        assert (
+            request.viewer,
+            tuple(sorted(request.wanted.items())),
+            items_of(request),
+        ) in real
+        history = request.body["context"]["history"]
+        assert all(us(entry["at"]) < us(request.at) for entry in history)
+    times = [items_of(request) for request in asked if request.viewer == 1]
+    each = [times.count(one) for one in set(times)]
+    whole = {items_of(request) for request in mine}
+    if len(whole) == len(mine):  # each is asked as often as the others, give or take one
+        assert max(each) - min(each) <= 1
+
+
+def items_of(request: Any) -> tuple[Any, ...]:
+    return tuple(entry["item_id"] for entry in request.body["context"]["history"])
+
+
+def test_an_emphasis_that_cannot_be_is_refused() -> None:
+    rows = [(1, 1, 1, 5), (2, 2, 2, 4)]
+    for viewers, share in (({9}, 0.9), ({1}, 0.1)):
+        emphasis = Emphasis(viewers=frozenset(viewers), share=share)
+        with pytest.raises(ValueError, match="emphasised"):
+            ReplayPlan(table(rows), None, Replay(emphasis=emphasis))
+    with pytest.raises(ValueError, match="share"):
+        Emphasis(viewers=frozenset({1}), share=0.0)

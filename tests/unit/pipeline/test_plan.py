@@ -190,3 +190,21 @@ def test_references_in_a_circle_are_refused(folder: Path) -> None:
 def test_a_step_whose_inputs_are_not_there_is_the_programmers_error(folder: Path) -> None:
     with pytest.raises(ValueError, match="has not run"):
         call_of(plan_of(folder), "clean", {})
+
+
+def test_a_runs_own_parameters_replace_the_manifests_in_training_and_judging(
+    folder: Path,
+) -> None:
+    usual = plan_of(folder)
+    own = dataclasses.replace(
+        usual, params={"train_until": {"after": "2026-01-01T00:00:00Z", "share": 0.5}}
+    )
+    results: dict[str, StepResult] = {}
+    differ: list[str] = []
+    while (call := next_call(usual, results)) is not None:
+        other = call_of(own, call.name, results)
+        if cache_key(other) != cache_key(call):
+            differ.append(call.name)
+            assert "2026-01-01T00:00:00Z" in other.config
+        results[call.name] = result_of(call)
+    assert differ == ["train", "evaluate"]

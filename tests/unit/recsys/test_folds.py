@@ -5,7 +5,9 @@ import pyarrow as pa
 import pytest
 from tests.unit.recsys.conftest import SMALL, film_roles
 
+from mlg.core.errors import ContractError, ManifestError
 from mlg.recsys import folds
+from mlg.recsys.events import cut_us
 from mlg.recsys.metrics import ndcg_at
 from mlg.recsys.prepare import Prepared, prepare
 from mlg.recsys.world import World, settings_from
@@ -97,3 +99,17 @@ def test_a_small_span_is_asked_whole(ready: Prepared) -> None:
     places, weight = folds.drawn(ready, (200, 230), 120, np.random.default_rng(2))
     assert places.tolist() == list(range(200, 230))
     assert set(weight.tolist()) == {1.0}
+
+
+def test_a_healing_cut_parts_what_came_since_the_serving_models_cut() -> None:
+    hours = np.arange(100, dtype=np.int64) * 3_600_000_000  # one event an hour from 1970 on
+    rng = np.random.default_rng(3)
+    given = {"after": "1970-01-03T12:00:00Z", "share": 0.5}  # 60 events lie before it
+    assert cut_us(rng.permutation(hours), given, "m") == 80 * 3_600_000_000
+    with pytest.raises(ContractError, match="found 19"):
+        cut_us(hours, {**given, "after": "1970-01-04T09:00:00Z"}, "m")
+    for wrong in ({"after": "soon", "share": 0.5}, {"after": given["after"]}, {"share": 0.5}):
+        with pytest.raises(ManifestError):
+            cut_us(hours, wrong, "m")
+    with pytest.raises(ManifestError, match="share"):
+        cut_us(hours, {**given, "share": 1.5}, "m")
