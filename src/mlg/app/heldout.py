@@ -13,6 +13,7 @@ from mlg.client.replay_plan import Interactions, Replay, ReplayPlan
 from mlg.core.clock import parse_time
 from mlg.core.errors import BackendError
 from mlg.manifest.specs_pipelines import InteractionsRole
+from mlg.recsys.events import cut_us as cut_after
 
 
 def replay_plan(
@@ -20,6 +21,7 @@ def replay_plan(
     model: Path,
     role: InteractionsRole,
     replay: Replay,
+    skip: float = 0.0,
 ) -> ReplayPlan:
     """Return the requests that the viewers after the model's training cut would have made.
 
@@ -28,6 +30,8 @@ def replay_plan(
         model: Folder of the model's artifact; its `cut` parts training from the future.
         role: What the table's columns mean.
         replay: How events become requests.
+        skip: Share of the held-out events, from the first on, to leave out: a model that a
+            healing trains on as much of them has not seen the others either.
 
     Raises:
         BackendError: The model names no cut, or nothing happened after it.
@@ -38,6 +42,8 @@ def replay_plan(
     columns += [role.viewer] if role.viewer else []
     events = pq.read_table(table, columns=list(dict.fromkeys(columns)))
     at_us = events.column(role.at).cast(pa.timestamp("us")).cast(pa.int64()).to_numpy()
+    if skip:
+        cut_us = cut_after(at_us, {"after": about["cut"], "share": skip}, table.name)
     later = at_us >= cut_us
     if not later.any():
         raise BackendError(

@@ -5,12 +5,12 @@ import typer
 from mlg.cli import (
     commands_audit,
     commands_automations,
-    commands_demo,
     commands_graph,
     commands_instance,
     commands_manifest,
     commands_rollout,
 )
+from mlg.cli.demo.command import demo
 
 app = typer.Typer(
     name="mlg",
@@ -37,7 +37,7 @@ automations.command("list")(commands_automations.listing)
 automations.command("approve")(commands_automations.approve)
 automations.command("dismiss")(commands_automations.dismiss)
 
-app.command()(commands_demo.demo)
+app.command()(demo)
 app.command()(commands_instance.up)
 app.command()(commands_instance.down)
 app.command()(commands_instance.status)

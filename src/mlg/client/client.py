@@ -186,9 +186,8 @@ class Client:
 
     def audit_export(self, prediction_id: str) -> tuple[str, bytes]:
         """Return the file name and the bytes of the bundle that accounts for an answer."""
-        response, body = self._call(
-            "POST", "/api/v1/audit-exports", {"prediction_id": prediction_id}, LONG_S
-        )
+        asked = json.dumps({"prediction_id": prediction_id}).encode()
+        response, body = self._call("POST", "/api/v1/audit-exports", asked, LONG_S)
         _, _, name = (response.getheader("Content-Disposition") or "").partition('filename="')
         return name.rstrip('"') or "audit.zip", body
 
@@ -225,6 +224,16 @@ class Client:
     def freeze(self, on: bool = True, reason: str = "") -> JsonObject:
         """Stop every act that nobody asked for but rollbacks, or let them go on."""
         return self._post("freeze", {"on": on, "reason": reason}, self.timeout_s)
+
+    def commit_hook(self, body: bytes, signature: str) -> JsonObject:
+        """Tell of a commit as CI does; return `{"outcome", "reason", "hook_id", "runs"}`.
+
+        Args:
+            body: The hook as JSON.
+            signature: Its `mlg-signature`, from `automations.hooks.signature`.
+        """
+        headers = {"mlg-signature": signature}
+        return json.loads(self._call("POST", "/api/v1/hooks/commit", body, LONG_S, headers)[1])
 
     def down(self) -> JsonObject:
         """End everything, the control plane last."""
@@ -268,19 +277,23 @@ class Client:
         return json.loads(self._call("GET", target, None, timeout_s or self.timeout_s)[1])
 
     def _post(self, path: str, body: Mapping[str, Any], timeout_s: float) -> Any:
-        return json.loads(self._call("POST", f"/api/v1/{path}", body, timeout_s)[1])
+        content = json.dumps(body).encode()
+        return json.loads(self._call("POST", f"/api/v1/{path}", content, timeout_s)[1])
 
     def _call(
-        self, method: str, target: str, body: Mapping[str, Any] | None, timeout_s: float
+        self,
+        method: str,
+        target: str,
+        body: bytes | None,
+        timeout_s: float,
+        more: Mapping[str, str] | None = None,
     ) -> tuple[HTTPResponse, bytes]:
         connection = HTTPConnection(self._host, self._port, timeout=timeout_s)
-        headers = {"Accept": "application/json"}
+        headers = {"Accept": "application/json", **(more or {})}
         if body is not None:
             headers["Content-Type"] = "application/json"
         try:
-            connection.request(
-                method, target, None if body is None else json.dumps(body), headers
-            )
+            connection.request(method, target, body, headers)
             response = connection.getresponse()
             content = response.read()
         except (OSError, HTTPException) as broken:

@@ -7,7 +7,8 @@ request, and one session, an impression.
 
 from bisect import bisect_left
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from copy import copy
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from itertools import cycle
 from math import isfinite, nan, sqrt
@@ -165,6 +166,7 @@ class ReplayPlan:
         self._width = high - self._low
         times = heldout.at_us
         period = int(times.max() - times.min()) + 1 if len(times) else 0
+        self.start_us = int(times.min()) if len(times) else 0
         self.span_us = -(-period // WEEK_US) * WEEK_US
         if heldout.viewer is None:
             self._order = np.argsort(times, kind="stable")
@@ -177,6 +179,14 @@ class ReplayPlan:
             starts = _session_starts(heldout, replay.per_session)
             self._rows = _emphasised(starts, replay.emphasis)
             self._order = np.arange(len(self._rows))
+
+    def after(self, at_us: int) -> "ReplayPlan":
+        """Return the same replay in later passes: none of its requests lies before a time."""
+        spans = -(-(at_us - self.start_us) // self.span_us) if self.span_us else 0
+        first = max(self.replay.first_pass, spans)
+        plan = copy(self)
+        plan.replay = replace(self.replay, first_pass=first)
+        return plan
 
     def __len__(self) -> int:
         return self.replay.passes * len(self._order)

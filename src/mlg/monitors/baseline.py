@@ -238,9 +238,10 @@ def points_of(baseline: Baseline, window: Window) -> tuple[Point, ...]:
             # where half of all values are alike, a window of equal ones is no news
             points += own_points[: 1 if baseline.summaries[summary.name].modal > 0.5 else 2]
     if window.n:
-        count = window.shares.get("served_by=fallback", 0)
-        count += window.shares.get("served_by=rescue", 0)
-        points.append(share_point("served_by=fallback.share", count, window.n))
+        # how often a version abstains is its own: another version is no drift of the requests
+        way = "rescue" if window.stream == REQUESTS else "fallback"
+        count = window.shares.get(f"served_by={way}", 0)
+        points.append(share_point(f"served_by={way}.share", count, window.n))
     raw = window.confidence
     known = raw.n - raw.missing
     if known > 1 and window.stream != REQUESTS:

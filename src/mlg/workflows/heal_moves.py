@@ -9,7 +9,7 @@ TRIES: Final = 3
 """Trainings for one incident; then a person is called."""
 BACKOFF_S: Final = 60.0
 """Wait after the first training that did not help; it doubles with each."""
-PATIENCE: Final = 10
+PATIENCE: Final = 20
 """Windows for which a shift without loss must stay one until it is the new usual."""
 LOOK_S: Final = 1.0
 MOST_LOOK_S: Final = 60.0

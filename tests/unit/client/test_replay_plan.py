@@ -177,3 +177,12 @@ def test_an_emphasis_that_cannot_be_is_refused() -> None:
             ReplayPlan(table(rows), None, Replay(emphasis=emphasis))
     with pytest.raises(ValueError, match="share"):
         Emphasis(viewers=frozenset({1}), share=0.0)
+
+
+def test_a_plan_goes_on_after_a_time_in_whole_spans() -> None:
+    plan = ReplayPlan(table([(1, 1, 24, 5), (1, 2, 30, 5)]), None, Replay(passes=2))
+    begun = DAY_US
+    for late, first in ((0, 0), (begun, 0), (begun + 1, 1), (begun + WEEK_US + 1, 2)):
+        later = plan.after(late)
+        assert (later.replay.first_pass, len(later)) == (first, 4)
+        assert all(us(request.at) >= late for request in later)
