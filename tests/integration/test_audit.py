@@ -258,7 +258,7 @@ def test_a_seal_is_the_merkle_root_of_salted_rows(tmp_path) -> None:
         text = json.dumps(
             {
                 "at": f"2026-01-01T00:00:0{n}.000000Z", "big": str(2**60),
-                "confidence": row["confidence"] or 0, "items": row["items"],
+                "confidence": row["confidence"], "items": row["items"],
                 "mixed": row["mixed"], "prediction_id": f"p{n}", "scores": [0.5, None],
                 "service": "home", "viewer": "0102",
             },

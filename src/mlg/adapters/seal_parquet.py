@@ -18,7 +18,6 @@ from mlg.core.errors import BackendError, NotFoundError
 from mlg.core.uris import Digest
 from mlg.graph import merkle
 from mlg.graph.bundle import SealedRow
-from mlg.graph.encode import canonical
 
 _OWN: Final = ("prediction_id", "salt", "leaf", "row")
 _SAFE_INT: Final = 2**53 - 1
@@ -96,7 +95,8 @@ def seal(rows: Sequence[Mapping[str, object]], folder: Path) -> Seal:
         found = plain({name: value for name, value in row.items() if name != "salt"})
         ids.append(str(prediction_id))
         salts.append(salt)
-        texts.append(canonical(found))
+        # the bytes are the truth and are never made again, so any fixed form will do
+        texts.append(msgspec.json.encode(found, order="sorted"))
         cleaned.append(found)
     leaves = [leaf_of(salt, text) for salt, text in zip(salts, texts, strict=True)]
     root = merkle.root(leaves).hex()

@@ -96,6 +96,7 @@ def evaluate(
         cut,
         list_lengths(config.step.gates),
         call.seed,
+        call.threads,
     )
     passed, gates = gate_facts(evaluation, config.step.gates, CANDIDATE)
     for name, verdict in gates:

@@ -1,6 +1,7 @@
 """P(at least one of the top k is engaged with): a logistic model, then isotonic steps."""
 
 from dataclasses import asdict, dataclass
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -22,9 +23,9 @@ SHORT = 5
 """Histories with fewer events have weights, and a calibration, of their own."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True)
 class Confidence:
-    """A fitted confidence model; JSON-ready."""
+    """A fitted confidence model; JSON-ready. It has no slots, as it caches its arrays."""
 
     names: tuple[str, ...]
     mean: tuple[float, ...]
@@ -35,15 +36,23 @@ class Confidence:
     """(logits, calibrated probabilities) of long histories and of short ones, each ascending;
     between knots a straight line."""
 
+    @cached_property
+    def _line(self) -> tuple[Floats, Floats, Floats]:
+        return np.asarray(self.mean), np.asarray(self.scale), np.asarray(self.weights)
+
+    @cached_property
+    def _knots(self) -> tuple[tuple[Floats, Floats], ...]:
+        return tuple((np.asarray(knots), np.asarray(levels)) for knots, levels in self.curves)
+
     def logit(self, seen: Floats) -> Floats:
         """Return the logistic model's logit of rows, shape ``(n,)``."""
-        scaled = (seen - np.asarray(self.mean)) / np.asarray(self.scale)
-        return scaled @ np.asarray(self.weights) + self.intercept
+        mean, scale, weights = self._line
+        return ((seen - mean) / scale) @ weights + self.intercept
 
     def calibrated(self, seen: Floats) -> Floats:
         """Return the calibrated probability of rows, shape ``(n,)``, 0.001..0.999."""
         logit = self.logit(seen)
-        long, short = (np.interp(logit, knots, levels) for knots, levels in self.curves)
+        long, short = (np.interp(logit, knots, levels) for knots, levels in self._knots)
         chosen = np.where(seen[:, NAMES.index("short")] > 0, short, long)
         return np.clip(chosen, LEAST, MOST)
 

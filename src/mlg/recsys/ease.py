@@ -145,13 +145,23 @@ def onward(
     return np.linalg.solve(gram_, cross).astype(np.float32)
 
 
-def recency(at: Micros, reach: float) -> Floats32:
+def ages(at: Micros) -> Floats:
+    """Return how many events came after each one, shape ``(h,)``; ties share the mean.
+
+    Examples:
+        >>> ages(np.array([5, 7, 7, 9])).tolist()
+        [3.0, 1.5, 1.5, 0.0]
+    """
+    return (at.size - 1) - places(at)
+
+
+def recency(age: Floats, reach: float) -> Floats32:
     r"""Weight of each earlier event: :math:`e^{-a/\rho}`, a being how many came after it.
 
     Equal times share the mean age, so the order inside a tie never matters.
 
     Args:
-        at: Times, oldest first, shape ``(h,)``.
+        age: From `ages`, shape ``(h,)``.
         reach: :math:`\rho` in events; infinity weighs all alike.
 
     Returns:
@@ -161,10 +171,9 @@ def recency(at: Micros, reach: float) -> Floats32:
         M. Choi et al. (2021), Session-aware Linear Item-Item Models, arXiv:2103.16104.
 
     Examples:
-        >>> recency(np.array([1, 2]), float("inf")).tolist()
+        >>> recency(ages(np.array([1, 2])), float("inf")).tolist()
         [1.0, 1.0]
     """
-    age = (at.size - 1) - places(at)
     return np.exp(-age / reach).astype(np.float32)
 
 

@@ -53,6 +53,8 @@ class Scene:
     lift: Floats32
     near: Floats32
     """Similarities of the events that are read, oldest first, shape ``(h, I)``."""
+    age: Floats
+    """How many events came after each of them, shape ``(h,)``."""
     facts: Floats
     """Values of `SITUATION_FEATURES`, NaN where unknown."""
 
@@ -105,8 +107,9 @@ def scene_of(world: World, situation: Situation) -> Scene:
     lift = world.lift[rows].sum(axis=0) if rows else np.zeros(world.items, dtype=np.float32)
     items = past.items[-settings.last :]
     near = world.similarity[items]
+    age = ease.ages(past.at[-settings.last :])
     if items.size:
-        weights = ease.recency(past.at[-settings.last :], settings.recent)
+        weights = ease.recency(age, settings.recent)
         base = weights @ near
         follow = weights @ world.follow[items]
     else:
@@ -114,7 +117,14 @@ def scene_of(world: World, situation: Situation) -> Scene:
         follow = np.zeros(world.items, dtype=np.float32)
     if not settings.repeat:
         base[past.items] = -np.inf
-    return Scene(base=base, next=follow, lift=lift, near=near, facts=_facts(world, situation))
+    return Scene(
+        base=base,
+        next=follow,
+        lift=lift,
+        near=near,
+        age=age,
+        facts=_facts(world, situation),
+    )
 
 
 def _top(scores: Floats32, count: int) -> Codes:
@@ -220,8 +230,8 @@ def _likeness(world: World, past: Past, scene: Scene, codes: Codes) -> dict[str,
     settings = world.settings
     items, at = past.items[-settings.last :], past.at[-settings.last :]
     near = scene.near[:, codes]
-    recent = ease.recency(at, settings.recent)
-    steady = ease.recency(at, settings.steady)
+    recent = ease.recency(scene.age, settings.recent)
+    steady = ease.recency(scene.age, settings.steady)
     weight = recent / recent.sum()
     values = past.value[-settings.last :]
     known = ~np.isnan(values)
@@ -234,7 +244,7 @@ def _likeness(world: World, past: Past, scene: Scene, codes: Codes) -> dict[str,
     same = world.kinds[codes][:, None, :] == world.kinds[items[-30:]][None, :, :]
     met = np.log1p(world.count[items])
     return {
-        "brief": ease.recency(at, BRIEF) @ near,
+        "brief": ease.recency(scene.age, BRIEF) @ near,
         "long": steady @ near,
         "flat": near.sum(axis=0),
         "to_best": near[-5:].max(axis=0),

@@ -11,6 +11,8 @@ from mlg.recsys.columns import Codes, Floats, Floats32
 THREADS = 1
 """Fixed, so that results are equal everywhere; on two busy cores one thread was also five
 times as fast as two, which wait for each other."""
+_MANY_ROWS = 10_000
+"""So many rows are scored by all cores."""
 
 
 class _Log:
@@ -56,7 +58,8 @@ class Ranker:
             self._booster.predict(
                 rows,
                 raw_score=True,
-                num_threads=THREADS,
+                # rows are independent: more threads change no score
+                num_threads=THREADS if rows.shape[0] < _MANY_ROWS else 0,
                 start_iteration=start,
                 num_iteration=self.rounds - start if rounds is None else rounds,
             ),

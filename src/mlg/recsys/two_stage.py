@@ -96,6 +96,10 @@ class TwoStage:
         """Return whether the item is in the catalogue."""
         return self._items.code(item) >= 0
 
+    def code(self, item: Key) -> int:
+        """Return the model's own code of an item, or -1."""
+        return self._items.code(item)
+
     def situation(self, query: Query) -> Situation:
         """Return what is known of a request, from it or else from the artifact's table."""
         at_us = to_us(query.at)
@@ -119,13 +123,16 @@ class TwoStage:
 
         Confidence speaks of the artifact's own k, whatever the query asks for.
         """
-        situation = self.situation(query)
+        return self.answer(self.situation(query), query.k)
+
+    def answer(self, situation: Situation, most: int) -> Ranked:
+        """Return at most so many items for a situation of this model's own codes."""
         scene, codes, scores = rank(self._world, self._ranker, situation)
         share = float(self._popular[codes[: self._k]].mean()) if codes.size else 0.0
         seen = observe(scores, self._k, situation.past.items.size, share)
-        if query.k > codes.size:
-            codes, scores = _extended(scene, codes, scores, query.k)
-        k = max(query.k, 0)
+        if most > codes.size:
+            codes, scores = _extended(scene, codes, scores, most)
+        k = max(most, 0)
         ids = self.item_ids
         return Ranked(
             items=tuple(ids[code] for code in codes[:k].tolist()),

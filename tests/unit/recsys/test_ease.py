@@ -84,7 +84,7 @@ def test_events_of_one_time_do_not_follow_each_other() -> None:
 
 
 def test_recency_does_not_depend_on_the_order_inside_a_tie() -> None:
-    found = ease.recency(np.array([1, 4, 4, 9]), 2.0)
+    found = ease.recency(ease.ages(np.array([1, 4, 4, 9])), 2.0)
     np.testing.assert_allclose(found, np.exp(-np.array([3, 1.5, 1.5, 0]) / 2), rtol=1e-6)
 
 

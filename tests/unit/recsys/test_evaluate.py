@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from datetime import datetime, timedelta
+from pathlib import Path
 from typing import Any, ClassVar
 
 import msgspec
@@ -17,7 +18,7 @@ from mlg.recsys import kinds
 from mlg.recsys.artifact import Fitted
 from mlg.recsys.bootstrap import ratio_interval
 from mlg.recsys.evaluate import compare, judge, prequential
-from mlg.recsys.recommender import PopularityList
+from mlg.recsys.recommender import PopularityList, Recommender
 from mlg.recsys.results import Scored
 
 CUT = START + timedelta(days=40)
@@ -255,3 +256,39 @@ def test_plain_ease_equals_brute_force(films: dict[str, pa.Table]) -> None:
 def test_a_models_name_may_not_be_a_baselines(films: dict[str, pa.Table]) -> None:
     with pytest.raises(ManifestError, match="'ease' is the name of a baseline"):
         prequential({"ease": Oracle(films["plays"], 1)}, films, film_roles(), CUT)
+
+
+class Behind:
+    """A fitted model behind its public face: it can only be asked as a viewer would."""
+
+    def __init__(self, model: Recommender) -> None:
+        self._model = model
+        self.kind, self.item_ids = model.kind, model.item_ids
+        self.popularity, self.golden = model.popularity, model.golden
+        self.logged_features = model.logged_features
+
+    def is_known_item(self, item: Key) -> bool:
+        return self._model.is_known_item(item)
+
+    def recommend(self, query: Query) -> Ranked:
+        return self._model.recommend(query)
+
+
+@pytest.mark.parametrize("threads", [1, 3])
+def test_a_model_asked_outright_answers_as_a_viewer_is_answered(
+    films: dict[str, pa.Table], fitted: Fitted, tmp_path: Path, threads: int
+) -> None:
+    fitted.save(tmp_path)
+    model = kinds.load(tmp_path)
+    new = films["plays"].slice(0, 1).to_pylist()[0] | {"film": 99_999}
+    grown = {**films, "plays": pa.concat_tables([films["plays"], one_row(films["plays"], new)])}
+    models: dict[str, Recommender] = {"outright": model, "asked": Behind(model)}
+    found = prequential(models, grown, film_roles(), CUT, threads=threads).scored
+    for name in ("ranks", "shown", "confidence"):
+        first, second = (getattr(found[one], name) for one in models)
+        assert np.array_equal(first, second)
+    assert found["outright"].ranks.max() > 0
+
+
+def one_row(table: pa.Table, row: dict[str, Any]) -> pa.Table:
+    return pa.Table.from_pylist([row], schema=table.schema)
