@@ -92,6 +92,8 @@ class Replay:
     """Least value of a hit; None counts any later event with the item."""
     emphasis: Emphasis | None = None
     """Viewers whose share of the requests grows; only for a table with viewers."""
+    bootstrap: int | None = None
+    """Seed with which each pass draws its viewers anew, with replacement; None: all, once."""
 
     def __post_init__(self) -> None:
         if (
@@ -172,8 +174,8 @@ class ReplayPlan:
             self._order = np.argsort(times, kind="stable")
             self._viewers: dict[Any, _Events] = {}
             self._rows: list[_Asked] = []
-            if replay.emphasis:
-                raise ValueError("a table without viewers has none to emphasise")
+            if replay.emphasis or replay.bootstrap is not None:
+                raise ValueError("a table without viewers has none to emphasise or to draw")
         else:
             self._viewers = _by_viewer(heldout, earlier)
             starts = _session_starts(heldout, replay.per_session)
@@ -189,7 +191,10 @@ class ReplayPlan:
         return plan
 
     def __len__(self) -> int:
-        return self.replay.passes * len(self._order)
+        if self.replay.bootstrap is None:
+            return self.replay.passes * len(self._order)
+        first = self.replay.first_pass
+        return sum(len(self._drawn(n)) for n in range(first, first + self.replay.passes))
 
     def __iter__(self) -> Iterator[Planned]:
         first = self.replay.first_pass
@@ -198,7 +203,18 @@ class ReplayPlan:
             if self._heldout.viewer is None:
                 yield from (self._impression(int(row), pass_no, shift) for row in self._order)
             else:
-                yield from (self._request(row, pass_no, shift) for row in self._rows)
+                rows = self._drawn(pass_no)
+                yield from (self._request(row, pass_no, shift) for row in rows)
+
+    def _drawn(self, pass_no: int) -> list[_Asked]:
+        """Return the requests of a pass; a viewer who is drawn twice asks twice."""
+        seed = self.replay.bootstrap
+        if seed is None:
+            return self._rows
+        names = list(self._viewers)
+        drawn = np.random.default_rng((seed, pass_no)).integers(0, len(names), len(names))
+        times = dict(zip(names, np.bincount(drawn, minlength=len(names)).tolist(), strict=True))
+        return [row for row in self._rows for _ in range(times[row[2]])]
 
     def _watched(self, value: float) -> float:
         if not isfinite(value):

@@ -186,3 +186,22 @@ def test_a_plan_goes_on_after_a_time_in_whole_spans() -> None:
         later = plan.after(late)
         assert (later.replay.first_pass, len(later)) == (first, 4)
         assert all(us(request.at) >= late for request in later)
+
+
+def test_a_bootstrap_draws_whole_viewers_anew_for_each_pass() -> None:
+    rows = [(v, i, 24 + 5 * i + v, 5) for v in range(1, 21) for i in range(1, 4)]
+    usual = list(ReplayPlan(table(rows), None, Replay()))
+    plan = ReplayPlan(table(rows), None, Replay(passes=2, bootstrap=7))
+    found = list(plan)
+    assert len(found) == len(plan)
+    assert [r.at for r in found] == sorted(r.at for r in found)
+    times: list[dict[int, int]] = []
+    for pass_no in (0, 1):
+        mine = [r for r in found if r.pass_no == pass_no]
+        whole = {v: sum(r.viewer == v for r in mine) for v in range(1, 21)}
+        own = {v: sum(r.viewer == v for r in usual) for v in range(1, 21)}
+        assert all(whole[v] % own[v] == 0 for v in whole)
+        times.append({v: whole[v] // own[v] for v in whole})
+        assert sum(times[-1].values()) == 20
+    assert times[0] != times[1]
+    assert list(plan) == list(ReplayPlan(table(rows), None, Replay(passes=2, bootstrap=7)))
