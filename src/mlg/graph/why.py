@@ -56,7 +56,7 @@ def why(events: Iterable[StoredEvent], uri: Uri) -> WhyAnswer:
     """
     kept = tuple(stored for stored in events if not stored.event.type.startswith(_QUIET))
     wanted = _with_causes(kept, uri)
-    told = [one for one in kept if one.event.subject in wanted]
+    told = _without_growth([one for one in kept if one.event.subject in wanted])
     clauses = [_clause(one) for one in told[-_MOST:]]
     sentences = [f"{clause.text} [{clause.seq}]." for clause in clauses]
     return WhyAnswer(
@@ -65,6 +65,20 @@ def why(events: Iterable[StoredEvent], uri: Uri) -> WhyAnswer:
         clauses=clauses,
         truncated=len(told) > _MOST,
     )
+
+
+def _without_growth(told: Sequence[StoredEvent]) -> list[StoredEvent]:
+    """Return the events without growths, but the last of each thing and new causes."""
+    last = {one.event.subject: one.seq for one in told if one.event.type.endswith(".grown")}
+    causes: dict[Uri, Attr] = {}
+    kept: list[StoredEvent] = []
+    for one in told:
+        before, now = causes.get(one.event.subject), _facts(one.event).get("cause")
+        causes[one.event.subject] = now if now is not None else before
+        grown = one.event.type.endswith(".grown")
+        if not grown or last[one.event.subject] == one.seq or before != now:
+            kept.append(one)
+    return kept
 
 
 def _with_causes(events: Sequence[StoredEvent], uri: Uri) -> set[Uri]:
@@ -87,8 +101,7 @@ def _with_causes(events: Sequence[StoredEvent], uri: Uri) -> set[Uri]:
 
 def _clause(stored: StoredEvent) -> Clause:
     event = stored.event
-    facts: Facts = {k: v for n in event.nodes if n.uri == event.subject for k, v in n.attrs}
-    facts |= dict(event.data)
+    facts = _facts(event)
     noun = event.type.split(".")[1]
     words = _SAID.get(noun, _plainly)(event, facts)
     return Clause(
@@ -98,6 +111,12 @@ def _clause(stored: StoredEvent) -> Clause:
         event=event.key,
         subject=event.subject,
     )
+
+
+def _facts(event: Event) -> Facts:
+    """Return what an event says of its subject."""
+    facts: Facts = {k: v for n in event.nodes if n.uri == event.subject for k, v in n.attrs}
+    return facts | dict(event.data)
 
 
 def _rollout(event: Event, facts: Facts) -> str:
@@ -126,14 +145,32 @@ def _gates(event: Event) -> str:
 
 
 def _alert(event: Event, facts: Facts) -> str:
-    if _word(event) != "opened":
-        return f"the alert has {_word(event)}"
+    kind = str(facts["kind"]).replace("_", " ")
+    if _word(event) == "closed":
+        return f"the alert of {kind} closed"
     where = f" where {facts['slice']}" if facts.get("slice") else ""
+    chart = f"{facts['metric']} at {_figure(facts['statistic'])}, its limit being"
     return (
-        f"{facts['monitor']} found {facts['metric']} of {facts['feature']} at "
-        f"{facts['statistic']} against a limit of {facts['limit']}{where} on {facts['n']} "
-        f"answers, and took it for {facts['cause']}: {facts['remediation']}"
+        f"{facts['monitor']}: alert of {kind} {_word(event)}, with {chart} "
+        f"{_figure(facts['limit'])}{where} on {facts['n']} answers"
     )
+
+
+def _incident(event: Event, facts: Facts) -> str:
+    word = _word(event)
+    if word in {"opened", "grown"}:
+        said = f" ({facts['reasons']})" if facts.get("reasons") else ""
+        return (
+            f"the incident of {facts['service']} {word}, taken for {facts['cause']}{said}: "
+            f"{facts['remediation']}"
+        )
+    if word == "closed":
+        return "the incident closed"
+    return f"healing: {word}{_because(facts)}"
+
+
+def _figure(value: Attr) -> str:
+    return f"{value:.3g}" if isinstance(value, float) else str(value)
 
 
 def _run(event: Event, facts: Facts) -> str:
@@ -181,6 +218,7 @@ def _because(facts: Facts) -> str:
 _SAID: Final[dict[str, Callable[[Event, Facts], str]]] = {
     "rollout": _rollout,
     "alert": _alert,
+    "incident": _incident,
     "run": _run,
     "automation_run": _rule,
     "hook": _commit,

@@ -7,7 +7,7 @@ import pytest
 from mlg.core.clock import ManualClock
 from mlg.core.events import EdgeFact, Event, StoredEvent
 from mlg.core.uris import Uri
-from mlg.graph import record_automations, record_rollouts, record_runs
+from mlg.graph import record_alerts, record_automations, record_rollouts, record_runs
 from mlg.graph.record import Recorder, edge, run_uri
 from mlg.graph.why import why
 
@@ -99,3 +99,32 @@ def test_only_the_newest_are_told_of_a_long_life(by: Recorder) -> None:
 def edge_of(by: Recorder, src: str, dst: str) -> EdgeFact:
 
     return edge(by.uri("policy", src), "caused", by.uri("policy", dst))
+
+
+def test_an_incident_is_told_by_its_causes_and_its_healing_not_by_each_growth(
+    by: Recorder,
+) -> None:
+    uri = record_alerts.incident_uri(by, "m:1@b")
+
+    def grown(n: int, cause: str, word: str = "grown") -> Event:
+        facts = {
+            "service": "home",
+            "cause": cause,
+            "reasons": "hits fell",
+            "remediation": "Do.",
+        }
+        return record_alerts.incident_changed(
+            by, key=f"k{n}", word=word, incident=uri, facts=facts
+        )
+
+    healed = record_alerts.incident_handled(
+        by, key="h", word="healed", incident=uri, service="home", reason="v2 serves"
+    )
+    events = [grown(1, "shift", "opened"), *(grown(n, "shift") for n in (2, 3))]
+    events += [*(grown(n, "loss") for n in (4, 5, 6)), healed, grown(8, "loss", "closed")]
+    told = why(log(*events), uri)
+    assert [clause.seq for clause in told.clauses] == [1, 4, 6, 7, 8]
+    assert told.clauses[1].text == (
+        "The incident of home grown, taken for loss (hits fell): Do."
+    )
+    assert told.clauses[3].text == "Healing: healed, because v2 serves"
