@@ -2,6 +2,7 @@
 
 import os
 import shutil
+import tarfile
 import tempfile
 from collections.abc import Generator, Iterator
 from contextlib import contextmanager
@@ -11,7 +12,7 @@ from typing import Final
 from mlg.core.errors import BackendError, NotFoundError
 from mlg.core.ports import ArtifactStore
 from mlg.core.uris import Digest
-from mlg.release.image import OciImage
+from mlg.release.image import OciImage, blob_path
 from mlg.release.image_check import CheckedImage, LayoutError, check_layout
 
 _CHUNK_BYTES: Final = 1 << 20
@@ -82,6 +83,29 @@ def verify_layout(path: Path) -> CheckedImage:
             raise BackendError(
                 error.what, where=str(path / error.path), hint="build the image again."
             ) from error
+
+
+def read_from_layout(path: Path, name: str) -> bytes:
+    """Return the content of a file of an image; the topmost layer that has it counts.
+
+    Args:
+        path: A layout that was verified.
+        name: Path of the file from the image's root.
+
+    Raises:
+        NotFoundError: No layer has the file.
+        BackendError: A layer cannot be read.
+    """
+    with _guarded(path):
+        for layer in reversed(verify_layout(path).layers):
+            try:
+                with tarfile.open(path / blob_path(layer)) as tar:
+                    member = tar.extractfile(name)
+                    if member is not None:
+                        return member.read()
+            except (KeyError, tarfile.TarError):
+                continue
+    raise NotFoundError(f"no file {name!r} in the image", where=str(path))
 
 
 def _write(image: OciImage, folder: Path) -> None:

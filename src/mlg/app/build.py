@@ -37,6 +37,7 @@ from mlg.app.supervise import Supervisor
 from mlg.app.tail import Tail
 from mlg.graph.record import Recorder
 from mlg.workflows import durable
+from mlg.workflows.packaged import read_packaged
 from mlg.workflows.release import Release, ReleasePorts
 from mlg.workflows.state import read_wanted
 from mlg.workflows.train import Train, TrainPorts
@@ -204,7 +205,13 @@ def _train(
         supervisor=lambda: supervisor,
         network=base.network,
         tail=tail,
-        staging=Staging(base.artifacts, lambda: supervisor, base.network),
+        staging=Staging(
+            base.artifacts,
+            lambda: supervisor,
+            base.network,
+            lambda version: read_packaged(base.files, version),
+        ),
+        artifacts=base.artifacts,
     )
     release = Release(
         ReleasePorts(

@@ -54,7 +54,7 @@ class WantedFleet:
         """Return once every wanted replica of the version is warm.
 
         Raises:
-            BackendError: Not in time.
+            BackendError: Not in time, or they end as they start.
             NotFoundError: No such service.
         """
         spec = self._manifest()
@@ -68,6 +68,13 @@ class WantedFleet:
             ready = sum(p.ready for p in processes)
             if ready >= wanted:
                 return
+            crashes = dict(self._supervisor().looping()).get(group, 0)
+            if crashes:
+                raise BackendError(
+                    f"replicas of {version} end as they start ({crashes} times)",
+                    where=f"service {service}",
+                    hint="see the replicas' logs in the home's run folder.",
+                )
             if self._clock.monotonic_s() > until_s:
                 raise BackendError(
                     f"{ready} of {wanted} replicas of {version} were ready in {deadline_s:g} s",

@@ -2,12 +2,14 @@
 
 from functools import lru_cache
 
+from mlg.app.images import host_digest
 from mlg.core.ports import ArtifactStore
 from mlg.core.steps import StepCall, StepResult
 from mlg.core.uris import Digest
 from mlg.manifest.load import manifest_from_source
 from mlg.manifest.specs import ManifestSpec
 from mlg.pipeline import plan as pipeline_plan
+from mlg.pipeline.config import sha256
 from mlg.workflows.train import TrainRequest
 
 
@@ -33,7 +35,9 @@ class Pipelines:
 
     def cache_key(self, call: StepCall) -> str:
         """Return the digest of everything that the result depends on."""
-        return pipeline_plan.cache_key(call)
+        key = pipeline_plan.cache_key(call)
+        # an image also holds what the host has installed
+        return sha256([key, host_digest()]) if call.kind == "package" else key
 
     def sources(self, request: TrainRequest) -> dict[str, str]:
         """Return the source URI of each dataset that comes from outside."""

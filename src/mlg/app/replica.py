@@ -15,7 +15,7 @@ import numpy as np
 from mlg.app.data_plane import exit_code_of, parser, pin_threads, run_service
 from mlg.core.errors import BackendError, LifecycleError
 from mlg.recsys import loading
-from mlg.serving.faults import FaultyRecommender
+from mlg.serving.faults import FaultyRecommender, read_fault
 from mlg.serving.requests import DEFAULT_K
 from mlg.serving.service import Identity
 from mlg.serving.warmup import golden_requests
@@ -31,6 +31,16 @@ def _default_k(artifact: Path) -> int:
         return msgspec.json.decode((artifact / "model.json").read_bytes(), type=_ModelFile).k
     except (OSError, msgspec.MsgspecError) as error:
         raise BackendError(f"cannot be read: {error}", where="model.json") from error
+
+
+def _check_starts(faults: Path, names: tuple[str, ...]) -> None:
+    """Check that nobody wants this process to end at once.
+
+    Raises:
+        BackendError: Somebody does.
+    """
+    if read_fault(faults, names).fails_to_start:
+        raise BackendError("a fault on purpose: it does not start", where=names[-1])
 
 
 def main(argv: Sequence[str]) -> int:
@@ -57,13 +67,15 @@ def main(argv: Sequence[str]) -> int:
             nonce=os.environ.get("MLG_NONCE", ""),
         )
         faults = chosen.home / "services" / chosen.service / "faults.json"
+        names = (chosen.arm, chosen.version)
+        _check_starts(faults, names)
         run_service(
             chosen,
             identity,
             FaultyRecommender(
                 loading.load(artifact),
                 faults,
-                (chosen.arm, chosen.version),
+                names,
                 np.random.default_rng().random,
             ),
             rescue=False,

@@ -10,6 +10,7 @@ from typing import Final
 import msgspec
 
 from mlg.adapters.stream_segments import SegmentStream
+from mlg.app.images import check_image
 from mlg.app.manifests import Manifests
 from mlg.app.rollout_acts import acts_of
 from mlg.app.staging import Staging
@@ -17,7 +18,7 @@ from mlg.app.supervise import Supervisor
 from mlg.app.tail import Tail
 from mlg.core.clock import Clock, parse_time
 from mlg.core.errors import LifecycleError
-from mlg.core.ports import Cursor, Files, Network, TrafficRouter
+from mlg.core.ports import ArtifactStore, Cursor, Files, Network, TrafficRouter
 from mlg.core.traffic import Attempts
 from mlg.manifest.specs_services import ServiceSpec
 from mlg.monitors.arms import Arm, Stage
@@ -36,6 +37,7 @@ from mlg.release.rollout_types import (
 from mlg.release.staging import StagingReport
 from mlg.release.verdicts import GateResult
 from mlg.serving.log import decode_feedback, decode_prediction
+from mlg.workflows.packaged import read_packaged
 from mlg.workflows.release import READY_S
 from mlg.workflows.rollouts import Look, read_swaps
 
@@ -70,6 +72,7 @@ class ControlWatch:
         network: Reaches replicas.
         tail: How far the log was read, and the event time.
         staging: The battery of tests.
+        artifacts: Where the versions' images are.
     """
 
     def __init__(
@@ -84,10 +87,12 @@ class ControlWatch:
         network: Network,
         tail: Tail,
         staging: Staging,
+        artifacts: ArtifactStore,
     ) -> None:
         self._home, self._files, self._clock = home, files, clock
         self._manifests, self._router, self._supervisor = manifests, router, supervisor
         self._network, self._tail, self._staging = network, tail, staging
+        self._artifacts = artifacts
         self._follows: dict[str, _Follow] = {}
         self._lock = threading.Lock()
 
@@ -313,6 +318,8 @@ class ControlWatch:
             for g, n in loops
             if (g.kind, g.service) == ("replica", state.service)
         ]
+        if state.phase == "pending" and (why := self._refused(state.candidate)):
+            fallen.append(Fallen(label=state.candidate, reason=why))
         late = look.began_at is not None and (
             self._clock.now() - look.began_at > timedelta(seconds=READY_S)
         )
@@ -324,6 +331,16 @@ class ControlWatch:
             reason = f"it was not warm in {READY_S:g} s"
             fallen.append(Fallen(label=state.candidate, reason=reason))
         return tuple(fallen)
+
+    def _refused(self, version: str) -> str:
+        """Return why the version's image may not be started, or nothing."""
+        try:
+            packaged = read_packaged(self._files, version)
+            if packaged is not None:
+                check_image(self._artifacts, packaged)
+        except LifecycleError as error:
+            return f"its image is refused: {error}"
+        return ""
 
     def _faults(self, state: RolloutState) -> dict[str, int]:
         """Return the answers that each label's replicas withheld, since they started."""

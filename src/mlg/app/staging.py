@@ -1,10 +1,12 @@
 """The battery of tests on a version that is warm and takes no traffic yet."""
 
+import contextlib
 import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from itertools import cycle, islice
+from pathlib import Path
 from typing import Any, Final
 
 import msgspec
@@ -30,8 +32,6 @@ from mlg.release.staging import (
 )
 from mlg.serving.warmup import golden_requests
 
-DEADLINE_S: Final = 60.0
-"""How long the whole battery may take; what hangs is an ERROR."""
 LOAD_REQUESTS: Final = 400
 LOAD_HZ: Final = 100.0
 P99_MS: Final = 150.0
@@ -68,55 +68,70 @@ class Staging:
         ]
         if not replicas:
             raise BackendError(f"no replica of {version} is ready", where=f"service {service}")
-        done: list[TestResult] = []
-        worker = threading.Thread(
-            target=self._battery,
-            args=(service, replicas[0], artifact, spec, asked.tests, done),
-            daemon=True,
+        battery = _Battery(
+            self._network, service, replicas[0], golden_requests(self._folder(artifact)), spec
         )
+        worker = threading.Thread(target=battery.run, args=(asked.tests,), daemon=True)
         worker.start()
-        worker.join(DEADLINE_S)
-        results = list(done)
-        named = {result.name for result in results}
-        hung = [n for n in asked.tests if n not in named and worker.is_alive()]
-        results += [failed_to_run(n, f"it hung: no result in {DEADLINE_S:g} s") for n in hung]
+        worker.join(asked.deadline_s)
+        hung = worker.is_alive()
+        battery.stopped.set()  # the request under way ends by its own timeout
+        results = list(battery.done)
+        if hung:
+            named = {result.name for result in results}
+            why = f"it hung: no result in {asked.deadline_s:g} s"
+            results += [failed_to_run(n, why) for n in asked.tests if n not in named]
         return report(asked.tests, results)
 
-    def _battery(
+    def _folder(self, artifact: str) -> Path:
+        return self._artifacts.open(Digest(artifact))
+
+
+class _Battery:
+    """The tests of one version, asked of one replica one after the other."""
+
+    def __init__(
         self,
+        network: Network,
         service: str,
         replica: ProcessState,
-        artifact: str,
+        bodies: Sequence[bytes],
         spec: ServiceSpec | None,
-        tests: Sequence[str],
-        done: list[TestResult],
     ) -> None:
-        bodies = golden_requests(self._artifacts.open(Digest(artifact)))
-        first = [self._ask(service, replica, body) for body in bodies]
+        self._network, self._service, self._replica = network, service, replica
+        self._bodies, self._spec = bodies, spec
+        self.done: list[TestResult] = []
+        self.stopped = threading.Event()
+
+    def run(self, tests: Sequence[str]) -> None:
+        """Run the tests until all are done or the battery is stopped."""
+        with contextlib.suppress(_StoppedError):
+            self._run(tests)
+
+    def _run(self, tests: Sequence[str]) -> None:
+        bodies = self._bodies
+        first = [self._ask(body) for body in bodies]
         for name in tests:
             if name == "contract":
                 # the replica itself withholds answers with items outside its catalogue
-                done.append(judge_contract(first, version=replica.version, known=_any))
+                version = self._replica.version
+                self.done.append(judge_contract(first, version=version, known=_any))
             elif name == "golden":
-                again = [self._ask(service, replica, body) for body in bodies]
+                again = [self._ask(body) for body in bodies]
                 pairs = [
                     (a, b)
                     for a, b in zip(first, again, strict=True)
                     if a.served_by == b.served_by  # exploration is drawn anew each time
                 ]
-                done.append(judge_golden([a for a, _ in pairs], [b for _, b in pairs]))
+                judged = judge_golden([a for a, _ in pairs], [b for _, b in pairs])
+                self.done.append(judged)
             elif name == "load":
-                done.append(self._load(service, replica, bodies, spec))
+                self.done.append(self._load())
             else:
-                done.append(judge_bias(()))
+                self.done.append(judge_bias(()))
 
-    def _load(
-        self,
-        service: str,
-        replica: ProcessState,
-        bodies: Sequence[bytes],
-        spec: ServiceSpec | None,
-    ) -> TestResult:
+    def _load(self) -> TestResult:
+        spec = self._spec
         latency = spec.rollback.latency_p99 if spec and spec.rollback else None
         budget = LoadBudget(
             p99_ms=latency.max_ms if latency else P99_MS, errors=0.0, rate_hz=LOAD_HZ
@@ -126,20 +141,22 @@ class Staging:
         def one(number: int, body: bytes) -> tuple[bool, float]:
             due = began + number / LOAD_HZ
             time.sleep(max(0.0, due - time.monotonic()))
-            answer = self._ask(service, replica, body)
+            answer = self._ask(body)
             return answer.status == 200, (time.monotonic() - due) * 1e3
 
         with ThreadPoolExecutor(max_workers=8, thread_name_prefix="load") as pool:
-            bodies = list(islice(cycle(bodies), LOAD_REQUESTS))
+            bodies = list(islice(cycle(self._bodies), LOAD_REQUESTS))
             timed = list(pool.map(one, range(len(bodies)), bodies))
         good = [ms for ok, ms in timed if ok]
         seconds = time.monotonic() - began
         return judge_load(good, failed=len(timed) - len(good), seconds=seconds, budget=budget)
 
-    def _ask(self, service: str, replica: ProcessState, body: bytes) -> Answer:
+    def _ask(self, body: bytes) -> Answer:
+        if self.stopped.is_set():
+            raise _StoppedError
         reply = self._network.request(
             "POST",
-            f"http://127.0.0.1:{replica.port}/v1/services/{service}/recommend",
+            f"http://127.0.0.1:{self._replica.port}/v1/services/{self._service}/recommend",
             body=body,
             headers=(("content-type", "application/json"),),
             timeout_s=5.0,
@@ -158,6 +175,10 @@ class Staging:
             prediction_id=found["prediction_id"],
             k=k,
         )
+
+
+class _StoppedError(Exception):
+    """The battery's time is over."""
 
 
 def _any(item: Key) -> bool:

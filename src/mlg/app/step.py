@@ -8,12 +8,15 @@ parent is gone and the process ends. The answer is one line of JSON on standard 
 import argparse
 import contextlib
 import ctypes
+import importlib
 import os
 import select
 import signal
 import sys
 import threading
+import time
 import traceback
+from dataclasses import replace
 from pathlib import Path
 from typing import IO, Any
 
@@ -26,7 +29,7 @@ from mlg.adapters.source_datasets import cache_root
 from mlg.adapters.sources import Sources
 from mlg.core.clock import ManualClock, parse_time
 from mlg.core.errors import BackendError, LifecycleError
-from mlg.core.steps import StepCall
+from mlg.core.steps import StepCall, StepResult
 from mlg.pipeline.run import run_step
 
 _PR_SET_PDEATHSIG = 1
@@ -50,6 +53,7 @@ def main(argv: list[str] | None = None) -> int:
         result = run_step(
             call, engine=engine, artifacts=artifacts, work=options.work, progress=_progress
         )
+        result = _with_image(call, result, artifacts, options.work)
         said: dict[str, Any] = {"result": msgspec.to_builtins(result)}
     except LifecycleError as error:
         said, code = {"error": error.as_dict()}, error.exit_code
@@ -60,6 +64,24 @@ def main(argv: list[str] | None = None) -> int:
     answer.write(msgspec.json.encode(said) + b"\n")
     answer.flush()
     return code
+
+
+def _with_image(
+    call: StepCall, result: StepResult, artifacts: LocalArtifacts, work: Path
+) -> StepResult:
+    """Return the result with the image of what a `package` step made."""
+    if call.kind != "package" or result.artifact is None:
+        return result
+    began_s = time.perf_counter()
+    images: Any = importlib.import_module("mlg.app.images")  # other steps do without
+    digest, stored = images.pack(call, result.artifact, artifacts, work)
+    seconds = round(time.perf_counter() - began_s, 3)
+    _progress(f"{call.name}: image {digest[:12]} in {seconds:.1f} s")
+    return replace(
+        result,
+        facts=(*result.facts, ("image_digest", digest), ("image_artifact", stored)),
+        seconds=result.seconds + seconds,
+    )
 
 
 def _options(argv: list[str] | None) -> argparse.Namespace:

@@ -127,6 +127,11 @@ def model_uri(recorder: Recorder, name: str, version: str) -> Uri:
     return recorder.uri("model_version", name, version)
 
 
+def image_uri(recorder: Recorder, name: str, digest: str) -> Uri:
+    """Return `image movies-ranker@<digest12>`."""
+    return recorder.uri("image", name, digest[:12])
+
+
 def deployment_uri(recorder: Recorder, service: str, deployment_id: str) -> Uri:
     """Return `deployment home@<deployment id>`."""
     return recorder.uri("deployment", service, deployment_id)

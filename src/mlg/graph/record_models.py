@@ -7,7 +7,7 @@ from mlg.core.artifacts import ModelVersion
 from mlg.core.events import EdgeFact, Event, NodeFact
 from mlg.core.nodes import Attr
 from mlg.core.uris import Digest, EventId, Uri
-from mlg.graph.record import Recorder, edge, model_uri, node
+from mlg.graph.record import Recorder, edge, image_uri, model_uri, node
 
 
 def model_registered(
@@ -117,6 +117,7 @@ def model_packaged(
     artifact: Digest,
     image: str = "",
     image_digest: Digest | None = None,
+    image_artifact: Digest | None = None,
     step: Uri | None = None,
     at: datetime | None = None,
     cause: EventId | None = None,
@@ -128,8 +129,11 @@ def model_packaged(
     ]
     edges: list[EdgeFact] = []
     if image and image_digest is not None:
-        built = recorder.uri("image", image, image_digest[:12])
-        nodes.append(node(built, {"model_version": subject}, digest=image_digest))
+        built = image_uri(recorder, image, image_digest)
+        attrs: dict[str, Attr] = {"model_version": subject, "image_digest": image_digest}
+        if image_artifact is not None:
+            attrs["artifact"] = image_artifact
+        nodes.append(node(built, attrs, digest=image_digest))
         edges.append(edge(subject, "packaged_as", built))
         if step is not None:
             edges.append(edge(step, "produced", built, provenance="observed"))

@@ -20,6 +20,7 @@ def deployment_started(
     deployment_id: str,
     model_version: Uri,
     image_digest: str,
+    image: Uri | None = None,
     share_bp: int = FULL_BP,
     health: str = "healthy",
     replaces: Uri | None = None,
@@ -37,6 +38,7 @@ def deployment_started(
         deployment_id: Unique in the service.
         model_version: What serves.
         image_digest: Digest of the image, or of the artifact where no image was built.
+        image: The image, where one was built.
         share_bp: Part of the traffic, 0 to 10,000.
         health: `healthy`, `degraded`, `crash_loop` or `unknown`.
         replaces: The deployment that stops serving at the same moment.
@@ -65,6 +67,8 @@ def deployment_started(
         edge(model_version, "deployed_as", subject),
         edge(subject, "served_by", owner),
     ]
+    if image is not None:
+        edges.append(edge(image, "deployed_as", subject))
     if replaces is not None and replaces != subject:
         nodes.append(node(replaces, {"share_bp": 0, "replaced_by": subject}, ended=True))
         edges.append(edge(replaces, "supersedes", subject))

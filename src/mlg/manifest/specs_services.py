@@ -51,6 +51,8 @@ class StagingSpec(Spec, frozen=True, kw_only=True):
     """Also start the version's image beside its dependencies."""
     tests: tuple[Literal["contract", "golden", "load", "bias"], ...] = ("contract", "golden")
     """Batteries to run."""
+    deadline_s: Seconds = field(name="deadline", default=60.0)
+    """How long they may take together; what has no result by then is an ERROR."""
 
 
 class CanarySpec(Spec, frozen=True, kw_only=True):

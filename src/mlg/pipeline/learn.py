@@ -29,6 +29,8 @@ from mlg.pipeline.config import (
 from mlg.pipeline.gates import gate_facts, list_lengths
 from mlg.recsys import evaluate as evaluating
 from mlg.recsys import kinds
+from mlg.recsys.golden import ANSWERS, answer_lines
+from mlg.recsys.groups import by_group
 from mlg.recsys.results import Evaluation
 from mlg.recsys.roles import Roles, roles_from
 
@@ -89,10 +91,11 @@ def evaluate(
     }
     cut = max(_cut(folder) for folder in folders.values())
     progress(f"{call.name}: events from {cut.date()} on, models {', '.join(folders)}")
+    tables, roles = _tables(call, artifacts), _roles(config.train.roles)
     evaluation = evaluating.prequential(
         {name: kinds.load(folder) for name, folder in folders.items()},
-        _tables(call, artifacts),
-        _roles(config.train.roles),
+        tables,
+        roles,
         cut,
         list_lengths(config.step.gates),
         call.seed,
@@ -101,11 +104,12 @@ def evaluate(
     passed, gates = gate_facts(evaluation, config.step.gates, CANDIDATE)
     for name, verdict in gates:
         progress(f"{call.name}: {name} {verdict}")
+    groups = by_group(evaluation.scored[CANDIDATE], tables, roles)
     facts: list[tuple[str, Attr]] = [
         ("cut", evaluation.cut),
         ("events", evaluation.events),
         ("viewers", evaluation.viewers),
-        ("report", _report(evaluation, artifacts, work)),
+        ("report", _report(evaluation, groups, artifacts, work)),
         *gates,
     ]
     return StepResult(metrics=_finite(_figures(evaluation)), facts=tuple(facts), passed=passed)
@@ -114,7 +118,7 @@ def evaluate(
 def package(
     call: StepCall, artifacts: ArtifactStore, work: Path, progress: Progress
 ) -> StepResult:
-    """Store the model together with the project's code that made its features.
+    """Store the model with its answers to recorded requests and the code of its features.
 
     Raises:
         LifecycleError: An artifact or module is missing, or storing failed.
@@ -130,12 +134,25 @@ def package(
             copy = folder / "code" / path.relative_to(project)
             copy.parent.mkdir(parents=True, exist_ok=True)
             shutil.copyfile(path, copy)
+        answered = _answer(folder)
         artifact = artifacts.put(folder)
-    progress(f"{call.name}: {len(files)} modules beside the model")
+    progress(f"{call.name}: {len(files)} modules and {answered} answers beside the model")
     return StepResult(
         artifact=artifact,
-        facts=(("image", config.step.image), ("modules", len(files)), ("model", model)),
+        facts=(
+            ("golden_answers", answered),
+            ("image", config.step.image),
+            ("modules", len(files)),
+            ("model", model),
+        ),
     )
+
+
+def _answer(folder: Path) -> int:
+    """Write down the model's answers to its recorded requests; return how many."""
+    model = kinds.load(folder)
+    (folder / ANSWERS).write_text(answer_lines(model, model.golden), encoding="utf-8")
+    return len(model.golden)
 
 
 def _tables(call: StepCall, artifacts: ArtifactStore) -> dict[str, Any]:
@@ -192,11 +209,14 @@ def _finite(figures: Iterable[tuple[str, float]]) -> tuple[tuple[str, float], ..
     )
 
 
-def _report(evaluation: Evaluation, artifacts: ArtifactStore, work: Path) -> Digest:
+def _report(
+    evaluation: Evaluation, groups: Mapping[str, Any], artifacts: ArtifactStore, work: Path
+) -> Digest:
     """Store the whole evaluation as JSON and return its digest."""
+    document = {**evaluation.as_dict(), "groups": groups}
     with tempfile.TemporaryDirectory(dir=work, prefix="report-") as scratch:
         path = Path(scratch) / "evaluation.json"
-        path.write_text(canonical(_plain(evaluation.as_dict())), encoding="utf-8")
+        path.write_text(canonical(_plain(document)), encoding="utf-8")
         return artifacts.put(path)
 
 

@@ -1,19 +1,26 @@
-"""Recorded requests made of the training table, for warm-up and golden tests."""
+"""Recorded requests made of the training table, and the answers that a model gave to them."""
 
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 import numpy as np
 
-from mlg.core.predict import Key
+from mlg.core.clock import parse_time
+from mlg.core.predict import Interaction, Key, Query
 from mlg.recsys.artifact import dumps
 from mlg.recsys.events import Histories
 from mlg.recsys.prepare import Prepared, moment
+from mlg.recsys.recommender import Recommender
 from mlg.recsys.roles import Roles
 
 COUNT = 64
 """How many requests are recorded; at least 50 are asked for."""
 HISTORY_MAX = 100
 """Newest events of a viewer's history that a recorded request carries."""
+
+
+ANSWERS = "golden_answers.jsonl"
+"""File of an artifact with the model's answers to its recorded requests."""
 
 
 def golden_lines(ready: Prepared, roles: Roles, *, k: int, seed: int) -> str:
@@ -81,3 +88,42 @@ def _of_viewer(
 def _of_context(row: dict[str, Any], at_us: int, roles: Roles, k: int) -> dict[str, Any]:
     viewer = {name: row[name] for name in roles.interactions.context}
     return {"user_id": None, "k": k, "context": {"at": moment(at_us), "viewer": viewer}}
+
+
+def answer_lines(model: Recommender, requests: Iterable[Mapping[str, Any]]) -> str:
+    """Return the model's own answers to recorded requests, one canonical JSON object a line.
+
+    No abstention, no exploration: items, scores and raw confidence, asked at the request's
+    own time.
+    """
+    answers = (model.recommend(_query(request)) for request in requests)
+    return "".join(
+        dumps(
+            {
+                "items": list(answer.items),
+                "scores": list(answer.scores),
+                "raw_confidence": answer.raw_confidence,
+            }
+        )
+        + "\n"
+        for answer in answers
+    )
+
+
+def _query(request: Mapping[str, Any]) -> Query:
+    """Return a recorded request as a replica reads it; a test holds the two together."""
+    context = request["context"]
+    history = context.get("history")
+    return Query(
+        user_id=request["user_id"],
+        k=request["k"],
+        at=parse_time(context["at"]),
+        history=None if history is None else tuple(map(_event, history)),
+        viewer=tuple(sorted(context["viewer"].items())),
+    )
+
+
+def _event(entry: Mapping[str, Any]) -> Interaction:
+    return Interaction(
+        item_id=entry["item_id"], at=parse_time(entry["at"]), value=entry.get("value")
+    )

@@ -1,7 +1,7 @@
 """Faults on purpose: what a game day, or a test of the canary, does to one version.
 
-`<home>/services/<service>/faults.json` names a version (or label) and what is wrong with
-it. A replica reads it again five times a second; without the file nothing is wrong.
+`<home>/services/<service>/faults.json` names a version (or label; `*` is every one) and what
+is wrong with it. A replica reads it again five times a second; without it nothing is wrong.
 """
 
 import time
@@ -17,6 +17,7 @@ from mlg.core.predict import Query, Ranked
 from mlg.serving.ranker import PopularityList, Recommender
 
 _POLL_S: Final = 0.2
+_HANG_S: Final = 60.0
 
 
 class Fault(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -30,6 +31,10 @@ class Fault(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
     """How many times as long as usual an answer takes."""
     abstain: bool = False
     """Whether the model is never confident."""
+    hangs_after: int | None = None
+    """Answers after which each one takes 60 s, as the whole process does; None: never."""
+    fails_to_start: bool = False
+    """Whether a process of it ends as it starts; those that run already go on."""
 
 
 class FaultyRecommender:
@@ -53,7 +58,7 @@ class FaultyRecommender:
     ) -> None:
         self._inner, self._path, self._names = inner, path, frozenset(names)
         self._draw, self._now_s = draw, now_s
-        self._fault, self._read_s = Fault(), float("-inf")
+        self._fault, self._read_s, self._asked = Fault(), float("-inf"), 0
         self.popularity: PopularityList = inner.popularity
         self.logged_features: tuple[str, ...] = tuple(inner.logged_features)
 
@@ -69,6 +74,9 @@ class FaultyRecommender:
         """
         fault = self._current()
         began_s = self._now_s()
+        self._asked += 1
+        if fault.hangs_after is not None and self._asked > fault.hangs_after:
+            time.sleep(_HANG_S)
         if fault.errors and self._draw() < fault.errors:
             raise RuntimeError("a fault on purpose")
         ranked = self._inner.recommend(query)
@@ -84,10 +92,14 @@ class FaultyRecommender:
         now_s = self._now_s()
         if now_s - self._read_s >= _POLL_S:
             self._read_s = now_s
-            try:
-                content = self._path.read_bytes()
-                faults = msgspec.json.decode(content, type=dict[str, Fault])
-                self._fault = next((faults[n] for n in self._names if n in faults), Fault())
-            except (OSError, msgspec.MsgspecError):
-                self._fault = Fault()
+            self._fault = read_fault(self._path, self._names)
         return self._fault
+
+
+def read_fault(path: Path, names: Collection[str]) -> Fault:
+    """Return what is wrong with a process of these names; nothing without a good file."""
+    try:
+        faults = msgspec.json.decode(path.read_bytes(), type=dict[str, Fault])
+    except (OSError, msgspec.MsgspecError):
+        return Fault()
+    return next((faults[name] for name in (*names, "*") if name in faults), Fault())

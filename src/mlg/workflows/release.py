@@ -20,7 +20,7 @@ from mlg.core.ports import Files, GraphStore
 from mlg.core.traffic import FULL_BP, version_of
 from mlg.core.uris import Digest
 from mlg.graph import record_rollouts, record_services
-from mlg.graph.record import Recorder, deployment_uri, model_uri, run_uri
+from mlg.graph.record import Recorder, deployment_uri, image_uri, model_uri, run_uri
 from mlg.release import rollout
 from mlg.release.rollout_types import (
     ENDED,
@@ -37,6 +37,7 @@ from mlg.release.rollout_types import (
     StartStaging,
     StartVersions,
 )
+from mlg.workflows.packaged import read_packaged
 from mlg.workflows.record import append_once
 from mlg.workflows.rollouts import (
     Look,
@@ -128,6 +129,8 @@ class Release(DBOSConfiguredInstance):
         plan = watch.plan(service)
         state = rollout.begin(id_, service, version, serving, plan, watch.now(service))
         recorder = self._ports.recorder()
+        made = read_packaged(self._ports.files, version)
+        digest = made.image_digest if made else None
         facts = {"steps_bp": ",".join(map(str, plan.steps_bp)), "min_units": plan.min_units}
         self._record(
             record_services.deployment_started(
@@ -136,7 +139,8 @@ class Release(DBOSConfiguredInstance):
                 service=service,
                 deployment_id=id_,
                 model_version=model_uri(recorder, model, version),
-                image_digest=artifact,
+                image_digest=digest or artifact,
+                image=image_uri(recorder, made.image, digest) if made and digest else None,
                 share_bp=0,
                 health="starting",
                 triggered_by=run_uri(recorder, model, run_id),

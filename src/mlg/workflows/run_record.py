@@ -2,6 +2,8 @@
 
 from collections.abc import Mapping, Sequence
 
+import msgspec
+
 from mlg.core.artifacts import ModelVersion, Snapshot
 from mlg.core.errors import BackendError, LifecycleError
 from mlg.core.events import Event
@@ -9,6 +11,7 @@ from mlg.core.steps import StepCall, StepResult
 from mlg.core.uris import Digest, Uri
 from mlg.graph import record_models, record_runs
 from mlg.graph.record import Recorder, model_uri, snapshot_uri, step_uri
+from mlg.workflows.packaged import Packaged
 
 
 def error_of(told: Mapping[str, str]) -> LifecycleError:
@@ -93,6 +96,22 @@ def step_ended(
     return events
 
 
+def packaged_of(
+    calls: Mapping[str, StepCall], results: Mapping[str, StepResult]
+) -> Packaged:
+    """Return what the run's model was packaged as; its steps made an artifact."""
+    artifact = next(item.artifact for item in reversed(list(results.values())) if item.artifact)
+    told: dict[str, str] = {}
+    for name, result in results.items():
+        facts = dict(result.facts)
+        wanted = {
+            "package": ("image", "image_digest", "image_artifact"),
+            "evaluate": ("report",),
+        }.get(calls[name].kind, ())
+        told |= {key: str(facts[key]) for key in wanted if facts.get(key)}
+    return msgspec.convert({"artifact": artifact, **told}, Packaged)
+
+
 def model_events(
     recorder: Recorder,
     pipeline: str,
@@ -150,6 +169,7 @@ def model_events(
                 )
             )
         if call.kind == "package":
+            image = packaged_of(calls, results)
             events.append(
                 record_models.model_packaged(
                     recorder,
@@ -157,6 +177,9 @@ def model_events(
                     model=pipeline,
                     version=version,
                     artifact=artifact,
+                    image=image.image,
+                    image_digest=image.image_digest,
+                    image_artifact=image.image_artifact,
                     step=own_step,
                 )
             )

@@ -20,9 +20,16 @@ from mlg.core.steps import StepCall, StepResult
 from mlg.core.uris import Digest
 from mlg.graph import record_acts, record_runs
 from mlg.graph.record import Recorder
+from mlg.workflows.packaged import write_packaged
 from mlg.workflows.record import append_once
 from mlg.workflows.release import Release
-from mlg.workflows.run_record import error_of, model_events, step_ended, used_by
+from mlg.workflows.run_record import (
+    error_of,
+    model_events,
+    packaged_of,
+    step_ended,
+    used_by,
+)
 
 
 class TrainRequest(msgspec.Struct, frozen=True, kw_only=True):
@@ -192,6 +199,7 @@ class Train(DBOSConfiguredInstance):
         if not artifacts:
             return {"artifact": "", "version": "", "metrics": {}}
         metrics = {key: value for item in done.values() for key, value in item.metrics}
+        write_packaged(self._ports.files, packaged_of(calls, done))
         self._record(
             *model_events(
                 self._ports.recorder(),
@@ -271,6 +279,8 @@ class Train(DBOSConfiguredInstance):
             return None  # a damaged cache entry is only a lost shortcut
         stored = [result.artifact] if result.artifact else []
         stored += [result.snapshot.digest] if result.snapshot else []
+        image = dict(result.facts).get("image_artifact")
+        stored += [Digest(image)] if isinstance(image, str) else []
         return result if all(self._ports.artifacts.has(digest) for digest in stored) else None
 
     def _record(self, *events: Event) -> None:
