@@ -4,7 +4,7 @@ import os
 import shutil
 import tarfile
 import tempfile
-from collections.abc import Generator, Iterator
+from collections.abc import Generator, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Final
@@ -85,11 +85,12 @@ def verify_layout(path: Path) -> CheckedImage:
             ) from error
 
 
-def read_from_layout(path: Path, name: str) -> bytes:
+def read_from_layout(path: Path, layers: Sequence[str], name: str) -> bytes:
     """Return the content of a file of an image; the topmost layer that has it counts.
 
     Args:
         path: A layout that was verified.
+        layers: Its layers' digests, lowest first, as verifying it returned them.
         name: Path of the file from the image's root.
 
     Raises:
@@ -97,7 +98,7 @@ def read_from_layout(path: Path, name: str) -> bytes:
         BackendError: A layer cannot be read.
     """
     with _guarded(path):
-        for layer in reversed(verify_layout(path).layers):
+        for layer in reversed(layers):
             try:
                 with tarfile.open(path / blob_path(layer)) as tar:
                     member = tar.extractfile(name)

@@ -32,7 +32,7 @@ from mlg.release.image import (
 )
 from mlg.workflows.packaged import Packaged
 
-SERVING: Final = (
+SERVING: Final[tuple[str, ...]] = (
     "httptools",
     "lightgbm",
     "msgspec",
@@ -162,7 +162,9 @@ def check_image(artifacts: ArtifactStore, packaged: Packaged) -> None:
             where=where,
             hint="run the pipeline again.",
         )
-    odd = lock_differences(read_from_layout(folder, LOCK).decode(), serving_lock())
+    odd = lock_differences(
+        read_from_layout(folder, found.layers, LOCK).decode(), serving_lock()
+    )
     if odd:
         more = f" and {len(odd) - _SHOWN} more" if len(odd) > _SHOWN else ""
         raise BackendError(
@@ -173,10 +175,10 @@ def check_image(artifacts: ArtifactStore, packaged: Packaged) -> None:
 
 
 def lock_differences(locked: str, here: str) -> tuple[str, ...]:
-    """Return what differs between two locks, in words.
+    r"""Return what differs between two locks, in words.
 
     Examples:
-        >>> lock_differences("a==1\\nb==2\\n", "a==1\\nb==3\\n")
+        >>> lock_differences("a==1\nb==2\n", "a==1\nb==3\n")
         ('b==2 is asked for, b==3 is here',)
     """
     then, now = _entries(locked), _entries(here)

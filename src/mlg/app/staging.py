@@ -5,6 +5,7 @@ import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from itertools import cycle, islice
 from pathlib import Path
 from typing import Any, Final
@@ -18,19 +19,23 @@ from mlg.core.predict import Key
 from mlg.core.processes import ProcessState
 from mlg.core.uris import Digest
 from mlg.manifest.specs_services import ServiceSpec, StagingSpec
+from mlg.recsys.golden import ANSWERS
 from mlg.release.staging import (
     Answer,
+    GroupScore,
     LoadBudget,
     StagingReport,
     TestResult,
     failed_to_run,
-    judge_bias,
+    judge_bias_by,
     judge_contract,
     judge_golden,
     judge_load,
+    judge_recorded,
     report,
 )
 from mlg.serving.warmup import golden_requests
+from mlg.workflows.packaged import Packaged
 
 LOAD_REQUESTS: Final = 400
 LOAD_HZ: Final = 100.0
@@ -45,12 +50,18 @@ class Staging:
         artifacts: Where the version's recorded requests are.
         supervisor: Knows its replicas.
         network: Reaches them.
+        packaged: What a version was packaged as, which names its evaluation's report.
     """
 
     def __init__(
-        self, artifacts: ArtifactStore, supervisor: Callable[[], Supervisor], network: Network
+        self,
+        artifacts: ArtifactStore,
+        supervisor: Callable[[], Supervisor],
+        network: Network,
+        packaged: Callable[[str], Packaged | None],
     ) -> None:
         self._artifacts, self._supervisor, self._network = artifacts, supervisor, network
+        self._packaged = packaged
 
     def run(
         self, service: str, version: str, artifact: str, spec: ServiceSpec | None
@@ -68,8 +79,16 @@ class Staging:
         ]
         if not replicas:
             raise BackendError(f"no replica of {version} is ready", where=f"service {service}")
+        folder = self._artifacts.open(Digest(artifact))
         battery = _Battery(
-            self._network, service, replicas[0], golden_requests(self._folder(artifact)), spec
+            self._network,
+            service,
+            replicas[0],
+            golden_requests(folder),
+            spec,
+            # answers were recorded at the requests' own times, which this clock does not use
+            recorded_answers(folder) if spec and spec.clock == "request" else None,
+            self._groups(version) if "bias" in asked.tests else None,
         )
         worker = threading.Thread(target=battery.run, args=(asked.tests,), daemon=True)
         worker.start()
@@ -83,8 +102,12 @@ class Staging:
             results += [failed_to_run(n, why) for n in asked.tests if n not in named]
         return report(asked.tests, results)
 
-    def _folder(self, artifact: str) -> Path:
-        return self._artifacts.open(Digest(artifact))
+    def _groups(self, version: str) -> dict[str, list[GroupScore]] | None:
+        """Return the scores by group of the version's evaluation, if there are any."""
+        packaged = self._packaged(version)
+        if packaged is None or packaged.report is None:
+            return None
+        return read_groups(self._artifacts.open(packaged.report))
 
 
 class _Battery:
@@ -97,7 +120,10 @@ class _Battery:
         replica: ProcessState,
         bodies: Sequence[bytes],
         spec: ServiceSpec | None,
+        recorded: tuple[Answer, ...] | None,
+        groups: dict[str, list[GroupScore]] | None,
     ) -> None:
+        self._recorded, self._groups = recorded, groups
         self._network, self._service, self._replica = network, service, replica
         self._bodies, self._spec = bodies, spec
         self.done: list[TestResult] = []
@@ -117,18 +143,30 @@ class _Battery:
                 version = self._replica.version
                 self.done.append(judge_contract(first, version=version, known=_any))
             elif name == "golden":
-                again = [self._ask(body) for body in bodies]
-                pairs = [
-                    (a, b)
-                    for a, b in zip(first, again, strict=True)
-                    if a.served_by == b.served_by  # exploration is drawn anew each time
-                ]
-                judged = judge_golden([a for a, _ in pairs], [b for _, b in pairs])
-                self.done.append(judged)
+                self.done.append(self._golden(first))
             elif name == "load":
                 self.done.append(self._load())
             else:
-                self.done.append(judge_bias(()))
+                self.done.append(self._bias())
+
+    def _golden(self, first: Sequence[Answer]) -> TestResult:
+        """Compare with what was recorded; where nothing was, with a second round."""
+        if self._recorded is not None and len(self._recorded) == len(first):
+            return judge_recorded(self._recorded, first)
+        again = [self._ask(body) for body in self._bodies]
+        pairs = [
+            (a, b)
+            for a, b in zip(first, again, strict=True)
+            if a.served_by == b.served_by  # exploration is drawn anew each time
+        ]
+        judged = judge_golden([a for a, _ in pairs], [b for _, b in pairs])
+        words = f"{judged.reason}; asked twice, no recorded answers apply"
+        return replace(judged, reason=words)
+
+    def _bias(self) -> TestResult:
+        staging = self._spec.rollout.staging if self._spec and self._spec.rollout else None
+        bias = staging.bias if staging else None
+        return judge_bias_by(bias.groups if bias else (), self._groups)
 
     def _load(self) -> TestResult:
         spec = self._spec
@@ -175,6 +213,58 @@ class _Battery:
             prediction_id=found["prediction_id"],
             k=k,
         )
+
+
+def recorded_answers(artifact: Path) -> tuple[Answer, ...] | None:
+    """Return the answers that were recorded when the version was packaged, if any were.
+
+    Raises:
+        BackendError: The file cannot be read.
+    """
+    path = artifact / ANSWERS
+    try:
+        lines = path.read_bytes().splitlines()
+        found: list[Mapping[str, Any]] = [msgspec.json.decode(line) for line in lines]
+        return tuple(
+            Answer(status=200, items=tuple(one["items"]), scores=tuple(one["scores"]))
+            for one in found
+        )
+    except FileNotFoundError:
+        return None
+    except (OSError, msgspec.DecodeError, KeyError, TypeError) as error:
+        raise BackendError(f"cannot be read: {error!r}", where=path.name) from error
+
+
+def read_groups(report_path: Path) -> dict[str, list[GroupScore]] | None:
+    """Return the scores by feature of viewers that an evaluation's report has.
+
+    Raises:
+        BackendError: The report cannot be read.
+    """
+    try:
+        told = msgspec.json.decode(report_path.read_bytes(), type=_Report).groups
+    except (OSError, msgspec.MsgspecError) as error:
+        raise BackendError(f"cannot be read: {error}", where=report_path.name) from error
+    if told is None:
+        return None
+    return {
+        name: [
+            GroupScore(group=f"{name} = {one.level}", n=one.n, mean=one.mean, sd=one.sd or 0.0)
+            for one in levels
+        ]
+        for name, levels in told.items()
+    }
+
+
+class _Level(msgspec.Struct):
+    level: str
+    n: int
+    mean: float
+    sd: float | None
+
+
+class _Report(msgspec.Struct):
+    groups: dict[str, list[_Level]] | None = None
 
 
 class _StoppedError(Exception):

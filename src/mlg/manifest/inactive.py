@@ -73,8 +73,10 @@ def _of_rollout(manifest: Manifest, name: str, service: ServiceSpec) -> list[Ina
         asked.append((("staging", "window"), "staging runs as soon as a version is there."))
     if staging and staging.compose:
         asked.append((("staging", "compose"), "the version is tested as a process."))
-    if staging and "bias" in staging.tests:
+    if staging and "bias" in staging.tests and staging.bias is None:
         asked.append((("staging", "tests"), "bias has no groups to compare and says so."))
+    if staging and staging.bias is not None and "bias" not in staging.tests:
+        asked.append((("staging", "bias"), "the test is not among `tests`."))
     gates = service.rollout.gates if service.rollout else {}
     why = "nothing measures it; the other gates decide."
     asked += [(("gates", gate), why) for gate in gates if gate in _NOT_MEASURED]

@@ -8,6 +8,7 @@ from mlg.manifest.specs_base import (
     AnyBp,
     Bp,
     Bytes,
+    ColumnName,
     Milliseconds,
     Name,
     Probability,
@@ -36,6 +37,13 @@ class ConfidenceSpec(Spec, frozen=True, kw_only=True):
     """Share of would-be abstentions that the model answers all the same."""
 
 
+class BiasSpec(Spec, frozen=True, kw_only=True):
+    """Groups of viewers that must be served alike."""
+
+    groups: Annotated[tuple[ColumnName, ...], Meta(min_length=1)]
+    """Text features of viewers, named in the train step's roles; each splits them anew."""
+
+
 class StagingSpec(Spec, frozen=True, kw_only=True):
     """What a version must pass before it sees a viewer."""
 
@@ -51,6 +59,8 @@ class StagingSpec(Spec, frozen=True, kw_only=True):
     """Also start the version's image beside its dependencies."""
     tests: tuple[Literal["contract", "golden", "load", "bias"], ...] = ("contract", "golden")
     """Batteries to run."""
+    bias: BiasSpec | None = None
+    """What the test `bias` compares."""
     deadline_s: Seconds = field(name="deadline", default=60.0)
     """How long they may take together; what has no result by then is an ERROR."""
 

@@ -1,4 +1,4 @@
-"""How well each group of viewers is served: hits of the held-out events, by declared feature."""
+"""How well each group of viewers is served: held-out hits, by declared feature."""
 
 from typing import Any
 

@@ -4,8 +4,8 @@ Nothing here asks a replica anything: the workflow asks, and hands in answers as
 test that could not be done, or that hung, is an ERROR, and an ERROR does not pass.
 """
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from math import ceil, isclose, isfinite, sqrt
 from typing import Final
 
@@ -17,6 +17,8 @@ GOLDEN_REL: Final = 1e-9
 """How far, relatively, a score may lie from the recorded one."""
 FOUR_FIFTHS: Final = 0.8
 """Least ratio of a group's score to everyone's: the four-fifths rule."""
+_LEAST_FOR_BIAS: Final = 30
+"""Viewers below which a normal interval says nothing."""
 _LEAST_FOR_P99: Final = 100
 _Z: Final = 2.326
 """99 % one-sided normal quantile."""
@@ -182,6 +184,32 @@ def judge_golden(
     return TestResult(name="golden", verdict="FAIL", reason=reason, facts=facts)
 
 
+def judge_recorded(recorded: Sequence[Answer], answers: Sequence[Answer]) -> TestResult:
+    """Return whether the model answers as it did when it was packaged.
+
+    What the popularity list answered (an abstention) says nothing about the model and is
+    left out; when nothing is left, that is INCONCLUSIVE and stops nothing.
+
+    Args:
+        recorded: The model's own answers, without abstention.
+        answers: What the version answers now, in the same order.
+    """
+    pairs = [
+        (then, now)
+        for then, now in zip(recorded, answers, strict=True)
+        if now.status != 200 or now.served_by == "model"
+    ]
+    left = len(answers) - len(pairs)
+    if answers and not pairs:
+        reason = f"the popularity list gave all {left} answers"
+        return TestResult(name="golden", verdict="INCONCLUSIVE", reason=reason, blocks=False)
+    judged = judge_golden([then for then, _ in pairs], [now for _, now in pairs])
+    words = f"; {left} more came from the popularity list" if left else ""
+    return replace(
+        judged, reason=judged.reason + words, facts=(*judged.facts, ("from_list", left))
+    )
+
+
 def judge_load(
     latencies_ms: Sequence[float], *, failed: int, seconds: float, budget: LoadBudget
 ) -> TestResult:
@@ -217,6 +245,9 @@ def judge_load(
 def judge_bias(groups: Sequence[GroupScore], *, least: float = FOUR_FIFTHS) -> TestResult:
     """Return whether each declared group is served at least so well as `least` of everyone.
 
+    A group of fewer than 30 is never sure; a group's standard deviation is not taken below
+    that of all groups together, as a few viewers without a hit have none of their own.
+
     FAIL when a group's ratio to the mean over all viewers is below `least` beyond chance
     (99 %, one-sided, a group); PASS when every
     ratio is above beyond chance; else INCONCLUSIVE, which says so and stops nothing.
@@ -237,11 +268,14 @@ def judge_bias(groups: Sequence[GroupScore], *, least: float = FOUR_FIFTHS) -> T
         return TestResult(name="bias", verdict="INCONCLUSIVE", reason=reason, blocks=False)
     low: list[str] = []
     unsure: list[str] = []
-    for group in there:
-        sd = group.sd if group.sd is not None else sqrt(group.mean * (1.0 - group.mean))
-        error = _Z * sd / sqrt(group.n)
+    sds = [g.sd if g.sd is not None else sqrt(g.mean * (1.0 - g.mean)) for g in there]
+    pooled = sqrt(sum(g.n * sd * sd for g, sd in zip(there, sds, strict=True)) / viewers)
+    for group, own in zip(there, sds, strict=True):
+        error = _Z * max(own, pooled) / sqrt(group.n)
         words = f"{group.group}: {group.mean / mean:.2f} of everyone's ({group.n} viewers)"
-        if group.mean + error < least * mean:
+        if group.n < _LEAST_FOR_BIAS:
+            unsure.append(words)
+        elif group.mean + error < least * mean:
             low.append(words)
         elif group.mean - error < least * mean:
             unsure.append(words)
@@ -251,6 +285,40 @@ def judge_bias(groups: Sequence[GroupScore], *, least: float = FOUR_FIFTHS) -> T
     reason = "; ".join(low or unsure) or f"{len(there)} groups, the worst at {worst:.2f}"
     return TestResult(
         name="bias", verdict=verdict, reason=reason, facts=facts, blocks=verdict == "FAIL"
+    )
+
+
+def judge_bias_by(
+    wanted: Sequence[str], recorded: Mapping[str, Sequence[GroupScore]] | None
+) -> TestResult:
+    """Return whether the groups of each declared feature of viewers are served alike.
+
+    Args:
+        wanted: Features that the manifest names; each splits the viewers anew.
+        recorded: Scores by feature, from the version's evaluation; None when it recorded
+            none, which stops nothing. A feature that is not there is an ERROR.
+    """
+    if recorded is None or not wanted:
+        reason = "no scores by group" if wanted else "no groups are declared"
+        return TestResult(name="bias", verdict="INCONCLUSIVE", reason=reason, blocks=False)
+    missing = [name for name in wanted if name not in recorded]
+    if missing:
+        known = ", ".join(sorted(recorded)) or "none"
+        return failed_to_run(
+            "bias", f"the evaluation has no groups of {', '.join(missing)} (it has {known})"
+        )
+    results = {name: judge_bias(recorded[name]) for name in wanted}
+    verdicts = [result.verdict for result in results.values()]
+    ranked: tuple[Verdict, ...] = ("FAIL", "INCONCLUSIVE", "PASS")
+    verdict: Verdict = next(word for word in ranked if word in verdicts)
+    said = [f"{n}: {r.reason}" for n, r in results.items() if r.verdict == verdict]
+    facts = tuple((f"{n}.{key}", v) for n, r in results.items() for key, v in r.facts)
+    return TestResult(
+        name="bias",
+        verdict=verdict,
+        reason="; ".join(said),
+        facts=facts,
+        blocks=verdict == "FAIL",
     )
 
 

@@ -96,9 +96,7 @@ def step_ended(
     return events
 
 
-def packaged_of(
-    calls: Mapping[str, StepCall], results: Mapping[str, StepResult]
-) -> Packaged:
+def packaged_of(calls: Mapping[str, StepCall], results: Mapping[str, StepResult]) -> Packaged:
     """Return what the run's model was packaged as; its steps made an artifact."""
     artifact = next(item.artifact for item in reversed(list(results.values())) if item.artifact)
     told: dict[str, str] = {}

@@ -14,6 +14,7 @@ import typer
 from mlg.cli.commands_instance import end_all
 from mlg.cli.demo.account import accounted
 from mlg.cli.demo.canary import HOOK_KEY, second_version
+from mlg.cli.demo.clean import PASSES, clean
 from mlg.cli.demo.opening import released, stand_up, train, viewers
 from mlg.cli.demo.shift import healed, shifted
 from mlg.cli.demo.story import Story
@@ -29,6 +30,9 @@ def demo(
     passes: int = typer.Option(3, help="How often the held-out period is replayed at first."),
     quick: bool = typer.Option(
         False, "--quick", help="Leave out the canary, the shift and the healing."
+    ),
+    clean_seeds: int = typer.Option(
+        0, "--clean", help="Instead: so many replays of usual traffic, where nothing may alarm."
     ),
     keep: bool = typer.Option(False, "--keep", help="Leave everything running."),
     folder: Path = typer.Option(Path("mlg-demo"), "--dir", help="Where the demo works."),
@@ -47,14 +51,18 @@ def demo(
     Example: mlg demo --keep
     """
     with reported(as_json):
-        work = _fresh(folder.resolve(), example)
+        folder = folder.resolve()
+        work = folder if clean_seeds else _fresh(folder, example)
         home = work / ".mlg"
         story = Story(console=err)
         for number in (signal.SIGINT, signal.SIGTERM):  # also where a shell ignores Ctrl-C
             signal.signal(number, signal.default_int_handler)
         began = time.monotonic()
         try:
-            _tell(story, work, example, passes, whole=not quick and example == "movies")
+            if clean_seeds:
+                clean(story, folder, clean_seeds, _fresh, PASSES)
+            else:
+                _tell(story, work, example, passes, whole=not quick and example == "movies")
         finally:
             story.close()
             if not keep or not story.confirmed:

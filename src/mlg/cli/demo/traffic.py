@@ -49,6 +49,7 @@ class Traffic:
         passes: int = 1,
         emphasis: Emphasis | None = None,
         skip: float = 0.0,
+        bootstrap: int | None = None,
     ) -> ReplayPlan:
         """Return a replay of what the model of a run had not seen.
 
@@ -57,6 +58,7 @@ class Traffic:
             passes: How often it is replayed.
             emphasis: Viewers who ask more often than they did.
             skip: Share of these events, from the first on, that is left out.
+            bootstrap: Seed with which each pass draws its viewers anew.
         """
         from mlg.adapters.artifacts_local import LocalArtifacts
         from mlg.app.heldout import replay_plan
@@ -72,6 +74,7 @@ class Traffic:
                 value_range=VALUE_RANGE[self.example],
                 hit_at_least=None if role.viewer else 1.0,
                 emphasis=emphasis,
+                bootstrap=bootstrap,
             ),
             skip=skip,
         )
