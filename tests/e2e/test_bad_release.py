@@ -66,6 +66,8 @@ def test_a_version_that_cannot_be_tested_is_refused(cli: Cli, kind: str) -> None
     cli("apply", "--yes")
     first = cli.json("run", "list", "--follow")["version"]
     until(lambda: cli.json("status")["services"][0]["live"])
+    (tested,) = [e for e in events(cli) if e["type"] == "mlg.staging.ended"]
+    assert "64 recorded answers came again" in json.dumps(tested)
     faults = cli.home / "services" / "front" / "faults.json"
     faults.write_text(json.dumps({"*": fault} if "fails_to_start" in fault else {}))
     params = "seed: 1\n        params: {popularity_days: 3}"

@@ -13,6 +13,8 @@ from typing import Any
 
 from tests.conftest import Cli, until
 
+from mlg.adapters.image_layout import verify_layout
+
 
 def ask(cli: Cli, path: str, body: dict[str, Any]) -> dict[str, Any]:
     port = cli.json("status")["ports"]["gateway"]
@@ -52,6 +54,12 @@ def test_from_manifest_to_a_proof(cli: Cli) -> None:
     serving = cli.json("production", "front")
     assert [v["share_bp"] for v in serving["versions"]] == [10_000]
     model = serving["versions"][0]["model_version"]
+    kept = json.loads((cli.home / "packaged" / f"{run['version']}.json").read_bytes())
+    stored = cli.home / "artifacts" / kept["image_artifact"][:2] / kept["image_artifact"]
+    image = verify_layout(stored).digest
+    assert serving["versions"][0]["image_digest"] == kept["image_digest"] == image
+    images = [n for n in cli.json("impact", model)["nodes"] if n["kind"] == "image"]
+    assert [n["name"] for n in images] == [f"tiny-list@{image[:12]}"]
 
     answer = ask(cli, "/v1/services/front/recommend", {"user_id": 3, "k": 5})
     assert len(answer["items"]) == 5

@@ -59,7 +59,7 @@ _SHOWN: Final = 3
 def serving_lock() -> str:
     """Return the installed packages of `SERVING` and theirs, pip's way, one a line."""
     found: dict[str, str] = {}
-    waiting = list(SERVING)
+    waiting: list[str] = list(SERVING)
     while waiting:
         name = waiting.pop()
         if _plain(name) in found:
@@ -168,7 +168,7 @@ def check_image(artifacts: ArtifactStore, packaged: Packaged) -> None:
     if odd:
         more = f" and {len(odd) - _SHOWN} more" if len(odd) > _SHOWN else ""
         raise BackendError(
-            f"serving.lock differs from what is installed here: {', '.join(odd[:_SHOWN])}{more}",
+            f"serving.lock is not what is installed: {', '.join(odd[:_SHOWN])}{more}",
             where=where,
             hint="install the packages of serving.lock, or run the pipeline again.",
         )

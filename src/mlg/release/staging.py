@@ -245,12 +245,11 @@ def judge_load(
 def judge_bias(groups: Sequence[GroupScore], *, least: float = FOUR_FIFTHS) -> TestResult:
     """Return whether each declared group is served at least so well as `least` of everyone.
 
-    A group of fewer than 30 is never sure; a group's standard deviation is not taken below
-    that of all groups together, as a few viewers without a hit have none of their own.
-
     FAIL when a group's ratio to the mean over all viewers is below `least` beyond chance
     (99 %, one-sided, a group); PASS when every
-    ratio is above beyond chance; else INCONCLUSIVE, which says so and stops nothing.
+    ratio is above beyond chance; else INCONCLUSIVE, which says so and stops nothing. A group
+    of fewer than 30 is never sure; a group's standard deviation is not taken below that of
+    all groups together, as a few viewers without a hit have none of their own.
 
     Args:
         groups: Disjoint groups; those without viewers are left out.

@@ -11,9 +11,11 @@ from mlg.release.staging import (
     TestResult,
     failed_to_run,
     judge_bias,
+    judge_bias_by,
     judge_contract,
     judge_golden,
     judge_load,
+    judge_recorded,
     report,
 )
 
@@ -79,6 +81,18 @@ def test_recorded_answers_come_again_within_the_tolerance() -> None:
     assert judge_golden([], []).verdict == "ERROR"
 
 
+def test_answers_of_the_list_are_no_answers_of_the_model() -> None:
+    listed = replace(GOOD, served_by="fallback", items=(9, 8, 7))
+    result = judge_recorded([GOOD, GOOD], [GOOD, listed])
+    assert (result.verdict, dict(result.facts)["from_list"]) == ("PASS", 1)
+    assert "1 more came from the popularity list" in result.reason
+    none = judge_recorded([GOOD], [listed])
+    assert (none.verdict, none.blocks) == ("INCONCLUSIVE", False)
+    assert judge_recorded([GOOD], [replace(GOOD, items=(1, 3, 2))]).verdict == "FAIL"
+    assert judge_recorded([GOOD], [Answer(status=500)]).verdict == "FAIL"
+    assert judge_recorded([], []).verdict == "ERROR"
+
+
 def test_load_is_judged_by_rank_and_share() -> None:
     # nearest rank: of 1..100 the 99 % quantile is 99
     result = judge_load(list(range(1, 101)), failed=0, seconds=1.0, budget=BUDGET)
@@ -105,6 +119,29 @@ def test_a_group_that_is_served_worse_beyond_chance_fails() -> None:
     assert (result.verdict, result.blocks) == ("FAIL", True)
     assert "b: 0.57" in result.reason
     assert judge_bias([group("a", 1_000, 0.5), group("b", 1_000, 0.48)]).verdict == "PASS"
+
+
+def test_a_small_group_without_a_hit_is_not_condemned() -> None:
+    # 10 viewers at 0 have an sd of 0; 29 are too few whatever they show
+    for n in (1, 10, 29):
+        result = judge_bias([group("a", 1_000, 0.5), group("b", n, 0.0)])
+        assert (result.verdict, result.blocks) == ("INCONCLUSIVE", False)
+    # pooled sd about 0.49: at 30 viewers 2.326 * 0.49 / sqrt(30) = 0.21 < 0.8 * 0.485
+    assert judge_bias([group("a", 1_000, 0.5), group("b", 30, 0.0)]).verdict == "FAIL"
+
+
+def test_each_declared_feature_splits_the_viewers_anew() -> None:
+    fair = [group("sex = F", 1_000, 0.5), group("sex = M", 1_000, 0.5)]
+    unfair = [group("age = old", 1_000, 0.2), group("age = young", 1_000, 0.5)]
+    recorded = {"sex": fair, "age": unfair}
+    assert judge_bias_by(["sex"], recorded).verdict == "PASS"
+    both = judge_bias_by(["sex", "age"], recorded)
+    assert (both.verdict, both.blocks) == ("FAIL", True)
+    assert both.reason.startswith("age: age = old: 0.57")
+    typo = judge_bias_by(["sexx"], recorded)
+    assert (typo.verdict, typo.blocks) == ("ERROR", True)
+    for nothing in (judge_bias_by(["sex"], None), judge_bias_by([], recorded)):
+        assert (nothing.verdict, nothing.blocks) == ("INCONCLUSIVE", False)
 
 
 def test_few_viewers_are_no_verdict_and_stop_nothing() -> None:
