@@ -1,5 +1,6 @@
 """Made traffic for tests of the monitors: viewers with attributes, two requests each."""
 
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -47,6 +48,7 @@ class Feed:
     def __init__(self, seed: int, plan: Plan = PLAN) -> None:
         self.rng = np.random.default_rng(seed)
         self.plan, self.monitor, self.at, self.count = plan, new_monitor(plan), START, 0
+        self.version, self.abstains = "v1", 0.0
 
     def fork(self, seed: int) -> "Feed":
         """Return a feed that goes on from here with numbers of its own."""
@@ -77,10 +79,11 @@ class Feed:
             self.count += 1
             self.at += timedelta(seconds=20)
             values = broken(list(features)) if broken else features
+            by = "fallback" if self.rng.random() < self.abstains else "model"
             predictions.append(
                 {
                     "prediction_id": f"p{self.count}", "service": "home",
-                    "model_version": "v1", "served_by": "model", "reason": "ranked",
+                    "model_version": self.version, "served_by": by, "reason": "ranked",
                     "raw_confidence": raw, "viewer": f"v{self.count // 2}", "items": [7, 8],
                     "at": rfc3339(self.at), "features": values,
                 }
@@ -93,7 +96,11 @@ class Feed:
                 }
             )
         seen = observe(
-            self.monitor, predictions, feedback, plan=self.plan, layouts={"v1": LAYOUT}
+            self.monitor,
+            predictions,
+            feedback,
+            plan=self.plan,
+            layouts={"v1": LAYOUT, "v2": replace(LAYOUT, version="v2")},
         )
         self.monitor: Monitor = seen.monitor
         return seen

@@ -146,3 +146,16 @@ def test_the_calendar_is_read_by_service_and_day() -> None:
     assert expected_at(entries, "home", noon) == ()
     assert expected_at(entries, "home", noon.replace(hour=11)) == ("promotion launch",)
     assert expected_at(entries, "other", noon) == ("season summer",)
+
+
+def test_a_version_that_abstains_more_is_news_of_itself_and_no_drift_of_the_requests(
+    ready: Feed,
+) -> None:
+    other = ready.fork(21)
+    other.version, other.abstains = "v2", 0.3
+    assert other.opened(other.windows(12)) == []
+    same = ready.fork(21)
+    same.abstains = 0.3
+    (_, incident), *_ = same.opened(same.windows(12))
+    assert [s.metric for s in incident.signals.values()] == ["served_by=fallback.share"]
+    assert {s.stream for s in incident.signals.values()} == {"v1"}
