@@ -265,23 +265,27 @@ def judge_bias(groups: Sequence[GroupScore], *, least: float = FOUR_FIFTHS) -> T
     if len(there) < 2 or not mean > 0.0:
         reason = "no two groups that can be compared"
         return TestResult(name="bias", verdict="INCONCLUSIVE", reason=reason, blocks=False)
-    low: list[str] = []
-    unsure: list[str] = []
+    low: list[tuple[float, str]] = []
+    unsure: list[tuple[float, str]] = []
     sds = [g.sd if g.sd is not None else sqrt(g.mean * (1.0 - g.mean)) for g in there]
     pooled = sqrt(sum(g.n * sd * sd for g, sd in zip(there, sds, strict=True)) / viewers)
     for group, own in zip(there, sds, strict=True):
         error = _Z * max(own, pooled) / sqrt(group.n)
-        words = f"{group.group}: {group.mean / mean:.2f} of everyone's ({group.n} viewers)"
+        ratio = group.mean / mean
+        words = f"{group.group}: {ratio:.2f} of everyone's ({group.n} viewers)"
         if group.n < _LEAST_FOR_BIAS:
-            unsure.append(words)
+            unsure.append((ratio, words))
         elif group.mean + error < least * mean:
-            low.append(words)
+            low.append((ratio, words))
         elif group.mean - error < least * mean:
-            unsure.append(words)
+            unsure.append((ratio, words))
     worst = min(g.mean for g in there) / mean
     facts = (("groups", len(there)), ("viewers", viewers), ("worst_ratio", worst))
     verdict: Verdict = "FAIL" if low else "INCONCLUSIVE" if unsure else "PASS"
-    reason = "; ".join(low or unsure) or f"{len(there)} groups, the worst at {worst:.2f}"
+    told = sorted(low or unsure)
+    more = [f"{len(told) - _SHOWN} more"] if len(told) > _SHOWN else []
+    shown = [words for _, words in told[:_SHOWN]]
+    reason = "; ".join(shown + more) or f"{len(there)} groups, the worst at {worst:.2f}"
     return TestResult(
         name="bias", verdict=verdict, reason=reason, facts=facts, blocks=verdict == "FAIL"
     )

@@ -75,7 +75,7 @@ def test_movies_says_what_the_design_says() -> None:
     assert monitor.limits is not None
     assert monitor.limits.false_alarm_every_s == 30 * 86_400
     assert monitor.window is not None
-    assert monitor.window.events == 1_000
+    assert monitor.window.events == 250
 
 
 def test_fashion_has_no_viewers_and_eighty_items_by_context() -> None:
