@@ -63,31 +63,33 @@ def test_a_killed_control_plane_ends_where_it_would_have(cli: Cli, phase: str) -
     assert {name: pids.get(name) for name in survivors} == survivors
 
 
-def test_replicas_answer_while_the_control_plane_is_dead(cli: Cli) -> None:
-    cli("up", "--wait", "--port", "0")
-    cli("apply", "--yes")
-    cli.json("run", "list", "--follow")
-    gateway = cli.json("status")["ports"]["gateway"]
-    before = cli.pids()
-    os.kill(control_pid(cli), signal.SIGKILL)
-    request = urllib.request.Request(
-        f"http://127.0.0.1:{gateway}/v1/services/front/recommend",
-        data=b'{"user_id": 1}',
-        headers={"content-type": "application/json"},
-    )
-    for _ in range(50):
-        with urllib.request.urlopen(request, timeout=5) as answer:
-            assert json.loads(answer.read())["served_by"] == "model"
-    cli("up", "--wait", "--port", "0")
-    after = cli.pids()
-    assert {k: v for k, v in after.items() if k != "control"} == {
-        k: v for k, v in before.items() if k != "control"
-    }
-    port = cli.json("status")["ports"]["control"]
+if os.environ.get("MLG_FULL"):  # in `make test` viewers go on asking in test_kill_heal.py
 
-    def counted() -> bool:
-        with urllib.request.urlopen(f"http://127.0.0.1:{port}/api/v1/live") as answer:
-            services = json.loads(answer.read())["services"]
-            return [s["total"]["requests"] for s in services] == [50]
+    def test_replicas_answer_while_the_control_plane_is_dead(cli: Cli) -> None:
+        cli("up", "--wait", "--port", "0")
+        cli("apply", "--yes")
+        cli.json("run", "list", "--follow")
+        gateway = cli.json("status")["ports"]["gateway"]
+        before = cli.pids()
+        os.kill(control_pid(cli), signal.SIGKILL)
+        request = urllib.request.Request(
+            f"http://127.0.0.1:{gateway}/v1/services/front/recommend",
+            data=b'{"user_id": 1}',
+            headers={"content-type": "application/json"},
+        )
+        for _ in range(50):
+            with urllib.request.urlopen(request, timeout=5) as answer:
+                assert json.loads(answer.read())["served_by"] == "model"
+        cli("up", "--wait", "--port", "0")
+        after = cli.pids()
+        assert {k: v for k, v in after.items() if k != "control"} == {
+            k: v for k, v in before.items() if k != "control"
+        }
+        port = cli.json("status")["ports"]["control"]
 
-    until(counted, 20)
+        def counted() -> bool:
+            with urllib.request.urlopen(f"http://127.0.0.1:{port}/api/v1/live") as answer:
+                services = json.loads(answer.read())["services"]
+                return [s["total"]["requests"] for s in services] == [50]
+
+        until(counted, 20)

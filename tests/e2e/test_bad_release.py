@@ -47,45 +47,45 @@ KINDS = {
     "it hangs in staging": ({"hangs_after": 100}, "hung"),
     "it does not start": ({"fails_to_start": True}, "end as they start"),
 }
-SHORT = tuple(KINDS) if FULL else tuple(KINDS)[:1]
-"""`make test` takes one way to be bad, `make e2e` takes both."""
 
 
-@pytest.mark.parametrize("kind", SHORT)
-def test_a_version_that_cannot_be_tested_is_refused(cli: Cli, kind: str) -> None:
-    fault, reason = KINDS[kind]
-    manifest = cli.folder / "mlg.yaml"
-    rules = ROLLOUT.replace("window: always,", "window: always, deadline: 3s,")
-    text = manifest.read_text().replace(
-        "  front: {model: list, replicas: 2, clock: request}",
-        "  front:\n    model: list\n    replicas: 1\n    clock: request\n"
-        "    confidence: {abstain_below: 0.01, explore: 0%}" + rules,
-    )
-    manifest.write_text(text)
-    cli("up", "--wait", "--port", "0")
-    cli("apply", "--yes")
-    first = cli.json("run", "list", "--follow")["version"]
-    until(lambda: cli.json("status")["services"][0]["live"])
-    (tested,) = [e for e in events(cli) if e["type"] == "mlg.staging.ended"]
-    assert "64 recorded answers came again" in json.dumps(tested)
-    faults = cli.home / "services" / "front" / "faults.json"
-    faults.write_text(json.dumps({"*": fault} if "fails_to_start" in fault else {}))
-    params = "seed: 1\n        params: {popularity_days: 3}"
-    manifest.write_text(text.replace("seed: 1", params))
-    cli("apply", "--yes")
-    with Viewers(cli.json("status")["ports"]["gateway"]) as viewers:
-        version = cli.json("run", "list", "--follow")["version"]
-        if "hangs_after" in fault:
-            faults.write_text(json.dumps({version: fault}))
-        done = ended(cli, first)
-        assert done["candidate"] == version
-        assert serving(cli) == [(first, 10_000)]
-        nothing_is_left(cli, version)
-    assert viewers.failed == []
-    assert set(viewers.versions) == {first}
-    assert done["state"] in {"failed", "rolled_back"}
-    mine = [e for e in events(cli) if done["rollout"] in json.dumps(e)]
-    told = [json.dumps(e) for e in mine if e["type"] == "mlg.staging.ended"]
-    assert len(told) == 1
-    assert "ERROR" in told[0]
-    assert reason in told[0]
+if FULL:  # in `make e2e`; tests/e2e/test_image.py is what `make test` takes
+
+    @pytest.mark.parametrize("kind", KINDS)
+    def test_a_version_that_cannot_be_tested_is_refused(cli: Cli, kind: str) -> None:
+        fault, reason = KINDS[kind]
+        manifest = cli.folder / "mlg.yaml"
+        rules = ROLLOUT.replace("window: always,", "window: always, deadline: 3s,")
+        text = manifest.read_text().replace(
+            "  front: {model: list, replicas: 2, clock: request}",
+            "  front:\n    model: list\n    replicas: 1\n    clock: request\n"
+            "    confidence: {abstain_below: 0.01, explore: 0%}" + rules,
+        )
+        manifest.write_text(text)
+        cli("up", "--wait", "--port", "0")
+        cli("apply", "--yes")
+        first = cli.json("run", "list", "--follow")["version"]
+        until(lambda: cli.json("status")["services"][0]["live"])
+        (tested,) = [e for e in events(cli) if e["type"] == "mlg.staging.ended"]
+        assert "64 recorded answers came again" in json.dumps(tested)
+        faults = cli.home / "services" / "front" / "faults.json"
+        faults.write_text(json.dumps({"*": fault} if "fails_to_start" in fault else {}))
+        params = "seed: 1\n        params: {popularity_days: 3}"
+        manifest.write_text(text.replace("seed: 1", params))
+        cli("apply", "--yes")
+        with Viewers(cli.json("status")["ports"]["gateway"]) as viewers:
+            version = cli.json("run", "list", "--follow")["version"]
+            if "hangs_after" in fault:
+                faults.write_text(json.dumps({version: fault}))
+            done = ended(cli, first)
+            assert done["candidate"] == version
+            assert serving(cli) == [(first, 10_000)]
+            nothing_is_left(cli, version)
+        assert viewers.failed == []
+        assert set(viewers.versions) == {first}
+        assert done["state"] in {"failed", "rolled_back"}
+        mine = [e for e in events(cli) if done["rollout"] in json.dumps(e)]
+        told = [json.dumps(e) for e in mine if e["type"] == "mlg.staging.ended"]
+        assert len(told) == 1
+        assert "ERROR" in told[0]
+        assert reason in told[0]

@@ -56,7 +56,10 @@ def why(events: Iterable[StoredEvent], uri: Uri) -> WhyAnswer:
     """
     kept = tuple(stored for stored in events if not stored.event.type.startswith(_QUIET))
     wanted = _with_causes(kept, uri)
-    told = _without_growth([one for one in kept if one.event.subject in wanted])
+    whole = [one for one in kept if one.event.subject in wanted]
+    told = _without_growth(whole, causes=True)
+    if len(told) > _MOST:  # a cause that is found anew again and again is no story
+        told = _without_growth(whole, causes=False)
     clauses = [_clause(one) for one in told[-_MOST:]]
     sentences = [f"{clause.text} [{clause.seq}]." for clause in clauses]
     return WhyAnswer(
@@ -67,16 +70,17 @@ def why(events: Iterable[StoredEvent], uri: Uri) -> WhyAnswer:
     )
 
 
-def _without_growth(told: Sequence[StoredEvent]) -> list[StoredEvent]:
-    """Return the events without growths, but the last of each thing and new causes."""
+def _without_growth(told: Sequence[StoredEvent], *, causes: bool) -> list[StoredEvent]:
+    """Return the events with only the last growth of each thing, and those to a new cause."""
     last = {one.event.subject: one.seq for one in told if one.event.type.endswith(".grown")}
-    causes: dict[Uri, Attr] = {}
+    known: dict[Uri, Attr] = {}
     kept: list[StoredEvent] = []
     for one in told:
-        before, now = causes.get(one.event.subject), _facts(one.event).get("cause")
-        causes[one.event.subject] = now if now is not None else before
-        grown = one.event.type.endswith(".grown")
-        if not grown or last[one.event.subject] == one.seq or before != now:
+        uri = one.event.subject
+        before, now = known.get(uri), _facts(one.event).get("cause")
+        known[uri] = now if now is not None else before
+        new = causes and before != now and one.event.type == "mlg.incident.grown"
+        if not one.event.type.endswith(".grown") or last[uri] == one.seq or new:
             kept.append(one)
     return kept
 

@@ -128,3 +128,17 @@ def test_an_incident_is_told_by_its_causes_and_its_healing_not_by_each_growth(
         "The incident of home grown, taken for loss (hits fell): Do."
     )
     assert told.clauses[3].text == "Healing: healed, because v2 serves"
+
+
+def test_a_cause_that_flickers_leaves_the_beginning_of_the_story(by: Recorder) -> None:
+    uri = record_alerts.incident_uri(by, "m:1@b")
+    events = [
+        record_alerts.incident_changed(
+            by, key=f"k{n}", word="grown" if n else "opened", incident=uri,
+            facts={"service": "home", "cause": ("shift", "loss")[n % 2], "remediation": "Do."},
+        )
+        for n in range(60)
+    ]  # fmt: skip
+    told = why(log(*events), uri)
+    assert [clause.seq for clause in told.clauses] == [1, 60]
+    assert not told.truncated
