@@ -3,14 +3,19 @@
 import shutil
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 from mlg.cli.commands_instance import end_all
 from mlg.cli.demo.opening import released, stand_up, train
 from mlg.cli.demo.story import Story, wait_for
 from mlg.cli.demo.traffic import Traffic
+from mlg.client.replay_plan import Emphasis
 
 PASSES = 50
 """About as many requests as the whole demo makes."""
+GROUP = ("occupation", "student")
+SHARE = 0.6
+SHIFTED_PASSES = 6
 
 
 def clean(
@@ -32,13 +37,15 @@ def clean(
             for name in ("artifacts", "cache"):
                 shutil.copytree(former / ".mlg" / name, work / ".mlg" / name)
         try:
-            _one(story, work, seed, passes)
+            traffic, run = _one(story, work, seed, passes)
+            if seed == seeds:
+                _harmless(story, traffic, run, seed)
         finally:
             end_all(work / ".mlg")
         former = work
 
 
-def _one(story: Story, work: Path, seed: int, passes: int) -> None:
+def _one(story: Story, work: Path, seed: int, passes: int) -> tuple[Traffic, dict[str, Any]]:
     quiet = Story(console=story.console)
     client = stand_up(quiet, work / ".mlg", work)
     run = train(quiet, client)
@@ -66,3 +73,27 @@ def _one(story: Story, work: Path, seed: int, passes: int) -> None:
         )
         line.evidence = alerts[0]["uri"] if alerts else runs[0]["uri"]
         line.confirmed = not alerts and len(runs) == 1 and summary["failed"] == 0
+    return traffic, run
+
+
+def _harmless(story: Story, traffic: Traffic, run: dict[str, Any], seed: int) -> None:
+    """Let a group grow that is served as well as everyone: recorded, and nothing retrained."""
+    client = traffic.client
+    with story.step(f"seed {seed}: {GROUP[0]} = {GROUP[1]} grows, nothing is lost") as line:
+        emphasis = Emphasis(viewers=traffic.viewers(run, *GROUP), share=SHARE)
+        summary = traffic.play(traffic.plan(run, SHIFTED_PASSES, emphasis))
+        wait_for(
+            lambda: bool(client.nodes(kinds=["incident"])["nodes"]),
+            "the shift is found",
+            deadline_s=30,
+            where=traffic.service,
+        )
+        incident = client.nodes(kinds=["incident"])["nodes"][-1]
+        attrs, runs = incident["attrs"], client.runs()["runs"]
+        line.happened = (
+            f"{summary['requests']} requests, hit rate {summary['hit_rate']['value']:.3f}; "
+            f"slice {attrs.get('slice') or 'not named'}, taken for {attrs['cause']}: "
+            f"{attrs.get('handled', '')}; {len(runs) - 1} retrainings"
+        )
+        line.evidence = incident["uri"]
+        line.confirmed = attrs["action"] == "record" and len(runs) == 1
