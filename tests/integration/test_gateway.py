@@ -39,6 +39,7 @@ GATEWAYS = ("gateway-1", "gateway-2")
 BACKEND = """
 import os, socket, sys
 import uvicorn
+from mlg.serving.whole import WholeAnswers
 tag, code = sys.argv[1], int(sys.argv[2])
 async def app(scope, receive, send):
     if scope["type"] != "http":
@@ -52,7 +53,7 @@ async def app(scope, receive, send):
                             (b"x-arm", given.get(b"mlg-assigned-version", b"")),
                             (b"x-key", given.get(b"mlg-sticky-key", b""))]})
     await send({"type": "http.response.body", "body": tag.encode()})
-config = uvicorn.Config(app, log_level="warning", lifespan="off")
+config = uvicorn.Config(app, http=WholeAnswers, log_level="warning", lifespan="off")
 listening = socket.socket(fileno=int(os.environ["MLG_LISTEN_FD"]))
 uvicorn.Server(config).run(sockets=[listening])
 """
