@@ -16,6 +16,7 @@ from tests.chaos.test_kill_control import control_pid, events
 from tests.conftest import Cli, until
 from tests.e2e.test_canary import ROLLOUT, Viewers, rollout
 
+ENDED = {"done", "failed", "rolled_back"}
 PHASES = ("opened", "training", "canary", "swapped", "healed")
 SHORT = ("training",)
 MONITOR = """
@@ -124,6 +125,22 @@ def test_a_loss_is_healed_once_whenever_the_control_plane_dies(cli: Cli, phase: 
     assert not serving["model_version"].endswith(first)
     assert cli.json("audit", "verify")["ok"]
     told_why(cli, seen)
+    taken_back(cli, first)
+
+
+def taken_back(cli: Cli, first: str) -> None:
+    """Check that a person may go back to the first version when no rollout is in flight."""
+    with Viewers(cli.json("status")["ports"]["gateway"]) as viewers:
+        told = cli.json("rollout", "rollback", "front", "--reason", "a person knows better")
+        assert told["to"] == first
+        until(lambda: rollout(cli)["rollout"] == told["rollout"], 30)
+        end = until(lambda: rollout(cli) if rollout(cli)["state"] in ENDED else None, 60)
+    assert (end["state"], end["candidate"]) == ("done", first), end
+    assert "a person knows better" in end["explanation"]
+    assert viewers.failed == []
+    (serving,) = cli.json("production", "front")["versions"]
+    assert serving["share_bp"] == 10_000
+    assert serving["model_version"].endswith(first)
 
 
 def told_why(cli: Cli, seen: list[dict[str, Any]]) -> None:

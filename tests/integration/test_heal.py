@@ -20,6 +20,7 @@ from mlg.workflows.state import Wanted, WantedVersion, write_wanted
 from mlg.workflows.train import TrainRequest
 
 LOSS, SHIFT = "home-features:1@ab12", "home-features:2@ab12"
+SKEW = "home-features:3@ab12"
 
 
 @DBOS.dbos_class()
@@ -61,25 +62,41 @@ def _serve(files: MemoryFiles, version: str) -> None:
     write_wanted(files, Wanted(service="home", versions=(item,)))
 
 
-def _no_rollout(service: str, reason: str) -> None:
-    raise ConflictError(f"no rollout of {service!r} is in flight", where=reason)
+class Taking:
+    """Takes a service back once a key; before that nothing served."""
+
+    def __init__(self, files: MemoryFiles) -> None:
+        self._files, self.keys = files, list[str]()
+
+    def __call__(self, service: str, reason: str, key: str) -> str:
+        if self.keys:
+            raise ConflictError("no version served before", where=service)
+        assert reason
+        self.keys.append(key)
+        _serve(self._files, "former")
+        return "back-1"
 
 
-@pytest.fixture
-def store(tmp_path: Path) -> Iterator[SqliteGraph]:
-    made = SqliteGraph(tmp_path / "graph.sqlite3", ManualClock())
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("heal")
+
+
+@pytest.fixture(scope="module")
+def store(folder: Path) -> Iterator[SqliteGraph]:
+    made = SqliteGraph(folder / "graph.sqlite3", ManualClock())
     yield made
     made.close()
 
 
-@pytest.fixture
-def ended(tmp_path: Path, store: SqliteGraph) -> Iterator[dict[str, dict[str, Any]]]:
-    """Heal a loss and a shift without loss; return what each healing returned."""
-    incidents = Incidents({LOSS: "retrain", SHIFT: "record"})
+@pytest.fixture(scope="module")
+def ended(folder: Path, store: SqliteGraph) -> Iterator[dict[str, dict[str, Any]]]:
+    """Heal incidents of each kind in turn; return what each healing returned."""
+    incidents = Incidents({LOSS: "retrain", SHIFT: "record", SKEW: "roll_back"})
     files, clock = MemoryFiles(), ManualClock()
     ids = Uuid7Ids(clock)
     _serve(files, "old")
-    durable.configure(tmp_path / "workflows.sqlite3")
+    durable.configure(folder / "workflows.sqlite3")
     heal = Heal(
         HealPorts(
             files=files,
@@ -91,7 +108,7 @@ def ended(tmp_path: Path, store: SqliteGraph) -> Iterator[dict[str, dict[str, An
                 run_id="run-1", project="p", pipeline="ranker", manifest="", folder=Digest(""),
                 services=(service,),
             ),
-            roll_back=_no_rollout,
+            roll_back=Taking(files),
         ),
         Training(files),
     )  # fmt: skip
@@ -100,10 +117,14 @@ def ended(tmp_path: Path, store: SqliteGraph) -> Iterator[dict[str, dict[str, An
         for incident in (LOSS, LOSS, SHIFT):
             request = HealRequest(incident=incident, monitor="home-features", service="home")
             start_heal(heal, request)
-        yield {
+        found = {
             incident: DBOS.retrieve_workflow(f"heal:{incident}").get_result()
             for incident in (LOSS, SHIFT)
         }
+        for _ in range(2):
+            request = HealRequest(incident=SKEW, monitor="home-features", service="home")
+            start_heal(heal, request)
+        yield {**found, SKEW: DBOS.retrieve_workflow(f"heal:{SKEW}").get_result()}
     finally:
         durable.close()
 
@@ -123,4 +144,17 @@ def test_a_loss_is_trained_for_and_a_shift_without_loss_is_not(
     assert [(edge.role, edge.dst) for edge in of[LOSS][1].edges] == [
         ("healed_by", "mlg://run/mlg/p/ranker@run-1"),
         ("healed_by", "mlg://deployment/mlg/p/home@d-new"),
+    ]
+
+
+def test_a_skew_is_taken_back_once_and_healed_by_the_version_before(
+    ended: dict[str, dict[str, Any]], store: SqliteGraph
+) -> None:
+    assert (ended[SKEW]["healed"], ended[SKEW]["left"]) == (True, "new")
+    mine = [e.event for e in store.events() if e.event.subject.endswith(SKEW.partition(":")[2])]
+    assert [e.type.rpartition(".")[2] for e in mine] == ["rolled_back", "healed"]
+    back = "mlg://rollout/mlg/p/home@back-1"
+    assert [(edge.role, edge.dst) for edge in mine[0].edges] == [("triggered", back)]
+    assert [(edge.role, edge.dst) for edge in mine[1].edges] == [
+        ("healed_by", "mlg://deployment/mlg/p/home@d-former")
     ]

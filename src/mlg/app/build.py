@@ -29,6 +29,7 @@ from mlg.app.pipelines import Pipelines
 from mlg.app.proposals import Proposals
 from mlg.app.reacting import reactor_of
 from mlg.app.reactor import Reactor
+from mlg.app.rollout_acts import RolloutActs
 from mlg.app.rollout_watch import ControlWatch
 from mlg.app.seals import Seals
 from mlg.app.settings import Settings, read_settings
@@ -38,7 +39,8 @@ from mlg.app.tail import Tail
 from mlg.graph.record import Recorder
 from mlg.workflows import durable
 from mlg.workflows.packaged import read_packaged
-from mlg.workflows.release import Release, ReleasePorts
+from mlg.workflows.release import Release, start_back
+from mlg.workflows.release_ports import BackRequest, ReleasePorts
 from mlg.workflows.state import read_wanted
 from mlg.workflows.train import Train, TrainPorts
 
@@ -76,6 +78,12 @@ class _Base:
         spec = self.manifests.spec()
         return tuple(sorted(spec.services)) if spec else ()
 
+    def model(self, service: str) -> str:
+        """Return the model that a service serves, or the service's own name."""
+        spec = self.manifests.spec()
+        found = spec.services.get(service) if spec else None
+        return (found.model if found else None) or service
+
     def deployment(self, service: str, version: str) -> str:
         """Return the deployment that brought a version, or an empty text."""
         versions = read_wanted(self.files, service).versions
@@ -95,7 +103,13 @@ def build(home: Path, control_port: int, gateway_port: int) -> Parts:
     fleet = WantedFleet(base.files, lambda: supervisor, base.clock, base.manifests.spec)
     durable.configure(home / "workflows.sqlite3")
     tail = Tail(home, base.files, base.clock, base.services)
-    train = _train(base, router, supervisor, fleet, tail)
+    release = _release(base, router, supervisor, fleet, tail)
+    train = _train(base, release)
+
+    def back(request: BackRequest) -> None:
+        start_back(release, request)
+
+    acts = RolloutActs(base.files, base.ids, back, base.model)
     monitoring = monitoring_of(
         home=home,
         files=base.files,
@@ -105,9 +119,10 @@ def build(home: Path, control_port: int, gateway_port: int) -> Parts:
         store=base.store,
         manifests=base.manifests,
         train=train,
+        acts=acts,
         recorder=base.recorder,
     )
-    reactor, proposals = _reacting(base, train, fleet.refresh)
+    reactor, proposals = _reacting(base, train, acts, fleet.refresh)
     return Parts(
         home=home,
         gateway_port=gateway_port,
@@ -137,6 +152,7 @@ def build(home: Path, control_port: int, gateway_port: int) -> Parts:
         reactor=reactor,
         proposals=proposals,
         hooks=_hooks(base, train),
+        acts=acts,
         ended=threading.Event(),
         recorder=base.recorder,
     )
@@ -193,9 +209,9 @@ def _data_plane(
     return router, supervisor[0]
 
 
-def _train(
+def _release(
     base: _Base, router: EnvoyRouter, supervisor: Supervisor, fleet: WantedFleet, tail: Tail
-) -> Train:
+) -> Release:
     watch = ControlWatch(
         home=base.home,
         files=base.files,
@@ -213,7 +229,7 @@ def _train(
         ),
         artifacts=base.artifacts,
     )
-    release = Release(
+    return Release(
         ReleasePorts(
             files=base.files,
             fleet=fleet,
@@ -223,6 +239,9 @@ def _train(
             recorder=lambda: base.recorder("workflow:release"),
         )
     )
+
+
+def _train(base: _Base, release: Release) -> Train:
     steps = ProcessSteps(
         store=base.home / "artifacts", work=base.home / "work", clock=base.clock
     )
@@ -239,12 +258,11 @@ def _train(
 
 
 def _reacting(
-    base: _Base, train: Train, refresh: Callable[[], None]
+    base: _Base, train: Train, acts: RolloutActs, refresh: Callable[[], None]
 ) -> tuple[Reactor, Proposals]:
     return reactor_of(
         files=base.files,
         clock=base.clock,
-        ids=base.ids,
         store=base.store,
         reader=base.reader,
         network=base.network,
@@ -252,6 +270,7 @@ def _reacting(
         settings=base.settings,
         manifests=base.manifests,
         train=train,
+        acts=acts,
         recorder=base.recorder,
         refresh=refresh,
     )

@@ -24,6 +24,7 @@ def monitoring_of(
     store: GraphStore,
     manifests: Manifests,
     train: Train,
+    acts: RolloutActs,
     recorder: Callable[[str], Recorder],
 ) -> Monitoring:
     """Return the monitors, whose incidents are healed by a durable workflow."""
@@ -32,8 +33,9 @@ def monitoring_of(
     def heal(request: HealRequest) -> None:
         start_heal(heals[0], request)
 
-    def roll_back(service: str, reason: str) -> None:
-        RolloutActs(files, ids).act(service, "rollback", "workflow:heal", reason)
+    def roll_back(service: str, reason: str, key: str) -> str:
+        told = acts.act(service, "rollback", "workflow:heal", reason, key=key)
+        return str(told["rollout"])
 
     monitoring = Monitoring(
         home=home,

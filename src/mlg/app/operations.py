@@ -13,7 +13,6 @@ from mlg.app.freezing import freeze, frozen_document
 from mlg.app.parts import Parts
 from mlg.app.pipeline_runs import run_request
 from mlg.app.reacting import mark_restart
-from mlg.app.rollout_acts import RolloutActs
 from mlg.app.runs import run_document, run_documents
 from mlg.app.seals import SealedSegment
 from mlg.app.status import exposition, service_document, status_document, targets
@@ -162,15 +161,14 @@ class ControlOperations:
 
     def rollout(self, service: str) -> dict[str, Any]:
         """Return where the newest rollout of a service stands."""
-        return RolloutActs(self._parts.files, self._parts.ids).status(service)
+        return self._parts.acts.status(service)
 
     def rollout_act(
         self, service: str, act: str, reason: str, principal: Principal
     ) -> dict[str, Any]:
         """Tell the service's rollout what to do."""
         with self._applying:
-            acts = RolloutActs(self._parts.files, self._parts.ids)
-            return acts.act(service, act, principal.subject, reason)
+            return self._parts.acts.act(service, act, principal.subject, reason)
 
     def automations(self) -> dict[str, Any]:
         """Return the rules in force, the newest answers, and the proposals that wait."""

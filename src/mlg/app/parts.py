@@ -14,6 +14,7 @@ from mlg.app.manifests import Manifests
 from mlg.app.monitoring import Monitoring
 from mlg.app.proposals import Proposals
 from mlg.app.reactor import Reactor
+from mlg.app.rollout_acts import RolloutActs
 from mlg.app.seals import Seals
 from mlg.app.supervise import Supervisor
 from mlg.app.tail import Tail
@@ -48,6 +49,7 @@ class Parts:
     reactor: Reactor
     proposals: Proposals
     hooks: CommitHooks
+    acts: RolloutActs
     ended: threading.Event
     recorder: Callable[[str], Recorder]
     """Gives a recorder in the name of an actor."""

@@ -13,7 +13,7 @@ from mlg.app.rollout_acts import RolloutActs
 from mlg.app.settings import Settings
 from mlg.core.clock import Clock
 from mlg.core.errors import NotFoundError
-from mlg.core.ports import Files, GraphReader, GraphStore, Ids, Network, Notifier, Secrets
+from mlg.core.ports import Files, GraphReader, GraphStore, Network, Notifier, Secrets
 from mlg.graph.record import Recorder
 from mlg.workflows.react import React, Reaction, ReactPorts, start_reaction
 from mlg.workflows.train import Train, TrainRequest
@@ -23,7 +23,6 @@ def reactor_of(
     *,
     files: Files,
     clock: Clock,
-    ids: Ids,
     store: GraphStore,
     reader: GraphReader,
     network: Network,
@@ -31,6 +30,7 @@ def reactor_of(
     settings: Settings,
     manifests: Manifests,
     train: Train,
+    acts: RolloutActs,
     recorder: Callable[[str], Recorder],
     refresh: Callable[[], None],
 ) -> tuple[Reactor, Proposals]:
@@ -39,7 +39,6 @@ def reactor_of(
     Args:
         files: The instance's small files.
         clock: For waiting.
-        ids: Names of acts.
         store: The event log.
         reader: Answers conditions' questions.
         network: Posts webhooks.
@@ -47,6 +46,7 @@ def reactor_of(
         settings: Names the mail server.
         manifests: The rules in force.
         train: Runs pipelines.
+        acts: Takes services back.
         recorder: Gives a recorder in the name of an actor.
         refresh: Makes the supervisor read the wanted state again.
     """
@@ -54,9 +54,8 @@ def reactor_of(
     def request(pipeline: str, key: str) -> TrainRequest:
         return run_request(manifests, files, pipeline, run_id_of(key))
 
-    def rollback(service: str, by: str, reason: str) -> str:
-        told = RolloutActs(files, ids).act(service, "rollback", by, reason)
-        return str(told["rollout"])
+    def rollback(service: str, by: str, reason: str, key: str) -> str:
+        return str(acts.act(service, "rollback", by, reason, key=key)["rollout"])
 
     def restart(service: str, mark: str) -> None:
         mark_restart(files, manifests, service, mark)

@@ -1,6 +1,11 @@
-"""What people tell a rollout: kept in a file that its next look reads."""
+"""What people tell a rollout: kept in a file that its next look reads.
 
+A rollback while none is in flight begins one: back to the version that served before.
+"""
+
+import re
 import threading
+from collections.abc import Callable
 from typing import Any, Final
 
 import msgspec
@@ -8,10 +13,15 @@ import msgspec
 from mlg.core.errors import BackendError, ConflictError, ManifestError, NotFoundError
 from mlg.core.ports import Files, Ids
 from mlg.release.rollout_types import OperatorAct
-from mlg.workflows.rollouts import in_flight, read_rollout
+from mlg.workflows.release_ports import BackRequest
+from mlg.workflows.rollouts import BACK, in_flight, read_rollout, read_swaps
+from mlg.workflows.state import read_wanted
 
 ACTS: Final = ("pause", "resume", "promote", "approve", "rollback")
 _KEPT: Final = 100
+_UNSAFE: Final = re.compile(r"[^A-Za-z0-9._-]+")
+"""Not in the id of a rollout: it is part of URIs and names files."""
+_OF_ACT: Final = frozenset(("id", "act", "by", "reason"))
 
 
 class RolloutActs:
@@ -20,10 +30,19 @@ class RolloutActs:
     Args:
         files: The instance's small files.
         ids: Names of acts.
+        start_back: Starts a way back durably; the same request starts once.
+        model_of: Names the model that a service serves.
     """
 
-    def __init__(self, files: Files, ids: Ids) -> None:
+    def __init__(
+        self,
+        files: Files,
+        ids: Ids,
+        start_back: Callable[[BackRequest], None],
+        model_of: Callable[[str], str],
+    ) -> None:
         self._files, self._ids = files, ids
+        self._start_back, self._model_of = start_back, model_of
         self._lock = threading.Lock()
 
     def status(self, service: str) -> dict[str, Any]:
@@ -39,29 +58,86 @@ class RolloutActs:
             )
         return document
 
-    def act(self, service: str, act: str, by: str, reason: str = "") -> dict[str, Any]:
+    def act(
+        self, service: str, act: str, by: str, reason: str = "", *, key: str = ""
+    ) -> dict[str, Any]:
         """Tell the service's rollout what to do; it answers at its next look.
+
+        A rollback while no rollout is in flight begins one, back to the version that
+        served before.
+
+        Args:
+            service: The service.
+            act: One of `ACTS`.
+            by: Who says so.
+            reason: Why, in words.
+            key: Names the act; told again under the same key it is one act.
+
+        Returns:
+            The service, the id of the rollout, the act, and of a way back `to`.
 
         Raises:
             ManifestError: There is no such act.
-            ConflictError: No rollout is in flight.
+            ConflictError: No rollout is in flight, and for a rollback: nothing to go back to.
         """
         if act not in ACTS:
             raise ManifestError(
                 f"expected an act, got {act!r}", where="act", hint=f"one of {', '.join(ACTS)}."
             )
-        rollout = in_flight(self._files, service)
-        if not rollout:
-            raise ConflictError(
-                f"no rollout of {service!r} is in flight",
-                where=service,
-                hint="mlg rollout status tells how the last one ended.",
-            )
-        told = {"id": self._ids.new_id(), "act": act, "by": by, "reason": reason}
+        told = {"id": key or self._ids.new_id(), "act": act, "by": by, "reason": reason}
         with self._lock:
-            acts = [*_read(self._files, service), {**told, "rollout": rollout}][-_KEPT:]
-            self._files.write(_path(service), msgspec.json.encode(acts))
-        return {"service": service, "rollout": rollout, "act": act}
+            before = [one for one in _read(self._files, service) if one["id"] == told["id"]]
+            if before:
+                if request := before[0].get("back"):
+                    self._start_back(msgspec.json.decode(request, type=BackRequest))
+                return {"service": service, "rollout": before[0]["rollout"], "act": act}
+            rollout = in_flight(self._files, service)
+            if rollout:
+                self._keep(service, {**told, "rollout": rollout})
+                return {"service": service, "rollout": rollout, "act": act}
+            if act != "rollback":
+                raise ConflictError(
+                    f"no rollout of {service!r} is in flight",
+                    where=service,
+                    hint="mlg rollout status tells how the last one ended.",
+                )
+            back = self._way_back(service, told)
+            kept = {"rollout": back.id, "back": msgspec.json.encode(back).decode()}
+            self._keep(service, {**told, **kept})
+            self._start_back(back)
+        to = back.former.version
+        return {"service": service, "rollout": back.id, "act": act, "to": to}
+
+    def _way_back(self, service: str, told: dict[str, str]) -> BackRequest:
+        """Return the way back from what serves.
+
+        Raises:
+            ConflictError: No version served before, or nothing serves.
+        """
+        stable = read_wanted(self._files, service).stable
+        serving = stable.version if stable else ""
+        former = read_swaps(self._files, service).former(serving) if serving else None
+        if former is None:
+            raise ConflictError(
+                f"no rollout of {service!r} is in flight, and no version served before "
+                f"{serving or 'the first'} that was not taken back",
+                where=service,
+                hint="repair what is wrong, then mlg run PIPELINE makes a new version.",
+            )
+        said = f"rollback by {told['by']}"
+        return BackRequest(
+            id=BACK + _UNSAFE.sub("-", told["id"]),
+            service=service,
+            model=self._model_of(service),
+            left=serving,
+            former=former,
+            reason=f"{said}: {told['reason']}" if told["reason"] else said,
+            by=told["by"],
+        )
+
+    def _keep(self, service: str, act: dict[str, str]) -> None:
+        acts = [*_read(self._files, service), act][-_KEPT:]
+        self._files.write(_path(service), msgspec.json.encode(acts))
 
 
 def acts_of(files: Files, service: str, rollout: str) -> tuple[OperatorAct, ...]:
@@ -70,9 +146,11 @@ def acts_of(files: Files, service: str, rollout: str) -> tuple[OperatorAct, ...]
     Raises:
         BackendError: The file is damaged.
     """
-    mine = [act for act in _read(files, service) if act["rollout"] == rollout]
+    acts = _read(files, service)
+    # what began a way back is not said to it again
+    mine = [act for act in acts if act["rollout"] == rollout and "back" not in act]
     return tuple(
-        msgspec.convert({k: v for k, v in act.items() if k != "rollout"}, OperatorAct)
+        msgspec.convert({k: v for k, v in act.items() if k in _OF_ACT}, OperatorAct)
         for act in mine
     )
 

@@ -131,7 +131,7 @@ class ControlWatch:
             rejected=swaps.rejected,
             acts=acts_of(self._files, service, state.id),
         )
-        if state.phase not in {"canary", "promoting", "swapped", "paused"}:
+        if state.back or state.phase not in {"canary", "promoting", "swapped", "paused"}:
             return look, facts
         if shares != wanted_shares(state) or not state.share_bp or state.stable is None:
             return look, facts

@@ -89,7 +89,7 @@ def rollback(
     home: Path | None = HomeOption,
     as_json: bool = JsonOption,
 ) -> None:
-    """Send all traffic back to the version before.
+    """Send all traffic back to the version before, also when no rollout is in flight.
 
     Example: mlg rollout rollback home --reason "seen it on the dashboard"
     """
@@ -99,7 +99,12 @@ def rollback(
 def _act(act: str, service: str, reason: str, home: Path | None, as_json: bool) -> None:
     with reported(as_json):
         done = connect(home_of(home)).rollout_act(service, act, reason)
-        show(done, as_json, lambda told: out.print(f"{told['service']}: {told['act']} is told"))
+        show(done, as_json, _print_told)
+
+
+def _print_told(told: dict[str, Any]) -> None:
+    what = f"goes back to {told['to']}" if "to" in told else f"{told['act']} is told"
+    out.print(f"{told['service']}: {what}; mlg rollout status {told['service']} tells how")
 
 
 def _print_status(document: dict[str, Any]) -> None:

@@ -6,6 +6,9 @@ that is missing holds the rollout: nothing is promoted on silence.
 
     pending → staging → warming → canary (step 0, 1, …) → promoting → swapped → done
     from canary on: → paused (and back), → rolling_back → rolled_back; before it: → failed
+
+The way back to a version that served before is a rollout too, without tests and gates:
+pending → warming → promoting → swapped → done, or failed when that version does not start.
 """
 
 from collections.abc import Callable
@@ -13,13 +16,12 @@ from dataclasses import replace
 from datetime import datetime, timedelta
 from typing import Final
 
-from msgspec import Struct
-
 from mlg.core.clock import rfc3339
 from mlg.core.traffic import FULL_BP, Share
 from mlg.release.rollout_acts import answer
 from mlg.release.rollout_moves import (
     Moved,
+    go_back,
     hold,
     move,
     next_step,
@@ -27,6 +29,7 @@ from mlg.release.rollout_moves import (
     roll_back,
     wanted_shares,
 )
+from mlg.release.rollout_status import RolloutStatus, explain, status
 from mlg.release.rollout_types import (
     ENDED,
     KeepWarm,
@@ -44,9 +47,17 @@ from mlg.release.rollout_types import (
     VersionStart,
     control_label,
 )
-from mlg.release.verdicts import GateResult, named, percent
+from mlg.release.verdicts import GateResult, named
 
-__all__ = ["RolloutStatus", "begin", "explain", "status", "step", "swap_waits_until"]
+__all__ = [
+    "RolloutStatus",
+    "begin",
+    "begin_back",
+    "explain",
+    "status",
+    "step",
+    "swap_waits_until",
+]
 
 _HOUR: Final = timedelta(hours=1)
 
@@ -79,6 +90,32 @@ def begin(
     )
 
 
+def begin_back(
+    id: str,  # noqa: A002
+    service: str,
+    former: str,
+    left: str,
+    now: datetime,
+    reason: str,
+) -> RolloutState:
+    """Return the state of a way back that has not begun: one step, no tests, no gates.
+
+    Args:
+        id: Name of the rollout; part of every command's key.
+        service: The service.
+        former: Version that served at 100 % before.
+        left: Version that serves now, and is taken back.
+        now: Event time.
+        reason: Why, in words.
+
+    Raises:
+        ValueError: The former version serves already, or no reason is given.
+    """
+    if not reason:
+        raise ValueError(f"the way back to {former!r} needs a reason")
+    return replace(begin(id, service, former, left, RolloutPlan(), now), back=reason)
+
+
 def step(state: RolloutState, facts: RolloutFacts) -> Moved:
     """Return the state after one look, and what to do, in order.
 
@@ -108,51 +145,6 @@ def swap_waits_until(plan: RolloutPlan, facts: RolloutFacts) -> datetime | None:
     return recent[-plan.swaps_per_hour] + _HOUR
 
 
-def explain(state: RolloutState) -> str:
-    """Return where a rollout stands and why, in one sentence.
-
-    Examples:
-        >>> from datetime import UTC
-        >>> plan = RolloutPlan(steps_bp=(50, 10_000))
-        >>> explain(begin("r1", "home", "new", "old", plan, datetime(2026, 1, 1, tzinfo=UTC)))
-        'new for home (old serves) is pending, with 0 % of the traffic: not begun.'
-    """
-    beside = f"{state.stable} serves" if state.stable else "the first version"
-    at = f", step {state.step + 1} of {len(state.plan.steps_bp)}"
-    return (
-        f"{state.candidate} for {state.service} ({beside}) is {state.phase.replace('_', ' ')}"
-        f"{at if state.phase == 'canary' else ''}, with {percent(state.share_bp)} of the "
-        f"traffic: {state.reason or 'not begun'}."
-    )
-
-
-class RolloutStatus(Struct, frozen=True, kw_only=True):
-    """What `rollout status` and the API print."""
-
-    service: str
-    state: Phase
-    candidate: str
-    stable: str | None
-    share_bp: int
-    step: int
-    gates: tuple[GateResult, ...]
-    explanation: str
-
-
-def status(state: RolloutState) -> RolloutStatus:
-    """Return a rollout's answer to `rollout status`."""
-    return RolloutStatus(
-        service=state.service,
-        state=state.phase,
-        candidate=state.candidate,
-        stable=state.stable,
-        share_bp=state.share_bp,
-        step=state.step,
-        gates=state.gates,
-        explanation=explain(state),
-    )
-
-
 def _queue(state: RolloutState, facts: RolloutFacts) -> Moved:
     """Let a newer version wait; of those that wait the newest is kept."""
     arrived = facts.arrived
@@ -176,15 +168,17 @@ def _decide(state: RolloutState, facts: RolloutFacts) -> Moved:
         return roll_back(state, facts, fault)
     if state.phase == "paused":
         return state, ()
-    if facts.frozen and not (state.forced and state.phase == "promoting"):
+    if facts.frozen and not state.back and not (state.forced and state.phase == "promoting"):
         return hold(state, facts, "frozen: nothing goes on without a person")
     return _HANDLERS[state.phase](state, facts)
 
 
 def _fault(state: RolloutState, facts: RolloutFacts) -> str:
     """Return why the candidate must go, or nothing."""
-    if state.phase == "swapped" and state.stable is None:
-        return ""  # nothing to go back to; the popularity list rescues the first version
+    if state.phase == "swapped" and (state.stable is None or state.back):
+        # nothing to go back to: the popularity list rescues the first version, and what a
+        # way back has left is what was wrong
+        return ""
     fallen = [f for f in facts.fallen if f.label == state.candidate]
     if fallen:
         return f"{state.candidate} does not run: {fallen[0].reason}"
@@ -196,7 +190,7 @@ def _fault(state: RolloutState, facts: RolloutFacts) -> str:
 
 
 def _pending(state: RolloutState, facts: RolloutFacts) -> Moved:
-    if state.candidate in facts.rejected:
+    if state.candidate in facts.rejected and not state.back:
         return move(
             state, facts, "failed", "it was rolled back before and nothing about it changed"
         )
@@ -208,7 +202,7 @@ def _pending(state: RolloutState, facts: RolloutFacts) -> Moved:
             "the battery of tests runs",
             StartStaging(version=state.candidate),
         )
-    return _warm(state, facts, "no staging is asked for")
+    return _warm(state, facts, state.back or "no staging is asked for")
 
 
 def _staging(state: RolloutState, facts: RolloutFacts) -> Moved:
@@ -298,6 +292,8 @@ def _evidence(facts: RolloutFacts) -> str:
 def _promoting(state: RolloutState, facts: RolloutFacts) -> Moved:
     if state.candidate not in facts.ready:
         return hold(state, facts, f"{state.candidate} is not warm")
+    if state.back:
+        return go_back(state, facts)
     judged = state.share_bp > 0 and not state.forced
     if judged and not facts.fresh:
         return hold(state, facts, "no fresh metrics")
@@ -333,6 +329,8 @@ def _swapped(state: RolloutState, facts: RolloutFacts) -> Moved:
         return hold(state, facts, "the gateway does not show the swap yet")
     if state.stable is None:
         return move(state, facts, "done", "the first version serves")
+    if state.back:
+        return move(state, facts, "done", state.back, Retire(label=state.stable))
     if state.control:
         retire = Retire(key=f"{state.id}:control", label=control_label(state.stable))
         return replace(state, control=False), (retire,)

@@ -53,7 +53,11 @@ def _resume(state: RolloutState, facts: RolloutFacts, reason: str, by: str) -> M
 
 
 def _take_back(state: RolloutState, facts: RolloutFacts, reason: str, by: str) -> Moved | None:
-    """Return the way back, or None where there is none: the first version serves already."""
-    if state.phase == "swapped" and state.stable is None:
+    """Return the way back, or None where there is none.
+
+    The first version serves already, or this is itself a way back: undoing it would bring
+    back what was wrong.
+    """
+    if state.back or (state.phase == "swapped" and state.stable is None):
         return None
     return roll_back(state, facts, reason, by=by)

@@ -129,6 +129,23 @@ def roll_back(
     )
 
 
+def go_back(state: RolloutState, facts: RolloutFacts) -> Moved:
+    """Return the swap to the version that served before, which is warm.
+
+    It waits for no turn among the swaps of the hour: a way back is never held up.
+    """
+    reason, left = state.back, state.stable
+    return move(
+        replace(state, share_bp=FULL_BP, swapped_at=facts.now),
+        facts,
+        "swapped",
+        reason,
+        SetShares(shares=(Share(version=state.candidate, bp=FULL_BP),)),
+        RollBack(to=state.candidate, reason=reason, swap=True, left=left or ""),
+        Call(reason=f"{state.service}: {left} taken back to {state.candidate}: {reason}"),
+    )
+
+
 def wanted_shares(state: RolloutState) -> tuple[Share, ...]:
     """Return the split that the state asks for; empty before the first version serves."""
     if state.share_bp == FULL_BP:

@@ -88,6 +88,8 @@ class RolloutState:
     """A control group was started and not yet retired."""
     forced: bool = False
     """A person said to promote."""
+    back: str = ""
+    """Why this is the way back to a version that served before; empty: it is no way back."""
     seq: int = 0
     """Number of transitions so far; part of every command's key."""
     waiting: str | None = None
@@ -214,7 +216,9 @@ class RollBack(_Command, frozen=True, kw_only=True, tag="roll_back"):
     to: str
     reason: str
     swap: bool
-    """The candidate had been at 100 %."""
+    """What is left had been at 100 %."""
+    left: str = ""
+    """The version that is taken back; empty: the candidate."""
 
 
 class Notify(_Command, frozen=True, kw_only=True, tag="notify"):

@@ -16,11 +16,11 @@ from mlg.core.clock import Clock
 from mlg.core.errors import LifecycleError
 from mlg.core.ports import Files, GraphStore
 from mlg.core.traffic import FULL_BP
-from mlg.graph import record_alerts
+from mlg.graph import record_alerts, record_rollouts
 from mlg.graph.record import Recorder, deployment_uri, run_uri
 from mlg.workflows.heal_moves import HealFacts, Move, Progress, done, next_move
 from mlg.workflows.record import append_once
-from mlg.workflows.rollouts import in_flight, read_rollout
+from mlg.workflows.rollouts import BACK, in_flight, read_rollout
 from mlg.workflows.state import read_wanted
 from mlg.workflows.train import Train, TrainRequest
 
@@ -67,8 +67,9 @@ class HealPorts:
     incidents: Incidents
     train_request: Callable[[str], TrainRequest]
     """Returns a new run of the pipeline behind a service; raises LifecycleError."""
-    roll_back: Callable[[str, str], None]
-    """Takes a service back for a reason; raises LifecycleError when it cannot."""
+    roll_back: Callable[[str, str, str], str]
+    """Takes a service back: service, reason, key; returns the rollout's id. The same key does
+    it once. Raises LifecycleError when there is nothing to go back to."""
 
 
 @DBOS.dbos_class()
@@ -92,7 +93,7 @@ class Heal(DBOSConfiguredInstance):
             if move["act"] == "retrain":
                 result = self._retrain(raw, progress)
             elif move["act"] != "wait":
-                self.act(raw, progress, move)
+                result = self.act(raw, progress, move)
             if move["act"] in {"wait", "back_off"}:
                 DBOS.sleep(move["seconds"])
             progress = msgspec.to_builtins(
@@ -125,6 +126,7 @@ class Heal(DBOSConfiguredInstance):
             windows=view.windows,
             frozen=self._ports.files.read(FREEZE_FILE) is not None,
             rollout=rollout_of(self._ports.files, request.service, now.version),
+            back=back_of(self._ports.files, request.service, now.back, now.left),
         )
         return msgspec.to_builtins(next_move(now, facts))
 
@@ -151,8 +153,10 @@ class Heal(DBOSConfiguredInstance):
         return {"request": msgspec.to_builtins(run), "before": before}
 
     @DBOS.step(name="heal.act", retries_allowed=True, max_attempts=_TRIES)
-    def act(self, raw: dict[str, Any], progress: dict[str, Any], move: dict[str, Any]) -> None:
-        """Do one move; it may be done twice."""
+    def act(
+        self, raw: dict[str, Any], progress: dict[str, Any], move: dict[str, Any]
+    ) -> dict[str, str] | None:
+        """Do one move; it may be done twice. Of a roll-back return which rollout does it."""
         request, now = _request(raw), msgspec.convert(progress, Progress)
         what = msgspec.convert(move, Move)
         match what.act:
@@ -170,33 +174,42 @@ class Heal(DBOSConfiguredInstance):
             case "call":
                 self._tell(request, "called", "called", what.reason)
             case "roll_back":
-                self._roll_back(request, what.reason)
+                return self._roll_back(request, what.reason)
             case "wait" | "retrain" | "end":
                 pass
+        return None
 
-    def _roll_back(self, request: HealRequest, reason: str) -> None:
+    def _roll_back(self, request: HealRequest, reason: str) -> dict[str, str] | None:
+        stable = read_wanted(self._ports.files, request.service).stable
+        left = stable.version if stable else ""
         try:
-            self._ports.roll_back(request.service, reason)
+            back = self._ports.roll_back(request.service, reason, f"heal:{request.incident}")
         except LifecycleError as error:
             self._tell(request, "called", "called", f"{reason}, but: {error}")
-        else:
-            self._tell(request, "rolled_back", "rolled_back", reason)
+            return None
+        recorder = self._ports.recorder()
+        rollout = record_rollouts.rollout_uri(recorder, request.service, back)
+        self._tell(request, "rolled_back", "rolled_back", reason, triggered=rollout)
+        return {"back": back, "left": left}
 
     def _tell_healed(self, request: HealRequest, progress: Progress, reason: str) -> None:
         recorder = self._ports.recorder()
         wanted = read_wanted(self._ports.files, request.service)
+        serves = wanted.stable if progress.back else None
+        version = serves.version if serves else progress.version
         deployments = [
             deployment_uri(recorder, request.service, item.deployment)
             for item in wanted.versions
-            if item.version == progress.version
+            if item.version == version
         ]
+        runs = (run_uri(recorder, progress.pipeline, progress.run),) if progress.run else ()
         self._tell(
             request,
             "healed",
             "healed",
             reason,
-            healed_by=(run_uri(recorder, progress.pipeline, progress.run), *deployments),
-            facts={"version": progress.version, "attempt": progress.attempt},
+            healed_by=(*runs, *deployments),
+            facts={"version": version, "attempt": progress.attempt},
         )
 
     def _tell(
@@ -228,6 +241,31 @@ def rollout_of(files: Files, service: str, version: str) -> Any:
     if stable is not None and (stable.version, stable.bp) == (version, FULL_BP):
         return "done"
     return "under_way" if in_flight(files, service) else "none"
+
+
+def back_of(files: Files, service: str, back: str, left: str) -> Any:
+    """Return where a way back stands: `none`, `under_way`, `done` or `failed`.
+
+    Args:
+        files: The instance's small files.
+        service: The service.
+        back: Id of the rollout that takes it back: one that was in flight, or one that was
+            begun for it and may not be told yet.
+        left: The version at 100 % when it was asked for.
+    """
+    if not back:
+        return "none"
+    document = read_rollout(files, service) or {}
+    mine = document.get("rollout") == back
+    state = str(document.get("state", "")) if mine else ""
+    if not back.startswith(BACK):
+        ends = {"rolled_back": "done", "failed": "done", "done": "failed"}
+        return ends.get(state, "under_way") if mine else "done"
+    if mine:
+        return {"failed": "failed", "done": "done"}.get(state, "under_way")
+    stable = read_wanted(files, service).stable
+    moved = stable is not None and (stable.version, stable.bp) != (left, FULL_BP)
+    return "done" if moved else "under_way"
 
 
 def start_heal(heal: Heal, request: HealRequest) -> None:

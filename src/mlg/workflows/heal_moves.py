@@ -50,6 +50,10 @@ class Progress(msgspec.Struct, frozen=True, kw_only=True):
     healed: bool = False
     called: bool = False
     rolled_back: bool = False
+    back: str = ""
+    """Id of the rollout that takes the service back; empty: none could."""
+    left: str = ""
+    """The version at 100 % when that was asked for."""
     noted: tuple[str, ...] = ()
     looks: int = 0
     """Looks since anything was done."""
@@ -69,6 +73,8 @@ class HealFacts:
     frozen: bool = False
     rollout: Literal["none", "under_way", "swapped", "done", "back"] = "none"
     """Where the version that was made for it stands."""
+    back: Literal["none", "under_way", "done", "failed"] = "none"
+    """Where the way back stands."""
 
 
 class Move(msgspec.Struct, frozen=True, kw_only=True):
@@ -89,6 +95,8 @@ def next_move(progress: Progress, facts: HealFacts) -> Move:
     """
     if progress.result:
         return _trained(progress, facts)
+    if progress.back and facts.back in {"done", "failed"}:
+        return _taken_back(progress, facts)
     if not facts.open:
         return Move(act="end", reason="the incident closed by itself")
     if facts.action == "roll_back":
@@ -100,6 +108,18 @@ def next_move(progress: Progress, facts: HealFacts) -> Move:
             return _wait(progress)
         return Move(act="retrain", reason="a loss is measured or well estimated")
     return _noted(progress, facts)
+
+
+def _taken_back(progress: Progress, facts: HealFacts) -> Move:
+    """Return what follows a way back that has ended: the incident, or a call."""
+    if not facts.open:
+        return Move(act="end", reason="taken back")
+    if facts.back == "done" and not progress.healed:
+        return Move(act="heal", reason=f"{progress.left} was taken back")
+    if facts.back == "failed" and not progress.called:
+        told = f"{progress.left} could not be taken back: a person is needed"
+        return Move(act="call", reason=told)
+    return _wait(progress)
 
 
 def _noted(progress: Progress, facts: HealFacts) -> Move:
@@ -152,7 +172,8 @@ def done(progress: Progress, move: Move, result: dict[str, str] | None = None) -
     Args:
         progress: What was remembered.
         move: What was done.
-        result: Of a training: `run`, `pipeline`, `result`, `version`, `before`.
+        result: Of a training: `run`, `pipeline`, `result`, `version`, `before`; of a
+            roll-back: `back`, `left`, or nothing when there is none.
     """
     kept = msgspec.structs.replace(progress, looks=0, waited_s=0.0)
     match move.act:
@@ -173,6 +194,6 @@ def done(progress: Progress, move: Move, result: dict[str, str] | None = None) -
         case "call":
             return msgspec.structs.replace(kept, called=True)
         case "roll_back":
-            return msgspec.structs.replace(kept, rolled_back=True)
+            return msgspec.structs.replace(kept, rolled_back=True, **(result or {}))
         case "settle" | "end":
             return kept

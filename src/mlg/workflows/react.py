@@ -67,8 +67,9 @@ class ReactPorts:
     """Gives the notifier that signs with this secret."""
     train_request: Callable[[str, str], TrainRequest]
     """Returns the run of a pipeline under the id that belongs to this key."""
-    rollback: Callable[[str, str, str], str]
-    """Takes a service back: service, by, reason; returns the rollout's id, or nothing."""
+    rollback: Callable[[str, str, str, str], str]
+    """Takes a service back: service, by, reason, key; returns the rollout's id. The same key
+    does it once."""
     restart: Callable[[str, str], None]
     """Replaces a service's replicas: service, mark. The same mark does it once."""
 
@@ -249,7 +250,7 @@ class React(DBOSConfiguredInstance):
                 reason = f"rule {decision.rule}: {decision.reason or 'it fired'}"
                 return {
                     "service": command.service,
-                    "rollout": ports.rollback(command.service, by, reason),
+                    "rollout": ports.rollback(command.service, by, reason, command.key),
                 }
             case RestartService():
                 ports.restart(command.service, command.key)

@@ -5,22 +5,21 @@
 dies between the two does the same commands again, and each may be done twice.
 """
 
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Mapping
 from datetime import timedelta
-from typing import Any, Final, Protocol
+from typing import Any, Final
 
 import msgspec
-from dbos import DBOS, DBOSConfiguredInstance
+from dbos import DBOS, DBOSConfiguredInstance, SetWorkflowID
 
-from mlg.core.clock import Clock, rfc3339
+from mlg.core.clock import rfc3339
 from mlg.core.errors import LifecycleError
 from mlg.core.events import Event
-from mlg.core.ports import Files, GraphStore
+from mlg.core.nodes import Attr
 from mlg.core.traffic import FULL_BP, version_of
 from mlg.core.uris import Digest
 from mlg.graph import record_rollouts, record_services
-from mlg.graph.record import Recorder, deployment_uri, image_uri, model_uri, run_uri
+from mlg.graph.record import deployment_uri, image_uri, model_uri, run_uri
 from mlg.release import rollout
 from mlg.release.rollout_types import (
     ENDED,
@@ -39,9 +38,9 @@ from mlg.release.rollout_types import (
 )
 from mlg.workflows.packaged import read_packaged
 from mlg.workflows.record import append_once
+from mlg.workflows.release_ports import BackRequest, ReleasePorts
 from mlg.workflows.rollouts import (
     Look,
-    RolloutWatch,
     in_flight,
     read_swaps,
     write_rollout,
@@ -61,34 +60,6 @@ _TRIES: Final = 12
 _COMMANDS: Final = tuple[RolloutCommand, ...]
 
 
-class Fleet(Protocol):
-    """What makes the wanted state real."""
-
-    def refresh(self) -> None:
-        """Read the wanted state again and act on it."""
-        ...
-
-    def wait_ready(self, service: str, version: str, deadline_s: float) -> None:
-        """Return once every wanted replica of the version is warm.
-
-        Raises:
-            BackendError: Not in time.
-        """
-        ...
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ReleasePorts:
-    """What a release needs from the world."""
-
-    files: Files
-    fleet: Fleet
-    store: GraphStore
-    clock: Clock
-    watch: RolloutWatch
-    recorder: Callable[[], Recorder]
-
-
 @DBOS.dbos_class()
 class Release(DBOSConfiguredInstance):
     """Durable release of one version to one service."""
@@ -105,6 +76,19 @@ class Release(DBOSConfiguredInstance):
         while "wait" in raw:
             DBOS.sleep(QUIET_EVERY_S)
             raw = self.begin(service, model, artifact, run_id, id_)
+        return self._follow(raw, model, artifact)
+
+    @DBOS.workflow(name="release.back")
+    def back(self, raw_request: dict[str, Any]) -> dict[str, Any]:
+        """Bring back the version that served before; return as `run` does, and never raise."""
+        raw = self.begin_back(raw_request)
+        while "wait" in raw:
+            DBOS.sleep(LOOK_EVERY_S)
+            raw = self.begin_back(raw_request)
+        return self._follow(raw, raw_request["model"], raw_request["former"]["artifact"])
+
+    def _follow(self, raw: dict[str, Any], model: str, artifact: str) -> dict[str, Any]:
+        """Look, decide and do, until the rollout has ended; its own steps are durable."""
         while "done" not in raw:
             raw, commands = self.decide(raw, model, artifact)
             if commands:
@@ -128,31 +112,62 @@ class Release(DBOSConfiguredInstance):
             return {"wait": True}
         plan = watch.plan(service)
         state = rollout.begin(id_, service, version, serving, plan, watch.now(service))
-        recorder = self._ports.recorder()
+        facts = {"steps_bp": ",".join(map(str, plan.steps_bp)), "min_units": plan.min_units}
+        return self._begun(state, model, artifact, facts, run_id=run_id)
+
+    @DBOS.step(name="release.begin_back", retries_allowed=True, max_attempts=_TRIES)
+    def begin_back(self, raw_request: dict[str, Any]) -> dict[str, Any]:
+        """Take the service's turn to go back; nothing is to do when another version serves."""
+        request = msgspec.convert(raw_request, BackRequest)
+        service, former = request.service, request.former
+        stable = read_wanted(self._ports.files, service).stable
+        if in_flight(self._ports.files, service) not in {"", request.id}:
+            return {"wait": True}
+        if stable is None or stable.version != request.left:
+            told = f"{request.left} does not serve any more"
+            return {"done": {"state": "failed", "version": former.version, "reason": told}}
+        now = self._ports.watch.now(service)
+        state = rollout.begin_back(
+            request.id, service, former.version, request.left, now, request.reason
+        )
+        facts: dict[str, Attr] = {"back": request.reason, "by": request.by}
+        return self._begun(state, request.model, former.artifact, facts)
+
+    def _begun(
+        self,
+        state: RolloutState,
+        model: str,
+        artifact: str,
+        facts: Mapping[str, Attr],
+        *,
+        run_id: str = "",
+    ) -> dict[str, Any]:
+        """Record that a rollout and its deployment began; return what to keep."""
+        recorder, id_, version = self._ports.recorder(), state.id, state.candidate
         made = read_packaged(self._ports.files, version)
         digest = made.image_digest if made else None
-        facts = {"steps_bp": ",".join(map(str, plan.steps_bp)), "min_units": plan.min_units}
+        run = run_uri(recorder, model, run_id) if run_id else None
         self._record(
             record_services.deployment_started(
                 recorder,
                 key=f"{id_}:deployment",
-                service=service,
+                service=state.service,
                 deployment_id=id_,
                 model_version=model_uri(recorder, model, version),
                 image_digest=digest or artifact,
                 image=image_uri(recorder, made.image, digest) if made and digest else None,
                 share_bp=0,
                 health="starting",
-                triggered_by=run_uri(recorder, model, run_id),
+                triggered_by=run,
             ),
             record_rollouts.rollout_begun(
                 recorder,
                 key=f"{id_}:begin",
-                service=service,
+                service=state.service,
                 rollout_id=id_,
                 candidate=version,
-                stable=serving,
-                triggered_by=run_uri(recorder, model, run_id),
+                stable=state.stable,
+                triggered_by=run,
                 facts=facts,
             ),
         )
@@ -198,13 +213,12 @@ class Release(DBOSConfiguredInstance):
             case SetShares():
                 self._share(state, command, artifact)
             case Promote():
-                self._swap(service, command.key, state)
+                self._promoted(command, state)
             case Retire():
                 self._retire(state, command)
             case RollBack():
                 swaps = read_swaps(self._ports.files, service)
-                rejected = tuple(sorted({*swaps.rejected, state.candidate}))
-                swaps = msgspec.structs.replace(swaps, rejected=rejected)
+                swaps = swaps.after_way_back(command.to, command.left or state.candidate)
                 write_swaps(self._ports.files, service, swaps)
                 if command.swap:
                     self._swap(service, command.key, state)
@@ -313,6 +327,15 @@ class Release(DBOSConfiguredInstance):
             )
         )
 
+    def _promoted(self, command: Promote, state: RolloutState) -> None:
+        """Keep what served before, for the way back, and that there was a swap."""
+        files, service = self._ports.files, state.service
+        wanted = read_wanted(files, service).versions
+        replaced = next((v for v in wanted if v.version == command.replaced), None)
+        swaps = read_swaps(files, service).after_promotion(command.version, replaced)
+        write_swaps(files, service, swaps)
+        self._swap(service, command.key, state)
+
     def _swap(self, service: str, key: str, state: RolloutState) -> None:
         swaps = read_swaps(self._ports.files, service)
         at = state.swapped_at or state.since
@@ -324,8 +347,11 @@ class Release(DBOSConfiguredInstance):
     def _moved(self, state: RolloutState, command: Record, model: str) -> None:
         del model
         wanted = read_wanted(self._ports.files, state.service)
-        back = next((v for v in wanted.versions if v.version == state.stable), None)
-        returned = command.after in {"rolling_back", "rolled_back"} and back is not None
+        returned = command.after in {"rolling_back", "rolled_back"}
+        to = state.stable if returned else ""
+        if state.back and command.after == "swapped":
+            to = state.candidate
+        back = next((v for v in wanted.versions if v.version == to), None)
         self._record(
             record_rollouts.rollout_moved(
                 self._ports.recorder(),
@@ -340,7 +366,7 @@ class Release(DBOSConfiguredInstance):
                 by=command.by,
                 gates={g.name: f"{g.verdict}: {g.reason}" for g in command.gates},
                 event_time=rfc3339(command.at),
-                rolled_back_to=back.deployment if back and returned else None,
+                rolled_back_to=back.deployment if back else None,
             )
         )
 
@@ -366,3 +392,9 @@ class Release(DBOSConfiguredInstance):
 
     def _record(self, *events: Event) -> None:
         append_once(self._ports.store, events)
+
+
+def start_back(release: Release, request: BackRequest) -> None:
+    """Start the way back in the background; the same request starts once."""
+    with SetWorkflowID(request.id):
+        DBOS.start_workflow(release.back, msgspec.to_builtins(request))

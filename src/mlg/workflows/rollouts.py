@@ -1,7 +1,7 @@
 """What a rollout keeps between two looks, and where others read it."""
 
 from datetime import datetime
-from typing import Any, Protocol
+from typing import Any, Final, Protocol
 
 import msgspec
 
@@ -12,6 +12,12 @@ from mlg.core.ports import Files
 from mlg.release.rollout import status
 from mlg.release.rollout_types import ENDED, RolloutFacts, RolloutState
 from mlg.release.staging import StagingReport
+from mlg.workflows.state import WantedVersion
+
+BACK: Final = "back-"
+"""How the ids of rollouts begin that go back to the version before."""
+
+_MOST_SERVED: Final = 20
 
 
 class Look(msgspec.Struct, frozen=True, kw_only=True):
@@ -81,11 +87,37 @@ def in_flight(files: Files, service: str) -> str:
 
 
 class Swaps(msgspec.Struct, frozen=True, kw_only=True):
-    """Every change of the version at 100 %, and what was taken back."""
+    """Every change of the version at 100 %, what served before, and what was taken back."""
 
     at: dict[str, str] = {}
     """Event time by the key of the command, so that a repeated one counts once."""
     rejected: tuple[str, ...] = ()
+    served: tuple[WantedVersion, ...] = ()
+    """Versions that were at 100 % before the one that is now, oldest first: the way back."""
+
+    def former(self, serving: str) -> WantedVersion | None:
+        """Return the version that served before this one and was not taken back, or None.
+
+        Examples:
+            >>> Swaps().former("v1") is None
+            True
+        """
+        gone = {serving, *self.rejected}
+        return next((one for one in reversed(self.served) if one.version not in gone), None)
+
+    def after_promotion(self, version: str, replaced: WantedVersion | None) -> "Swaps":
+        """Return the swaps after one version won against another; twice is once."""
+        gone = {version, replaced.version if replaced else ""}
+        kept = tuple(one for one in self.served if one.version not in gone)
+        served = (*kept, replaced) if replaced else kept
+        return msgspec.structs.replace(self, served=served[-_MOST_SERVED:])
+
+    def after_way_back(self, to: str, left: str) -> "Swaps":
+        """Return the swaps after a version was taken back; twice is once."""
+        names = [one.version for one in self.served]
+        served = self.served[: names.index(to)] if to in names else self.served
+        rejected = tuple(sorted({*self.rejected, left}))
+        return msgspec.structs.replace(self, served=served, rejected=rejected)
 
     def times(self) -> tuple[datetime, ...]:
         """Return the event times, ascending."""

@@ -74,6 +74,18 @@ def test_a_version_that_is_never_released_does_not_help() -> None:
     assert next_move(late, facts("retrain")).act == "back_off"
 
 
+BACK = {"back": "back-1", "left": "v2"}
+
+
+def test_a_skew_is_taken_back_and_healed_by_the_former_version() -> None:
+    progress = done(Progress(), next_move(Progress(), facts("roll_back")), BACK)
+    assert next_move(progress, facts("roll_back", back="under_way")).act == "wait"
+    assert acts(progress, facts("roll_back", back="done"), None) == ["heal", "wait"]
+    assert acts(progress, facts("roll_back", back="failed"), None) == ["call", "wait"]
+    assert acts(progress, facts("roll_back", open=False, back="done"), None) == ["end"]
+    assert "v2" in next_move(progress, facts("roll_back", back="done")).reason
+
+
 @pytest.mark.parametrize(
     ("action", "word"),
     [

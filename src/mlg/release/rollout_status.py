@@ -1,0 +1,53 @@
+"""Where a rollout stands, for those who ask."""
+
+from msgspec import Struct
+
+from mlg.release.rollout_types import Phase, RolloutState
+from mlg.release.verdicts import GateResult, percent
+
+
+def explain(state: RolloutState) -> str:
+    """Return where a rollout stands and why, in one sentence.
+
+    Examples:
+        >>> from datetime import UTC, datetime
+        >>> from mlg.release.rollout import begin
+        >>> from mlg.release.rollout_types import RolloutPlan
+        >>> plan = RolloutPlan(steps_bp=(50, 10_000))
+        >>> explain(begin("r1", "home", "new", "old", plan, datetime(2026, 1, 1, tzinfo=UTC)))
+        'new for home (old serves) is pending, with 0 % of the traffic: not begun.'
+    """
+    beside = f"{state.stable} serves" if state.stable else "the first version"
+    at = f", step {state.step + 1} of {len(state.plan.steps_bp)}"
+    return (
+        f"{state.candidate} for {state.service} ({beside}) is {state.phase.replace('_', ' ')}"
+        f"{at if state.phase == 'canary' else ''}, with {percent(state.share_bp)} of the "
+        f"traffic: {state.reason or 'not begun'}."
+    )
+
+
+class RolloutStatus(Struct, frozen=True, kw_only=True):
+    """What `rollout status` and the API print."""
+
+    service: str
+    state: Phase
+    candidate: str
+    stable: str | None
+    share_bp: int
+    step: int
+    gates: tuple[GateResult, ...]
+    explanation: str
+
+
+def status(state: RolloutState) -> RolloutStatus:
+    """Return a rollout's answer to `rollout status`."""
+    return RolloutStatus(
+        service=state.service,
+        state=state.phase,
+        candidate=state.candidate,
+        stable=state.stable,
+        share_bp=state.share_bp,
+        step=state.step,
+        gates=state.gates,
+        explanation=explain(state),
+    )
