@@ -146,6 +146,12 @@ def test_a_missing_column_stops_the_run_and_the_former_model_goes_on(cli: Cli) -
     assert ask(cli, "/v1/services/front/recommend", {"user_id": 3})["items"]
     types = {event["type"] for event in events(cli)}
     assert {"mlg.failure.recorded", "mlg.run.failed", "mlg.step.failed"} <= types
+    fault = json.loads((cli.home / "sources" / "plays.json").read_bytes())
+    assert (fault["kind"], fault["run"]) == ("broken", failed["run_id"])
+    plays.write_text(good)
+    cli("apply", "--yes")
+    assert cli.json("run", "list", "--follow")["state"] == "done"
+    assert not (cli.home / "sources" / "plays.json").exists()
 
 
 def test_a_malformed_manifest_names_its_place_and_changes_nothing(cli: Cli) -> None:

@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 from dbos import DBOS, DBOSConfiguredInstance
+from tests.conftest import until
 
 from mlg.adapters.files_memory import MemoryFiles
 from mlg.adapters.graph_sqlite import SqliteGraph
@@ -16,11 +17,12 @@ from mlg.core.uris import Digest
 from mlg.graph.record import Recorder
 from mlg.workflows import durable
 from mlg.workflows.heal import Heal, HealPorts, HealRequest, IncidentView, start_heal
+from mlg.workflows.sources import held
 from mlg.workflows.state import Wanted, WantedVersion, write_wanted
 from mlg.workflows.train import TrainRequest
 
 LOSS, SHIFT = "home-features:1@ab12", "home-features:2@ab12"
-SKEW = "home-features:3@ab12"
+SKEW, BROKEN = "home-features:3@ab12", "home-features:4@ab12"
 
 
 @DBOS.dbos_class()
@@ -42,11 +44,12 @@ class Incidents:
     """Incidents that are open until they are settled."""
 
     def __init__(self, actions: dict[str, str]) -> None:
-        self.actions, self.settled = actions, list[str]()
+        self.actions, self.settled, self.looks = actions, list[str](), 0
 
     def view(self, monitor: str, incident: str) -> IncidentView:
         assert monitor == "home-features"
-        is_open = incident not in self.settled
+        is_open = incident not in self.settled and self.looks != 3
+        self.looks += incident == BROKEN and self.looks < 3
         return IncidentView(open=is_open, action=self.actions[incident], windows=20)
 
     def settle(self, monitor: str, incident: str) -> bool:
@@ -92,7 +95,9 @@ def store(folder: Path) -> Iterator[SqliteGraph]:
 @pytest.fixture(scope="module")
 def ended(folder: Path, store: SqliteGraph) -> Iterator[dict[str, dict[str, Any]]]:
     """Heal incidents of each kind in turn; return what each healing returned."""
-    incidents = Incidents({LOSS: "retrain", SHIFT: "record", SKEW: "roll_back"})
+    incidents = Incidents(
+        {LOSS: "retrain", SHIFT: "record", SKEW: "roll_back", BROKEN: "quarantine"}
+    )
     files, clock = MemoryFiles(), ManualClock()
     ids = Uuid7Ids(clock)
     _serve(files, "old")
@@ -124,7 +129,13 @@ def ended(folder: Path, store: SqliteGraph) -> Iterator[dict[str, dict[str, Any]
         for _ in range(2):
             request = HealRequest(incident=SKEW, monitor="home-features", service="home")
             start_heal(heal, request)
-        yield {**found, SKEW: DBOS.retrieve_workflow(f"heal:{SKEW}").get_result()}
+        found[SKEW] = DBOS.retrieve_workflow(f"heal:{SKEW}").get_result()
+        request = HealRequest(incident=BROKEN, monitor="home-features", service="home")
+        start_heal(heal, request)
+        until(lambda: held(files, ["home"]) is not None)
+        found[BROKEN] = DBOS.retrieve_workflow(f"heal:{BROKEN}").get_result()
+        assert held(files, ["home"]) is None, "it ends with its incident"
+        yield found
     finally:
         durable.close()
 
@@ -158,3 +169,13 @@ def test_a_skew_is_taken_back_once_and_healed_by_the_version_before(
     assert [(edge.role, edge.dst) for edge in mine[1].edges] == [
         ("healed_by", "mlg://deployment/mlg/p/home@d-former")
     ]
+
+
+def test_broken_data_is_quarantined_and_never_trained_on(
+    ended: dict[str, dict[str, Any]], store: SqliteGraph
+) -> None:
+    assert (ended[BROKEN]["attempt"], ended[BROKEN]["noted"]) == (0, ["quarantined"])
+    mine = [
+        e.event for e in store.events() if e.event.subject.endswith(BROKEN.partition(":")[2])
+    ]
+    assert [e.type.rpartition(".")[2] for e in mine] == ["quarantined"]

@@ -19,7 +19,7 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from mlg.adapters.stream_segments import SegmentStream
@@ -309,6 +309,7 @@ def test_no_request_makes_it_answer_5xx(shared: Replica) -> None:
     wire = http.client.HTTPConnection("127.0.0.1", shared.port, timeout=10)
 
     @settings(max_examples=300, deadline=None)
+    @example(body={"k": 60, "context": {"history": [{"item_id": "1"}]}})
     @given(body=_REQUEST)
     def ask(body: dict[str, Any]) -> None:
         wire.request("POST", RECOMMEND, json.dumps(body), {"content-type": "application/json"})

@@ -16,7 +16,7 @@ from mlg.graph import record_automations
 from mlg.graph.record import Recorder
 from mlg.workflows import durable
 from mlg.workflows.record import append_once
-from mlg.workflows.train import Train
+from mlg.workflows.train import Train, TrainRequest
 
 _SEEN: Final = "hooks/"
 _REFUSALS_PER_S: Final = 1.0
@@ -74,15 +74,28 @@ class CommitHooks:
             if isinstance(hook, Refusal):
                 self._tell_refused(hook, principal)
                 return hook.http_status, _answer(hook.cause, hook.what, hook.id, ())
-            runs = self._follow(hook)
-        words = f"{len(runs)} runs started" if runs else _why_none(hook)
+            runs, refused = self._follow(hook)
+        words = f"{len(runs)} runs started" if runs or refused else _why_none(hook)
+        words = "; ".join((words, *refused))
         return 202, _answer("accepted", words, hook.id, tuple(runs.values()))
 
-    def _follow(self, hook: Hook) -> dict[str, str]:
-        """Record the hook and start its runs; a crash between is made good by a repeat."""
+    def _follow(self, hook: Hook) -> tuple[dict[str, str], tuple[str, ...]]:
+        """Record the hook and start its runs; a crash between is made good by a repeat.
+
+        Returns:
+            Run by pipeline, and why others were refused: they are in quarantine.
+        """
         spec = self._manifests.spec()
         names = pipelines_for(hook, spec) if spec else ()
-        runs = {name: run_id_of(f"{hook.id}:{name}") for name in names}
+        wanted: dict[str, TrainRequest] = {}
+        refused: dict[str, ConflictError] = {}
+        for name in names:
+            try:
+                run_id = run_id_of(f"{hook.id}:{name}")
+                wanted[name] = run_request(self._manifests, self._files, name, run_id)
+            except ConflictError as error:
+                refused[name] = error
+        runs = {name: request.run_id for name, request in wanted.items()}
         recorder = self._recorder(f"hook:{hook.sender}")
         facts = {
             "branch": hook.branch or "",
@@ -91,6 +104,7 @@ class CommitHooks:
             "delivery": hook.delivery,
             "tests_passed": hook.tests_passed,
             "paths_changed": len(hook.changed_paths),
+            **{f"refused.{name}": str(error) for name, error in refused.items()},
         }
         append_once(
             self._store,
@@ -105,12 +119,10 @@ class CommitHooks:
                 ),
             ),
         )
-        for name, run_id in runs.items():
-            durable.start_run(
-                self._train, run_request(self._manifests, self._files, name, run_id)
-            )
+        for request in wanted.values():
+            durable.start_run(self._train, request)
         self._files.write(_seen_path(hook.id), b"")
-        return runs
+        return runs, tuple(str(error) for error in refused.values())
 
     def _tell_refused(self, refusal: Refusal, principal: Principal) -> None:
         """Record a refusal; a flood of them is thinned to one a second."""

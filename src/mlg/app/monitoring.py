@@ -8,7 +8,8 @@ read again is not told again.
 import json
 import logging
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from datetime import datetime
 from pathlib import Path
 from typing import Any, Final
@@ -18,6 +19,7 @@ import msgspec
 from mlg.adapters.stream_segments import SegmentStream
 from mlg.app.monitoring_events import Told, events_of, incident_id, stored_sample
 from mlg.app.monitoring_state import FOLDER, Stored, drifted, path_of, rows_of, watched
+from mlg.app.skew import SkewWatch
 from mlg.automations.freeze import FREEZE_FILE
 from mlg.core.clock import Clock, parse_time, rfc3339
 from mlg.core.errors import LifecycleError
@@ -66,6 +68,8 @@ class Monitoring:
         recorder: Makes events.
         spec: The manifest in force, asked at each round.
         heal: Starts to heal an incident; the same one starts once.
+        known: What others know of a service.
+        skew: Compares logged features with the training code's; None: nobody does.
         plan: Makes plans; other than the default only in tests.
     """
 
@@ -81,11 +85,14 @@ class Monitoring:
         recorder: Callable[[], Recorder],
         spec: Callable[[], ManifestSpec | None],
         heal: Callable[[HealRequest], None],
+        known: Callable[[str], Known] = lambda _: Known(),
+        skew: SkewWatch | None = None,
         plan: Callable[[MonitorSpec], Plan] = plan_of,
     ) -> None:
         self._home, self._files, self._clock, self._artifacts = home, files, clock, artifacts
         self._store, self._policies, self._recorder = store, policies, recorder
         self._spec, self._heal, self._plan = spec, heal, plan
+        self._others, self._skew = known, skew
         self._lock = threading.RLock()
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._run, name="mlg-monitoring", daemon=True)
@@ -210,7 +217,7 @@ class Monitoring:
             feedback,
             plan=self._plan(stored.spec),
             layouts={version: self._layout(version, of) for version, of in versions.items()},
-            known=self._known(service, newest),
+            known=self._known(service, newest, predictions, versions),
         )
         windows = stored.windows + sum(w.stream == "requests" for w in seen.windows)
         after = msgspec.structs.replace(
@@ -262,11 +269,19 @@ class Monitoring:
             on_alert=stored.spec.on_alert,
         )
 
-    def _known(self, service: str, newest: str) -> Known:
+    def _known(
+        self,
+        service: str,
+        newest: str,
+        predictions: Sequence[Mapping[str, Any]],
+        versions: Mapping[str, Digest],
+    ) -> Known:
         spec = self._spec()
-        if spec is None or not spec.calendar:
-            return Known()
-        return Known(expected=expected_at(spec.calendar, service, self._event_time(newest)))
+        expected: tuple[str, ...] = ()
+        if spec is not None and spec.calendar:
+            expected = expected_at(spec.calendar, service, self._event_time(newest))
+        skewed = self._skew.share(service, predictions, versions) if self._skew else None
+        return replace(self._others(service), expected=expected, skewed_share=skewed)
 
     def _event_time(self, text: str) -> datetime:
         try:

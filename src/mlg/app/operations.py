@@ -75,7 +75,9 @@ class ControlOperations:
         """
         del params, principal  # none are declared yet; the run is recorded as the workflow's
         parts = self._parts
-        request = run_request(parts.manifests, parts.files, pipeline, parts.ids.new_id())
+        request = run_request(
+            parts.manifests, parts.files, pipeline, parts.ids.new_id(), asked_by_person=True
+        )
         return {"run_id": durable.start_run(parts.train, request), "pipeline": pipeline}
 
     def run_status(self, run_id: str) -> dict[str, Any]:

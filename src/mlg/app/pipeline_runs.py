@@ -6,9 +6,10 @@ from uuid import UUID, uuid5
 import msgspec
 
 from mlg.app.manifests import Manifests
-from mlg.core.errors import NotFoundError
+from mlg.core.errors import ConflictError, NotFoundError
 from mlg.core.ports import ArtifactStore, Files
 from mlg.core.uris import Digest
+from mlg.workflows.sources import held
 from mlg.workflows.state import read_wanted
 from mlg.workflows.train import TrainRequest
 
@@ -17,11 +18,27 @@ NEW_SHARE: Final = 0.5
 _OF_KEYS: Final = UUID("6d6c672d-7275-5e73-8f6f-662d6b657973")
 
 
-def run_request(manifests: Manifests, files: Files, pipeline: str, run_id: str) -> TrainRequest:
+def run_request(
+    manifests: Manifests,
+    files: Files,
+    pipeline: str,
+    run_id: str,
+    *,
+    asked_by_person: bool = False,
+) -> TrainRequest:
     """Return the request of a run of the pipeline as the manifest in force has it.
+
+    Args:
+        manifests: Where it is.
+        files: What serves now, and what is in quarantine.
+        pipeline: Name.
+        run_id: Id of the run.
+        asked_by_person: Whether a person asks, who may train in a quarantine: it is how a
+            repaired source is shown to be one.
 
     Raises:
         NotFoundError: Nothing is applied, or there is no such pipeline.
+        ConflictError: An incident holds it in quarantine.
     """
     applied, spec = manifests.applied(), manifests.spec()
     if applied is None or spec is None or pipeline not in spec.pipelines:
@@ -30,6 +47,14 @@ def run_request(manifests: Manifests, files: Files, pipeline: str, run_id: str) 
             f"no pipeline {pipeline!r}", where="manifest", hint=f"there are: {known}"
         )
     services = tuple(sorted(n for n, s in spec.services.items() if s.model == pipeline))
+    quarantine = None if asked_by_person else held(files, services)
+    if quarantine:
+        raise ConflictError(
+            f"{pipeline} is in quarantine by incident {quarantine.incident}: "
+            f"{quarantine.reason}",
+            where=f"pipeline {pipeline}",
+            hint=f"repair the source, then mlg run {pipeline} shows that it is.",
+        )
     stable = [read_wanted(files, name).stable for name in services]
     return TrainRequest(
         run_id=run_id,

@@ -1,7 +1,9 @@
 """Why: the cause of an incident by a published table, and what it calls for.
 
 The table is read from the top; the first row whose facts hold names the cause. Its order is
-its meaning: what is broken must never be learned from, and a promotion is no drift.
+its meaning: rows that differ from what the training code wrote into the artifact are the
+serving code's fault whatever the sources do, what is broken must never be learned from, and a
+promotion is no drift.
 """
 
 from collections.abc import Callable, Sequence
@@ -39,10 +41,10 @@ class Facts:
     """Features whose mean and spread changed by one factor: another unit."""
     unseen: tuple[str, ...] = ()
     """Features most of whose texts were never seen."""
-    source_late: bool | None = None
-    """A declared freshness was missed, or a source's load failed."""
-    contract_broken: bool | None = None
-    """A dataset no longer keeps its contract."""
+    source_late: tuple[str, ...] = ()
+    """Datasets whose source the last run could not read."""
+    contract_broken: tuple[str, ...] = ()
+    """Datasets that did not keep their contract in the last run, freshness included."""
     top_actor_share: float = 0.0
     """Largest share of one viewer in the newest window."""
     usual_top_actor_share: float = 0.0
@@ -88,10 +90,8 @@ def _broken(facts: Facts) -> list[str]:
     reasons += [f"{name} has one value only" for name in facts.constant]
     reasons += [f"{name} changed its unit" for name in facts.rescaled]
     reasons += [f"{name} has texts never seen before" for name in facts.unseen]
-    if facts.contract_broken:
-        reasons.append("a dataset breaks its contract")
-    if facts.source_late:
-        reasons.append("a source is late")
+    reasons += [f"dataset {name} breaks its contract" for name in facts.contract_broken]
+    reasons += [f"the source of dataset {name} is late" for name in facts.source_late]
     return reasons
 
 
@@ -135,19 +135,19 @@ def _shift(facts: Facts) -> list[str]:
 
 TABLE: Final[tuple[Rule, ...]] = (
     Rule(
+        cause="code or feature skew",
+        when=f"at least {SKEW:.0%} of served rows differ from the training code's features",
+        action="roll_back",
+        remediation="Roll back to the version before: serving computes other features.",
+        reasons=_skew,
+    ),
+    Rule(
         cause="broken source, schema or unit",
         when="a feature is missing, constant, in another unit or of unseen texts; "
         "a source is late; a contract is broken",
         action="quarantine",
         remediation="Repair the source; serve from the last good snapshot and do not train.",
         reasons=_broken,
-    ),
-    Rule(
-        cause="code or feature skew",
-        when=f"at least {SKEW:.0%} of served rows differ from the training code's features",
-        action="roll_back",
-        remediation="Roll back to the version before: serving computes other features.",
-        reasons=_skew,
     ),
     Rule(
         cause="few abnormal actors",
@@ -214,8 +214,8 @@ class Known:
 
     expected: tuple[str, ...] = ()
     """Names of calendar entries that cover now."""
-    source_late: bool | None = None
-    contract_broken: bool | None = None
+    source_late: tuple[str, ...] = ()
+    contract_broken: tuple[str, ...] = ()
     skewed_share: float | None = None
     """What a comparison of logged features with the training code's found."""
 

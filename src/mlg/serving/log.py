@@ -47,6 +47,8 @@ class Circumstances:
     features: Sequence[float]
     arm: str
     propensity: float
+    given: bool = False
+    """Whether the request brought features of the viewer."""
 
 
 def prediction_record(prediction: Prediction, around: Circumstances) -> Record:
@@ -73,6 +75,7 @@ def prediction_record(prediction: Prediction, around: Circumstances) -> Record:
         "features": features,
         "arm": around.arm,
         "propensity": around.propensity,
+        "given": around.given,
     }
     return Record(
         kind="prediction",

@@ -167,6 +167,7 @@ class Service:
             features=ranked.features,
             arm=asked.arm or identity.arm or identity.version,
             propensity=decision.propensity,
+            given=bool(query.viewer),
         )
         return prediction, around
 
@@ -198,8 +199,10 @@ class Service:
             return min(
                 1, len(self._listed_items)
             )  # the artifact's own history is not known here
-        met = self._listed_items.intersection(event.item_id for event in query.history or ())
-        return min(query.k, len(self._listed_items) - len(met))
+        # the model may know an item by more than one id, such as 1 and "1": it says what it met
+        asked = {event.item_id for event in query.history or ()}
+        met = sum(map(self._recommender.is_known_item, asked))
+        return max(0, min(query.k, len(self._listed_items) - met))
 
     def _fault(self, fault: str) -> FaultError:
         self.instruments.fault(fault)

@@ -21,6 +21,7 @@ from mlg.graph.record import Recorder, deployment_uri, run_uri
 from mlg.workflows.heal_moves import HealFacts, Move, Progress, done, next_move
 from mlg.workflows.record import append_once
 from mlg.workflows.rollouts import BACK, in_flight, read_rollout
+from mlg.workflows.sources import Quarantine, hold, lift
 from mlg.workflows.state import read_wanted
 from mlg.workflows.train import Train, TrainRequest
 
@@ -88,6 +89,7 @@ class Heal(DBOSConfiguredInstance):
         while True:
             move = self.look(raw, progress)
             if move["act"] == "end":
+                self.act(raw, progress, move)
                 return {"reason": move["reason"], **progress}
             result: dict[str, str] | None = None
             if move["act"] == "retrain":
@@ -136,6 +138,7 @@ class Heal(DBOSConfiguredInstance):
         request = _request(raw)
         attempt = int(progress["attempt"]) + 1
         stable = read_wanted(self._ports.files, request.service).stable
+        lift(self._ports.files, request.service, request.incident)
         try:
             run = self._ports.train_request(request.service)
         except LifecycleError as error:
@@ -159,6 +162,7 @@ class Heal(DBOSConfiguredInstance):
         """Do one move; it may be done twice. Of a roll-back return which rollout does it."""
         request, now = _request(raw), msgspec.convert(progress, Progress)
         what = msgspec.convert(move, Move)
+        self._quarantine(request, what)
         match what.act:
             case "note":
                 self._tell(request, what.word, what.word, what.reason)
@@ -178,6 +182,18 @@ class Heal(DBOSConfiguredInstance):
             case "wait" | "retrain" | "end":
                 pass
         return None
+
+    def _quarantine(self, request: HealRequest, what: Move) -> None:
+        """Hold automatic training while the cause is broken data, and no longer."""
+        files = self._ports.files
+        if what.word == "quarantined":
+            hold(
+                files,
+                request.service,
+                Quarantine(incident=request.incident, reason=what.reason),
+            )
+        elif what.act != "call":
+            lift(files, request.service, request.incident)
 
     def _roll_back(self, request: HealRequest, reason: str) -> dict[str, str] | None:
         stable = read_wanted(self._ports.files, request.service).stable

@@ -30,6 +30,7 @@ from mlg.workflows.run_record import (
     step_ended,
     used_by,
 )
+from mlg.workflows.sources import note_source
 
 
 class TrainRequest(msgspec.Struct, frozen=True, kw_only=True):
@@ -171,6 +172,7 @@ class Train(DBOSConfiguredInstance):
         except LifecycleError as error:
             self._fail(request, name, error)
             return {"error": error.as_dict()}
+        self._note_source(request, name, None)
         if cached is None:
             self._ports.files.write(path, msgspec.json.encode(result))
         self._record(
@@ -239,7 +241,15 @@ class Train(DBOSConfiguredInstance):
             )
         self._record(event)
 
+    def _note_source(
+        self, request: TrainRequest, name: str, error: LifecycleError | None
+    ) -> None:
+        dataset = name.removeprefix("source_")
+        if dataset in self._ports.plan.sources(request):
+            note_source(self._ports.files, dataset, request.run_id, error)
+
     def _fail(self, request: TrainRequest, name: str, error: LifecycleError) -> None:
+        self._note_source(request, name, error)
         recorder = self._ports.recorder()
         key = f"{request.run_id}:{name}"
         read = name.removeprefix("source_")

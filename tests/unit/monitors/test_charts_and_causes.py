@@ -104,8 +104,8 @@ def test_a_feature_that_moved_in_one_slice_only_is_named_by_it() -> None:
     ("known", "action"),
     [
         (Facts(), "record"),
-        (Facts(contract_broken=True, measured_loss=True), "quarantine"),
-        (Facts(source_late=True), "quarantine"),
+        (Facts(contract_broken=("ratings",), measured_loss=True), "quarantine"),
+        (Facts(source_late=("ratings",)), "quarantine"),
         (Facts(skewed_share=0.5, measured_loss=True), "roll_back"),
         (Facts(top_actor_share=0.5, usual_top_actor_share=0.05), "exclude"),
         (Facts(top_actor_share=0.5, usual_top_actor_share=0.4), "record"),
