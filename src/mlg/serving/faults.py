@@ -31,6 +31,8 @@ class Fault(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
     """How many times as long as usual an answer takes."""
     abstain: bool = False
     """Whether the model is never confident."""
+    skew: float = 0.0
+    """What is added to each feature of the viewer that the log keeps, as wrong code would."""
     hangs_after: int | None = None
     """Answers after which each one takes 60 s, as the whole process does; None: never."""
     fails_to_start: bool = False
@@ -84,6 +86,10 @@ class FaultyRecommender:
             time.sleep((self._now_s() - began_s) * (fault.slower - 1.0) + 0.002)
         if fault.nan and self._draw() < fault.nan:
             ranked = replace(ranked, scores=(nan,) * len(ranked.scores))
+        if fault.skew and ranked.features:
+            named = zip(self.logged_features, ranked.features, strict=True)
+            skewed = (v + fault.skew * name.startswith("viewer:") for name, v in named)
+            ranked = replace(ranked, features=tuple(skewed))
         if fault.abstain:
             ranked = replace(ranked, raw_confidence=0.0)
         return ranked

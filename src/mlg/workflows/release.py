@@ -6,6 +6,7 @@ dies between the two does the same commands again, and each may be done twice.
 """
 
 from collections.abc import Mapping
+from concurrent.futures import ThreadPoolExecutor
 from datetime import timedelta
 from typing import Any, Final
 
@@ -396,5 +397,11 @@ class Release(DBOSConfiguredInstance):
 
 def start_back(release: Release, request: BackRequest) -> None:
     """Start the way back in the background; the same request starts once."""
-    with SetWorkflowID(request.id):
-        DBOS.start_workflow(release.back, msgspec.to_builtins(request))
+
+    def start() -> None:
+        with SetWorkflowID(request.id):
+            DBOS.start_workflow(release.back, msgspec.to_builtins(request))
+
+    # a thread of its own has no step around it: within one no workflow may start
+    with ThreadPoolExecutor(1) as pool:
+        pool.submit(start).result()
