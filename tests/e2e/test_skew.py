@@ -1,4 +1,4 @@
-"""Serving code that computes other features than the training code: the version is taken back."""
+"""Serving code that computes other features than training: the version is taken back."""
 
 import json
 from collections import Counter
