@@ -5,6 +5,7 @@ import typer
 from mlg.cli import (
     commands_audit,
     commands_automations,
+    commands_bench,
     commands_graph,
     commands_instance,
     commands_manifest,
@@ -52,6 +53,7 @@ app.command()(commands_graph.impact)
 app.command()(commands_graph.why)
 app.command()(commands_graph.production)
 app.command()(commands_graph.search)
+app.command()(commands_bench.bench)
 graph.command("rebuild")(commands_graph.rebuild)
 audit.command("export")(commands_audit.export)
 audit.command("verify")(commands_audit.verify_log)

@@ -1,0 +1,300 @@
+"""The graph beside peers on one realistic lifecycle: load, traces, appends, search, verification.
+
+How to run, from a checkout whose environment `make test` made:
+
+    mlg bench graph [--nodes 1000000] [--no-peers] [--json]
+
+`networkx` and `rustworkx` are no dependencies: the first run installs them into a virtual
+environment of its own below the user's cache; where that fails their rows are left out and the
+reason is told. They hold integers in memory and answer with a set of them; mlg answers from
+disk with whole nodes and edges (`trace`), after an event log whose every event is hashed into a
+chain and synced. So the ratios speak of what a caller waits for, not of equal work.
+"""  # noqa: INP001 - a script, no package
+
+import argparse
+import json
+import os
+import platform
+import random
+import statistics
+import subprocess
+import sys
+import tempfile
+import threading
+import venv
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from pathlib import Path
+from time import perf_counter
+from typing import Any
+
+import graph_world as world
+import numpy as np
+
+from mlg.adapters.clock_system import SystemClock
+from mlg.adapters.graph_sqlite import SqliteGraph
+from mlg.adapters.graph_sqlite_read import SqliteGraphReader
+from mlg.adapters.source_datasets import cache_root
+from mlg.core.events import Event
+from mlg.core.reading import WalkOptions
+from mlg.core.uris import EventId, Uri
+from mlg.graph.audit import verify_chain
+
+STARTS, FULL_ROUNDS, WRITERS, OUTSTANDING, APPEND_S = 200, 3, 4, 64, 10.0
+PEERS = ("networkx==3.6", "rustworkx==0.18.0", "numpy")
+
+PEER = """
+import json, sys, time
+import numpy as np
+given = np.load(sys.argv[1]); src, dst, n = given["src"], given["dst"], int(given["n"])
+starts, found = given["starts"].tolist(), {}
+pairs = list(zip(src.tolist(), dst.tolist()))
+def timed(name, make, up, down):
+    began = time.perf_counter(); graph = make(); load = time.perf_counter() - began
+    row = {"load_s": load}
+    for way, ask in (("up", up), ("down", down)):
+        row[way], row[way + "_n"] = [], []
+        for start in starts:
+            began = time.perf_counter(); got = ask(graph, start)
+            row[way].append(1e3 * (time.perf_counter() - began)); row[way + "_n"].append(len(got) + 1)
+    found[name] = row
+import rustworkx
+def rust():
+    graph = rustworkx.PyDiGraph(); graph.add_nodes_from(list(range(n)))
+    graph.add_edges_from_no_data(pairs); return graph
+timed("rustworkx", rust, rustworkx.ancestors, rustworkx.descendants)
+import networkx
+def nx():
+    graph = networkx.DiGraph(); graph.add_nodes_from(range(n)); graph.add_edges_from(pairs)
+    return graph
+timed("networkx", nx, networkx.ancestors, networkx.descendants)
+print(json.dumps(found))
+"""
+
+Row = dict[str, Any]
+
+
+def main() -> None:
+    """Run, print a table, or with `--json` one document."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--nodes", type=int, default=1_000_000)
+    parser.add_argument("--no-peers", action="store_true")
+    parser.add_argument("--json", action="store_true")
+    asked = parser.parse_args()
+    days = world.days_for(asked.nodes)
+    with tempfile.TemporaryDirectory(dir=os.environ.get("MLG_BENCH_DIR")) as folder:
+        rows = measure(days, Path(folder), lambda text: print(text, file=sys.stderr), asked.no_peers)
+    machine = f"{platform.machine()}, {os.cpu_count()} CPUs, Python {platform.python_version()}"
+    if asked.json:
+        print(json.dumps({"machine": machine, "rows": rows}))
+        return
+    print(machine)
+    for row in rows:
+        ratio = f"{row['ratio_to_mlg']:.2f}" if row["ratio_to_mlg"] else ""
+        print(
+            f"{row['work']:34} {row['subject']:12} {row['value']:14,.3f} {row['unit']:8} "
+            f"{row['runs']:>6} {ratio}"
+        )
+
+
+def measure(days: int, folder: Path, say: Callable[[str], None], alone: bool) -> list[Row]:
+    """Return every row of the table."""
+    store = SqliteGraph(folder / "graph.sqlite3", SystemClock())
+    reader = SqliteGraphReader(folder / "graph.sqlite3")
+    try:
+        say(f"loading {days} days ...")
+        rows, pairs, ids = load(store, days)
+        starts = random.Random(2).sample(
+            [(number, day) for day in range(days) for number in range(world.RUNS)],
+            min(STARTS, days * world.RUNS),
+        )
+        roots = [world.deployment(*one) for one in starts]
+        say("tracing ...")
+        traced, totals = traces(reader, roots)
+        rows += traced + searches(reader, starts)
+        if not alone:
+            say("peers ...")
+            rows += peers(pairs, ids, roots, totals, folder, say)
+        say("appending ...")
+        rows += appends(store, reader, roots, folder, APPEND_S if days > 20 else 1.0)
+        say("verifying ...")
+        rows += verification(store)
+    finally:
+        reader.close()
+        store.close()
+    ours = {row["work"]: row["value"] for row in rows if row["subject"] == "mlg"}
+    return [
+        {**row, "ratio_to_mlg": row["value"] / ours[row["work"]] if row["work"] in ours else None}
+        for row in rows
+    ]
+
+
+def row_of(work: str, subject: str, value: float, unit: str, runs: int) -> Row:
+    """Return one row of the table."""
+    return {"work": work, "subject": subject, "value": value, "unit": unit, "runs": runs}
+
+
+def spread(work: str, subject: str, times_ms: Sequence[float]) -> list[Row]:
+    """Return the median and the 99th percentile of some times."""
+    found = np.percentile(times_ms, [50, 99])
+    return [
+        row_of(f"{work} p{p}", subject, float(ms), "ms", len(times_ms))
+        for p, ms in zip((50, 99), found, strict=True)
+    ]
+
+
+def load(store: SqliteGraph, days: int) -> tuple[list[Row], Any, dict[Uri, int]]:
+    """Load the world; return its rows, its edges as integers, and the integers of its nodes."""
+    ids: dict[Uri, int] = {}
+    pairs: list[tuple[int, int]] = []
+    spent = 0.0
+    events = edges = 0
+    for event in world.events(days):
+        for edge in event.edges:
+            # as a walk goes: lineage and causal; `version_of` is neither
+            if edge.role != "version_of":
+                src = ids.setdefault(edge.src, len(ids))
+                pairs.append((src, ids.setdefault(edge.dst, len(ids))))
+        began = perf_counter()
+        store.append([event])
+        spent += perf_counter() - began
+        events, edges = events + 1, edges + len(event.edges)
+    rows = [
+        row_of("nodes", "mlg", len(ids), "nodes", 1),
+        row_of("edges", "mlg", edges, "edges", 1),
+        row_of("bulk load, chained and synced", "mlg", edges / spent, "edges/s", events),
+    ]
+    return rows, np.array(pairs, np.int64), ids
+
+
+def traces(reader: SqliteGraphReader, roots: Sequence[Uri]) -> tuple[list[Row], dict[str, Any]]:
+    """Time whole answers up and down; return rows, and the totals found by direction."""
+    rows: list[Row] = []
+    totals: dict[str, Any] = {}
+    for direction in ("up", "down"):
+        times: list[float] = []
+        for number in range(FULL_ROUNDS):
+            found: list[int] = []
+            for root in roots:
+                began = perf_counter()
+                found.append(reader.walk(root, direction, WalkOptions()).total)
+                times += [1e3 * (perf_counter() - began)] if number else []
+        totals[direction] = found
+        rows += spread(f"trace {direction}", "mlg", times)
+        mean = statistics.fmean(found)
+        rows.append(row_of(f"nodes of a trace {direction}", "mlg", mean, "nodes", len(roots)))
+    return rows, totals
+
+
+def searches(reader: SqliteGraphReader, starts: Sequence[tuple[int, int]]) -> list[Row]:
+    """Time searches by two words and by the beginning of one."""
+    rows: list[Row] = []
+    for work, text in (
+        ("search two words", lambda number, day: f"service{number % world.PIPELINES} {day}"),
+        ("search a prefix", lambda number, day: f"model{number % world.PIPELINES} {day}-{number}"[:-1]),
+    ):
+        times: list[float] = []
+        for number, day in starts:
+            began = perf_counter()
+            reader.search(text(number, day), limit=20)
+            times.append(1e3 * (perf_counter() - began))
+        rows += spread(work, "mlg", times)
+    return rows
+
+
+def peers(
+    pairs: Any, ids: dict[Uri, int], roots: Sequence[Uri], totals: dict[str, Any],
+    folder: Path, say: Callable[[str], None],
+) -> list[Row]:  # fmt: skip
+    """Return the rows of the in-memory peers on the same edges, checked for the same totals."""
+    home = cache_root().parent / "bench" / "graph"
+    python = home / "bin" / "python"
+    try:
+        if not python.exists():
+            venv.create(home, with_pip=True)
+            install = [str(python), "-m", "pip", "install", "-q", *PEERS]
+            subprocess.run(install, check=True, timeout=600)
+        np.savez(
+            folder / "peers.npz",
+            src=pairs[:, 0], dst=pairs[:, 1], n=len(ids), starts=[ids[one] for one in roots],
+        )  # fmt: skip
+        command = [str(python), "-c", PEER, str(folder / "peers.npz")]
+        done = subprocess.run(command, check=True, timeout=1_200, capture_output=True, text=True)
+    except (OSError, subprocess.SubprocessError) as error:
+        say(f"networkx, rustworkx: left out ({error})")
+        return []
+    rows: list[Row] = []
+    for name, found in json.loads(done.stdout).items():
+        for way in ("up", "down"):
+            assert found[f"{way}_n"] == totals[way], f"{name} finds other nodes {way}"
+            rows += spread(f"trace {way}", name, found[way])
+        speed = len(pairs) / found["load_s"]
+        rows.append(row_of("load into memory", name, speed, "edges/s", 1))
+    return rows
+
+
+def appends(
+    store: SqliteGraph, reader: SqliteGraphReader, roots: Sequence[Uri], folder: Path, seconds: float
+) -> list[Row]:
+    """Time durable ten-edge events of four writers, 64 outstanding each, while one traces."""
+    ended, counts = threading.Event(), [0] * (WRITERS * OUTSTANDING)
+    first = next(world.events(1))
+
+    def write(place: int) -> None:
+        while not ended.is_set():
+            name = f"{place}-{counts[place]}"
+            run = world.uri("run", "live", name)
+            edges = tuple(
+                replace(first.edges[0], src=world.uri("dataset_version", f"d{n}", 0), role="used", dst=run)
+                for n in range(10)
+            )
+            event = Event(
+                key=f"live:{name}",
+                id=EventId(f"01900000-0000-7000-9{place:03x}-{counts[place]:012x}"),
+                at=world.START, recorded_at=world.START, type="mlg.bench.appended",
+                actor="system:bench", subject=run, edges=edges,
+            )  # fmt: skip
+            store.append([event])
+            counts[place] += 1
+
+    times: list[float] = []
+    threads = [threading.Thread(target=write, args=(n,)) for n in range(len(counts))]
+    began = perf_counter()
+    for thread in threads:
+        thread.start()
+    while perf_counter() - began < seconds:
+        asked = perf_counter()
+        reader.walk(roots[len(times) % len(roots)], "up", WalkOptions())
+        times.append(1e3 * (perf_counter() - asked))
+    ended.set()
+    for thread in threads:
+        thread.join()
+    speed = sum(counts) / (perf_counter() - began)
+    rows = [row_of("durable events of 10 edges", "mlg", speed, "events/s", sum(counts))]
+    rows += spread("trace up beside them", "mlg", times)
+    return [*rows, row_of("write of 4 KiB and fsync", "the disk", fsyncs(folder, seconds), "1/s", 1)]
+
+
+def fsyncs(folder: Path, seconds: float) -> float:
+    """Return how often a second the disk syncs 4 KiB."""
+    count, began = 0, perf_counter()
+    with (folder / "fsync").open("wb", buffering=0) as file:
+        while perf_counter() - began < seconds:
+            file.write(b"x" * 4096)
+            os.fsync(file.fileno())
+            count += 1
+    return count / (perf_counter() - began)
+
+
+def verification(store: SqliteGraph) -> list[Row]:
+    """Time the verification of the whole chain."""
+    began = perf_counter()
+    found = verify_chain(store, (), None)
+    assert found["ok"], found
+    count = int(found["events"])
+    speed = count / (perf_counter() - began)
+    return [row_of("verify the chain", "mlg", speed, "events/s", count)]
+
+
+if __name__ == "__main__":
+    main()
