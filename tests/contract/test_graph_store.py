@@ -13,10 +13,12 @@ from pathlib import Path
 import pytest
 
 from mlg.adapters.graph_sqlite import SqliteGraph
+from mlg.adapters.graph_sqlite_read import SqliteGraphReader
 from mlg.adapters.graph_sqlite_schema import PROJECTIONS
 from mlg.core.clock import ManualClock
 from mlg.core.errors import BackendError, ConflictError
 from mlg.core.events import EdgeFact, Event, Revision
+from mlg.core.reading import NodeQuery
 from mlg.core.uris import EventId
 from mlg.graph.audit import verify_chain
 from mlg.graph.encode import GENESIS
@@ -307,6 +309,25 @@ def test_a_graph_of_a_newer_mlg_is_left_alone(tmp_path) -> None:
     db.close()
     with pytest.raises(BackendError, match="schema version 99"):
         SqliteGraph(path, ManualClock(START))
+
+
+def test_a_file_of_schema_version_1_is_brought_up_to_date(recorder, tmp_path) -> None:
+    path = tmp_path / "graph.sqlite3"
+    with SqliteGraph(path, ManualClock(START)) as found:
+        found.append([run_event(recorder, n) for n in range(5)])
+    before = dump(path)
+    with sqlite3.connect(path) as db:
+        db.execute("DROP TABLE event_name")  # what version 2 added
+        db.execute("PRAGMA user_version = 1")
+    db.close()
+    reader = SqliteGraphReader(path)
+    with pytest.raises(BackendError, match="schema version 1") as caught:
+        reader.nodes(NodeQuery())
+    assert "mlg up" in caught.value.hint
+    with SqliteGraph(path, ManualClock(START)) as found:
+        assert dump(path) == before
+        assert found.rebuild() == 5
+    assert dump(path) == before
 
 
 @pytest.mark.parametrize(

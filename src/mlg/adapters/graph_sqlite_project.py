@@ -45,6 +45,9 @@ class Projector:
     def apply(self, event: Event, seq: int) -> None:
         """Project one event that was just written under this seq."""
         nodes, edges = project_event(event)
+        self._connection.execute(
+            "INSERT INTO event_name VALUES (?, ?, ?)", (seq, event.id, event.key)
+        )
         if len(self._ids) > _MOST_REMEMBERED:
             self._ids.clear()
         for node in nodes:
@@ -164,8 +167,8 @@ class Projector:
         ends = (self._ids[fact.src], self._roles[fact.role], self._ids[fact.dst])
         at, key, place = fact.order
         rows = self._connection.execute(
-            "SELECT edge.id, edge.at, event.key, edge.place, edge.ended FROM edge"
-            " JOIN event USING (seq) WHERE src_id = ? AND role = ? AND dst_id = ?",
+            "SELECT edge.id, edge.at, event_name.key, edge.place, edge.ended FROM edge"
+            " JOIN event_name USING (seq) WHERE src_id = ? AND role = ? AND dst_id = ?",
             ends,
         ).fetchall()
         alone = not rows and not fact.ended

@@ -69,10 +69,16 @@ MIGRATIONS: Final[tuple[tuple[str, ...], ...]] = (
         "CREATE VIRTUAL TABLE search USING fts5(name, uri, attrs,"
         " tokenize = 'unicode61 remove_diacritics 2', prefix = '2 3')",
     ),
+    (
+        # the same two columns of `event` are read out of its JSON, which may be megabytes
+        "CREATE TABLE event_name (seq INTEGER PRIMARY KEY, id TEXT NOT NULL,"
+        " key TEXT NOT NULL)",
+        "INSERT INTO event_name SELECT seq, id, key FROM event",
+    ),
 )
 """One tuple of statements a version; `PRAGMA user_version` counts those applied."""
 
-PROJECTIONS: Final = ("node", "node_fact", "edge", "search")
+PROJECTIONS: Final = ("node", "node_fact", "edge", "search", "event_name")
 """Tables that `rebuild` makes again; `role` only ever grows."""
 
 
@@ -155,8 +161,12 @@ def connect(path: Path, *, write: bool) -> sqlite3.Connection:
             found.execute("PRAGMA journal_mode = WAL")
             found.execute("PRAGMA synchronous = FULL")
             migrate(found, path)
-        else:
-            check_version(found, path)
+        elif 0 < (version := check_version(found, path)) < len(MIGRATIONS):
+            raise BackendError(
+                f"the graph has schema version {version}, this mlg reads {len(MIGRATIONS)}",
+                where=path.name,
+                hint="run mlg up once: it brings the file up to date",
+            )
     except sqlite3.Error as error:
         found.close()
         fail(error, path)
@@ -170,7 +180,7 @@ def check_version(connection: sqlite3.Connection, path: Path) -> int:
     """Return how many migrations the file has seen.
 
     Raises:
-        BackendError: A newer mlg made it, or it is empty and the connection only reads.
+        BackendError: A newer mlg made it.
     """
     version = int(connection.execute("PRAGMA user_version").fetchone()[0])
     if version > len(MIGRATIONS):

@@ -185,7 +185,8 @@ def _among(connection: sqlite3.Connection, ids: list[int], hop: _Hop) -> list[An
             "SELECT e.src_id, e.dst_id, a.uri, b.uri, r.name, e.provenance, v.id,"  # noqa: S608
             " e.valid_from, e.valid_to FROM edge e JOIN node a ON a.id = e.src_id"
             " JOIN node b ON b.id = e.dst_id JOIN role r ON r.id = e.role"
-            f" JOIN event v ON v.seq = e.seq WHERE e.{hop.near} IN ({marks}) AND {hop.holds}",
+            " JOIN event_name v ON v.seq = e.seq"
+            f" WHERE e.{hop.near} IN ({marks}) AND {hop.holds}",
             part,
         )
         found += [row for row in rows if row[0] in known and row[1] in known]
