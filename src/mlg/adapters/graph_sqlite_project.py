@@ -36,11 +36,18 @@ class Projector:
     def __init__(self, connection: sqlite3.Connection) -> None:
         self._connection = connection
         self._ids: dict[Uri, int] = {}
+        self._since_us: dict[int, int] = {}
+        """Of a node: it is known to begin at this time or earlier."""
+        self._fresh: set[int] = set()
+        """Nodes that the event in hand made: nothing points to or from them yet."""
+        self._drawn: set[tuple[int, int, int]] = set()
+        """Arrows that the event in hand drew."""
         self._roles: dict[str, int] = dict(connection.execute("SELECT name, id FROM role"))
 
     def forget(self) -> None:
         """Drop what is remembered of rows; needed after each rollback."""
         self._ids.clear()
+        self._since_us.clear()
 
     def apply(self, event: Event, seq: int) -> None:
         """Project one event that was just written under this seq."""
@@ -49,7 +56,9 @@ class Projector:
             "INSERT INTO event_name VALUES (?, ?, ?)", (seq, event.id, event.key)
         )
         if len(self._ids) > _MOST_REMEMBERED:
-            self._ids.clear()
+            self.forget()
+        self._fresh.clear()
+        self._drawn.clear()
         for node in nodes:
             if node.implied:
                 self._imply(node)
@@ -73,11 +82,12 @@ class Projector:
         at_us = micros(fact.order[0])
         if node_id is None:
             self._insert(fact, fold(None, fact))
-        else:
+        elif self._since_us.get(node_id, at_us + 1) > at_us:
             self._connection.execute(
                 "UPDATE node SET valid_from = ? WHERE id = ? AND valid_from > ?",
                 (at_us, node_id, at_us),
             )
+            self._since_us[node_id] = at_us
 
     def _tell(self, fact: NodeUpsert, seq: int) -> None:
         node_id = self._id(fact.uri)
@@ -107,6 +117,7 @@ class Projector:
         )
         node_id = int(cursor.lastrowid or 0)
         self._ids[fact.uri] = node_id
+        self._fresh.add(node_id)
         self._index(node_id, fact.uri, state)
         return node_id
 
@@ -166,11 +177,17 @@ class Projector:
     def _draw(self, fact: EdgeUpsert, seq: int) -> None:
         ends = (self._ids[fact.src], self._roles[fact.role], self._ids[fact.dst])
         at, key, place = fact.order
-        rows = self._connection.execute(
-            "SELECT edge.id, edge.at, event_name.key, edge.place, edge.ended FROM edge"
-            " JOIN event_name USING (seq) WHERE src_id = ? AND role = ? AND dst_id = ?",
-            ends,
-        ).fetchall()
+        known = ends in self._drawn or not {ends[0], ends[2]} & self._fresh
+        self._drawn.add(ends)
+        rows = (
+            []
+            if not known
+            else self._connection.execute(
+                "SELECT edge.id, edge.at, event_name.key, edge.place, edge.ended FROM edge"
+                " JOIN event_name USING (seq) WHERE src_id = ? AND role = ? AND dst_id = ?",
+                ends,
+            ).fetchall()
+        )
         alone = not rows and not fact.ended
         cursor = self._connection.execute(
             "INSERT INTO edge (src_id, role, dst_id, class, at, seq, place, provenance, ended,"

@@ -1,6 +1,7 @@
 """The graph's SQLite file: its tables, how it is opened, what its errors mean."""
 
 import contextlib
+import functools
 import json
 import queue
 import sqlite3
@@ -82,6 +83,7 @@ PROJECTIONS: Final = ("node", "node_fact", "edge", "search", "event_name")
 """Tables that `rebuild` makes again; `role` only ever grows."""
 
 
+@functools.lru_cache(maxsize=4_096)
 def micros(at: datetime) -> int:
     """Return microseconds since 1970, exact."""
     return (at - EPOCH) // timedelta(microseconds=1)
