@@ -22,8 +22,11 @@ def test_a_version_whose_image_is_damaged_never_starts(cli: Cli) -> None:
     blob = max(blobs.iterdir(), key=lambda p: p.stat().st_size)
     content = bytearray(blob.read_bytes())
     content[700] ^= 1
-    blob.chmod(0o644)
-    blob.write_bytes(content)
+    # one step from whole to damaged: the rollout may look at any moment
+    blob.parent.chmod(0o755)
+    spoiled = cli.home / "spoiled"
+    spoiled.write_bytes(content)
+    spoiled.replace(blob)
     done = until(lambda: rollout(cli) if rollout(cli)["state"] == "failed" else None)
     assert "its image is refused" in done["explanation"]
     assert "damaged" in done["explanation"]
