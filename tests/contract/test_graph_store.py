@@ -14,7 +14,7 @@ import pytest
 
 from mlg.adapters.graph_sqlite import SqliteGraph
 from mlg.adapters.graph_sqlite_read import SqliteGraphReader
-from mlg.adapters.graph_sqlite_schema import PROJECTIONS
+from mlg.adapters.graph_sqlite_schema import MIGRATIONS, PROJECTIONS
 from mlg.core.clock import ManualClock
 from mlg.core.errors import BackendError, ConflictError
 from mlg.core.events import EdgeFact, Event, Revision
@@ -23,6 +23,7 @@ from mlg.core.uris import EventId
 from mlg.graph.audit import verify_chain
 from mlg.graph.encode import GENESIS
 from mlg.graph.record import Recorder, edge, node
+from tests.conftest import until
 
 START = datetime(2026, 1, 1, tzinfo=UTC)
 
@@ -76,16 +77,25 @@ def by_uri(path: Path) -> list[tuple]:
 
 
 def dump(path: Path) -> dict[str, list[tuple]]:
+    """Return every row of the projections, once every node is indexed."""
     with sqlite3.connect(path) as db:
+        until(lambda: not db.execute(WAITING).fetchone()[0], deadline_s=20)
         found = {
             table: db.execute(
                 f"SELECT {'rowid, ' if table in ('search', 'edge') else ''}* FROM {table}"
                 " ORDER BY 1, 2, 3"
             ).fetchall()
             for table in PROJECTIONS
+            if table != "search_due"
         }
     db.close()
     return found
+
+
+WAITING = (
+    "SELECT (SELECT count(*) FROM search_due)"
+    " + (SELECT coalesce(max(id), 0) FROM node) - (SELECT upto FROM search_state)"
+)
 
 
 def test_an_empty_log_stands_at_zero(store) -> None:
@@ -311,22 +321,53 @@ def test_a_graph_of_a_newer_mlg_is_left_alone(tmp_path) -> None:
         SqliteGraph(path, ManualClock(START))
 
 
-def test_a_file_of_schema_version_1_is_brought_up_to_date(recorder, tmp_path) -> None:
-    path = tmp_path / "graph.sqlite3"
-    with SqliteGraph(path, ManualClock(START)) as found:
+# what versions 1 and 2 held, made of what the newest holds
+OLDER = (
+    "INSERT INTO event (seq, data, prev_hash, hash)"
+    " SELECT seq, data, prev_hash, hash FROM new.event ORDER BY seq",
+    "UPDATE log_head SET (seq, hash) = (SELECT seq, hash FROM new.log_head)",
+    "INSERT INTO role SELECT * FROM new.role",
+    "INSERT INTO node SELECT id, uri, kind, name, digest, attrs, valid_from, valid_to, last_at,"
+    " last_key, last_place FROM new.node",
+    "INSERT INTO node_fact SELECT * FROM new.node_fact UNION ALL SELECT id, last_at, last_key,"
+    " last_place, last_seq, iif(only_fact = 1, name, ''), digest, attrs, valid_to IS NOT NULL"
+    " FROM new.node WHERE only_fact > 0",
+    "INSERT INTO edge SELECT id, src_id, dst_id, role, 0, at, seq, place, provenance, ended,"
+    " valid_from, valid_to FROM new.edge",
+    "INSERT INTO search (rowid, name, uri, attrs) SELECT rowid, name, uri, attrs FROM new.search",
+)
+
+
+@pytest.mark.parametrize("version", [1, 2])
+def test_a_file_of_an_older_schema_is_brought_up_to_date(recorder, tmp_path, version) -> None:
+    newest, path = tmp_path / "newest.sqlite3", tmp_path / "graph.sqlite3"
+    with SqliteGraph(newest, ManualClock(START)) as found:
         found.append([run_event(recorder, n) for n in range(5)])
-    before = dump(path)
-    with sqlite3.connect(path) as db:
-        db.execute("DROP TABLE event_name")  # what version 2 added
-        db.execute("PRAGMA user_version = 1")
+        found.append([run_event(recorder, 2, minute=9, late=True)])
+    before = dump(newest)
+    with sqlite3.connect(path, isolation_level=None) as db:
+        for statement in itertools.chain(*MIGRATIONS[:version]):
+            db.execute(statement)
+        db.execute("ATTACH ? AS new", (str(newest),))
+        for statement in OLDER:
+            db.execute(statement)
+        if version == 2:
+            db.execute("INSERT INTO event_name SELECT seq, id, key FROM new.event")
+        db.execute(f"PRAGMA user_version = {version}")
     db.close()
     reader = SqliteGraphReader(path)
-    with pytest.raises(BackendError, match="schema version 1") as caught:
+    with pytest.raises(BackendError, match=f"schema version {version}") as caught:
         reader.nodes(NodeQuery())
     assert "mlg up" in caught.value.hint
+    run = recorder.uri("run", "ranker", "2")
+    then = NodeQuery(uri=run, as_of=START + timedelta(minutes=5))
     with SqliteGraph(path, ManualClock(START)) as found:
-        assert dump(path) == before
-        assert found.rebuild() == 5
+        assert by_uri(path) == by_uri(newest)
+        asked = [SqliteGraphReader(one).nodes(then) for one in (path, newest)]
+        assert asked[0] == asked[1]
+        assert "late" not in dict(asked[0].nodes[0].attrs)
+        assert verify_chain(found, (), None)["ok"]
+        assert found.rebuild() == 6
     assert dump(path) == before
 
 

@@ -5,10 +5,11 @@ import sqlite3
 import threading
 from collections.abc import Sequence
 from concurrent.futures import Future
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Final, Self
 
+from mlg.adapters.graph_sqlite_log import LogTail
 from mlg.adapters.graph_sqlite_project import Projector
 from mlg.adapters.graph_sqlite_read import read_chain
 from mlg.adapters.graph_sqlite_schema import (
@@ -23,24 +24,28 @@ from mlg.core.clock import Clock, ManualClock
 from mlg.core.errors import BackendError, ConflictError, LifecycleError
 from mlg.core.events import Event, Revision, StoredEvent
 from mlg.core.ports import GraphStore
-from mlg.core.uris import EventId
 from mlg.graph.audit import RawEvent
-from mlg.graph.encode import GENESIS, chain_hash, content, decode, encode
-from mlg.graph.project import project_event
+from mlg.graph.encode import GENESIS, decode, encode
+from mlg.graph.project import check_event
 
-_WINDOW_S: Final = 0.005
 _GROUP_EVENTS: Final = 2_000
 _PAGE: Final = 1_000
 
 
 @dataclass(slots=True, kw_only=True)
-class _Request:
-    """Something for the writer thread to do, and where its caller waits."""
+class _Append:
+    """Events for the writer thread, checked and encoded, and where their caller waits."""
 
-    events: tuple[Event, ...] = ()
-    expect: Revision | None = None
-    rebuild: bool = False
-    done: "Future[Revision | int]" = field(default_factory=Future["Revision | int"])
+    events: list[tuple[Event, bytes]]
+    expect: Revision | None
+    done: "Future[Revision]" = field(default_factory=Future["Revision"])
+
+
+@dataclass(slots=True, kw_only=True)
+class _Rebuild:
+    """Asks the writer thread to make the projections again."""
+
+    done: "Future[int]" = field(default_factory=Future["int"])
 
 
 class SqliteGraph:
@@ -72,6 +77,7 @@ class SqliteGraph:
                 self._connection.execute(f"PRAGMA max_page_count = {int(max_pages)}")
             self._check_head()
             self._projector = Projector(self._connection)
+            self._seq = _head(self._connection).seq
         except sqlite3.Error as error:
             self._connection.close()
             fail(error, path)
@@ -79,7 +85,7 @@ class SqliteGraph:
             self._connection.close()
             raise
         self._pool = ReadPool(path)
-        self._requests: queue.SimpleQueue[_Request | None] = queue.SimpleQueue()
+        self._requests: queue.SimpleQueue[_Append | _Rebuild | None] = queue.SimpleQueue()
         self._gate = threading.Lock()
         self._closed = False
         self._thread = threading.Thread(target=self._run, name="graph-writer", daemon=True)
@@ -105,12 +111,16 @@ class SqliteGraph:
     # --- the port
 
     def append(self, events: Sequence[Event], *, expect: Revision | None = None) -> Revision:
+        return self.submit(events, expect=expect).result()
+
+    def submit(
+        self, events: Sequence[Event], *, expect: Revision | None = None
+    ) -> "Future[Revision]":
         for event in events:
-            project_event(event)  # refuses unknown kinds and edges before anything is written
-        request = _Request(events=tuple(events), expect=expect)
-        found = self._submit(request)
-        assert isinstance(found, Revision)  # noqa: S101 - narrows; the writer answers in kind
-        return found
+            check_event(event)  # refuses unknown kinds and edges before anything is written
+        request = _Append(events=[(event, encode(event)) for event in events], expect=expect)
+        self._ask(request)
+        return request.done
 
     def events(self, after: int = 0, limit: int = 1_000) -> tuple[StoredEvent, ...]:
         return tuple(_stored(raw, self._path) for raw in self.chain(after, limit))
@@ -120,9 +130,9 @@ class SqliteGraph:
             return _head(connection)
 
     def rebuild(self) -> int:
-        found = self._submit(_Request(rebuild=True))
-        assert isinstance(found, int)  # noqa: S101 - narrows; the writer answers in kind
-        return found
+        request = _Rebuild()
+        self._ask(request)
+        return request.done.result()
 
     # --- beside the port: what `verify_chain` and the bundle read
 
@@ -138,7 +148,7 @@ class SqliteGraph:
 
     # --- the writer thread
 
-    def _submit(self, request: _Request) -> Revision | int:
+    def _ask(self, request: "_Append | _Rebuild") -> None:
         with self._gate:
             if self._closed:
                 raise BackendError(
@@ -147,171 +157,129 @@ class SqliteGraph:
                     hint="open it again, or repeat once `mlg up` runs",
                 )
             self._requests.put(request)
-        return request.done.result()
 
     def _run(self) -> None:
-        while (request := self._requests.get()) is not None:
-            group = [request]
-            try:
-                if request.rebuild:
-                    answers: list[Revision | int | LifecycleError | ValueError] = [
-                        self._rebuild()
-                    ]
+        request = None
+        try:
+            while (request := self._requests.get()) is not None:
+                if isinstance(request, _Rebuild):
+                    self._answer(request)
                 else:
-                    answers = self._commit_group(group)
-            except sqlite3.Error as error:
-                answers = [backend_error(error, self._path)] * len(group)
-            except (LifecycleError, ValueError) as error:
-                answers = [error] * len(group)
-            except BaseException as error:
-                self._give_up(group, error)
-                raise
-            for asked, answer in zip(group, answers, strict=True):
-                if isinstance(answer, Exception):
-                    asked.done.set_exception(answer)
-                else:
-                    asked.done.set_result(answer)
+                    request = self._commit(self._group(request))
+                self._index()
+        except BaseException as error:
+            self._give_up(request, error)
+            raise
 
-    def _give_up(self, group: list[_Request], error: BaseException) -> None:
+    def _give_up(self, request: "_Append | _Rebuild | None", error: BaseException) -> None:
         """Tell everyone who waits that the writer ends; later callers find it closed."""
         with self._gate:
             self._closed = True
-        waiting = list(group)
+        waiting = [request] if request else []
         while not self._requests.empty():
-            request = self._requests.get_nowait()
-            waiting += [request] if request else []
+            queued = self._requests.get_nowait()
+            waiting += [queued] if queued else []
         for asked in waiting:
-            asked.done.set_exception(error)
+            if not asked.done.done():
+                asked.done.set_exception(error)
 
-    def _commit_group(
-        self, group: list[_Request]
-    ) -> list[Revision | int | LifecycleError | ValueError]:
-        """Append the request and whatever else is queued in one transaction."""
-        answers: list[Revision | int | LifecycleError | ValueError] = []
-        started_s = self._clock.monotonic_s()
-        events = 0
+    def _answer(self, request: _Rebuild) -> None:
+        try:
+            request.done.set_result(self._rebuild())
+        except sqlite3.Error as error:
+            request.done.set_exception(backend_error(error, self._path))
+        except (LifecycleError, ValueError) as error:
+            request.done.set_exception(error)
+
+    def _group(self, first: _Append) -> list[_Append]:
+        """Return the append and those that came while the last transaction was synced."""
+        group = [first]
+        size = len(first.events)
+        while size < _GROUP_EVENTS:
+            try:
+                request = self._requests.get_nowait()
+            except queue.Empty:
+                break
+            if not isinstance(request, _Append):
+                self._requests.put(request)  # a rebuild or the end waits for its own turn
+                break
+            group.append(request)
+            size += len(request.events)
+        return group
+
+    def _commit(self, group: list[_Append]) -> None:
+        """Append a group in one transaction, then tell each caller how it went."""
         try:
             with transaction(self._connection):
-                answers.append(self._append(group[0]))
-                events += len(group[0].events)
-                while (
-                    events < _GROUP_EVENTS
-                    and self._clock.monotonic_s() - started_s < _WINDOW_S
-                    and (request := self._next_append()) is not None
-                ):
-                    group.append(request)
-                    answers.append(self._append(request))
-                    events += len(request.events)
-        except BaseException:
-            self._projector.forget()
+                answers = self._append(group)
+                if self._projector.search.behind:
+                    self._projector.search.catch_up()
+        except sqlite3.Error as error:
+            self._forget()
+            answers = [backend_error(error, self._path)] * len(group)
+        except (LifecycleError, ValueError) as error:
+            self._forget()
+            answers = [error] * len(group)
+        except BaseException as error:
+            for asked in group:
+                asked.done.set_exception(error)
             raise
+        for asked, answer in zip(group, answers, strict=True):
+            if isinstance(answer, Revision):
+                asked.done.set_result(answer)
+            else:
+                asked.done.set_exception(answer)
+
+    def _append(self, group: list[_Append]) -> list[Revision | LifecycleError | ValueError]:
+        """Append each request's events or none of them; a refusal leaves the others alone."""
+        head = _head(self._connection)
+        if head.seq != self._seq:
+            self._forget()  # another process wrote
+        log = LogTail(self._connection, self._path.name, head)
+        log.look_up([event for asked in group for event, _ in asked.events])
+        answers: list[Revision | LifecycleError | ValueError] = []
+        for asked in group:
+            try:
+                answers.append(log.take(asked.events, asked.expect))
+            except ConflictError as error:
+                answers.append(error)
+        log.write()
+        self._projector.apply(log.taken)
+        self._seq = log.head.seq
         return answers
 
-    def _next_append(self) -> _Request | None:
-        """Return the next queued append; a rebuild or the end waits for its own turn."""
+    def _forget(self) -> None:
+        self._projector.forget()
+        self._seq = _head(self._connection).seq
+
+    def _index(self) -> None:
+        """Index nodes for searches while nothing else waits."""
+        search = self._projector.search
         try:
-            request = self._requests.get_nowait()
-        except queue.Empty:
-            return None
-        if request is None or request.rebuild:
-            self._requests.put(request)
-            return None
-        return request
-
-    def _append(self, request: _Request) -> Revision | LifecycleError | ValueError:
-        """Append one request's events or none of them; a refusal leaves the others alone."""
-        self._connection.execute("SAVEPOINT request")
-        try:
-            found = self._append_events(request)
-        except (LifecycleError, ValueError) as error:
-            self._connection.execute("ROLLBACK TO request")
-            self._connection.execute("RELEASE request")
-            self._projector.forget()
-            return error
-        self._connection.execute("RELEASE request")
-        return found
-
-    def _append_events(self, request: _Request) -> Revision:
-        head = before = _head(self._connection)
-        for event in request.events:
-            data = encode(event)
-            if self._is_retold(event, data):
-                continue
-            cause = self._stored_cause(event.cause)
-            if cause != event.cause:
-                event = replace(event, cause=cause)  # noqa: PLW2901 - the corrected event
-                data = encode(event)
-            head = Revision(seq=head.seq + 1, hash=chain_hash(head.hash, data))
-            try:
-                self._connection.execute(
-                    "INSERT INTO event (seq, data, prev_hash, hash) SELECT ?, ?, hash, ?"
-                    " FROM log_head",
-                    (head.seq, data, bytes.fromhex(head.hash)),
-                )
-            except sqlite3.IntegrityError as error:
-                raise ConflictError(
-                    f"the event id {event.id} is already there under another key",
-                    where=event.key,
-                    hint="make a new id for every event",
-                ) from error
-            self._connection.execute(
-                "UPDATE log_head SET seq = ?, hash = ?", (head.seq, bytes.fromhex(head.hash))
-            )
-            self._projector.apply(event, head.seq)
-        appended = head != before
-        if request.expect is not None and appended and before != request.expect:
-            raise ConflictError(
-                f"the log stands at {before.seq}, not at {request.expect.seq} as expected",
-                where=self._path.name,
-                hint="read again what you decided on, then repeat",
-            )
-        return head
-
-    def _is_retold(self, event: Event, data: bytes) -> bool:
-        """Return whether the key is there with this content, and remember the skipped id.
-
-        Raises:
-            ConflictError: The key is there with other content.
-        """
-        row = self._connection.execute(
-            "SELECT data, id, seq FROM event WHERE key = ?", (event.key,)
-        ).fetchone()
-        if row is None:
-            return False
-        if content(row[0]) != content(data):
-            raise ConflictError(
-                f"the key {event.key!r} is event {row[2]} already, with other content",
-                where=self._path.name,
-                hint="a key names one act: use another key for another act",
-            )
-        if row[1] != event.id:
-            self._connection.execute(
-                "INSERT OR IGNORE INTO retold VALUES (?, ?)", (event.id, row[1])
-            )
-        return True
-
-    def _stored_cause(self, cause: EventId | None) -> EventId | None:
-        if cause is None:
-            return None
-        row = self._connection.execute(
-            "SELECT stored FROM retold WHERE id = ?", (cause,)
-        ).fetchone()
-        return EventId(row[0]) if row else cause
+            while search.behind and self._requests.empty():
+                with transaction(self._connection):
+                    search.catch_up()
+        except sqlite3.Error:
+            # searches read what waits themselves; the next append says what is wrong
+            search.forget()
 
     def _rebuild(self) -> int:
         try:
             with transaction(self._connection):
                 for table in PROJECTIONS:
                     self._connection.execute(f"DELETE FROM {table}")  # noqa: S608 - our names
+                self._connection.execute("UPDATE search_state SET upto = 0")
                 self._projector.forget()
                 seq = 0
                 while page := read_chain(self._connection, seq, _PAGE):
-                    for raw in page:
-                        self._projector.apply(_stored(raw, self._path).event, raw.seq)
-                        seq = raw.seq
+                    stored = [_stored(raw, self._path) for raw in page]
+                    self._projector.apply([(one.seq, one.event) for one in stored])
+                    seq = page[-1].seq
+                while self._projector.search.behind:
+                    self._projector.search.catch_up()
                 return int(self._connection.execute("SELECT count(*) FROM event").fetchone()[0])
         finally:
-            self._projector.forget()
+            self._forget()
 
     def _check_head(self) -> None:
         row = self._connection.execute("SELECT seq, hash FROM log_head").fetchone()

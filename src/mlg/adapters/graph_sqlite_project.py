@@ -1,33 +1,46 @@
-"""Writes what an event says into the projection tables; the writer's connection only."""
+"""Writes what events say into the projection tables; the writer's connection only.
+
+A whole group of events is projected at once: the nodes it names are looked up together,
+rows are written together.
+"""
 
 import sqlite3
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Any, Final
 
+from mlg.adapters.graph_sqlite_facts import read_facts
+from mlg.adapters.graph_sqlite_rows import insert_rows, matching
 from mlg.adapters.graph_sqlite_schema import (
-    CLASSES,
     PROVENANCES,
     attrs_pairs,
     attrs_text,
     micros,
     moment,
-    search_text,
 )
-from mlg.core.events import Event
-from mlg.core.uris import Uri, parse_uri
+from mlg.adapters.graph_sqlite_search import SearchIndex
+from mlg.core.events import Event, NodeFact
+from mlg.core.uris import Uri
 from mlg.graph.project import (
-    EdgeUpsert,
     NodeState,
     NodeUpsert,
+    default_name,
     fold,
     intervals,
-    project_event,
+    kind_of,
     resolve,
 )
 
-_MOST_REMEMBERED: Final = 200_000
+_MOST_REMEMBERED: Final = 300_000
+_NODE: Final = (
+    "id, uri, kind, name, digest, attrs, valid_from, valid_to, last_at, last_key, last_place,"
+    " last_seq, only_fact"
+)
+_SHARED, _NAMED, _UNNAMED = 0, 1, 2
+"""`only_fact`: its facts lie in node_fact, or this row is the one fact, named or not."""
 
-Row = tuple[object, ...]
+Row = tuple[Any, ...]
+Numbered = Sequence[tuple[int, Event]]
+Triple = tuple[int, int, int]
 
 
 class Projector:
@@ -35,182 +48,196 @@ class Projector:
 
     def __init__(self, connection: sqlite3.Connection) -> None:
         self._connection = connection
-        self._ids: dict[Uri, int] = {}
+        self._roles: dict[str, int] = dict(connection.execute("SELECT name, id FROM role"))
+        self._ids: dict[str, int] = {}
         self._since_us: dict[int, int] = {}
         """Of a node: it is known to begin at this time or earlier."""
-        self._fresh: set[int] = set()
-        """Nodes that the event in hand made: nothing points to or from them yet."""
-        self._drawn: set[tuple[int, int, int]] = set()
-        """Arrows that the event in hand drew."""
-        self._roles: dict[str, int] = dict(connection.execute("SELECT name, id FROM role"))
+        self._node = self._edge = 0
+        """Newest ids given."""
+        self.search = SearchIndex(connection)
+        self.forget()
 
     def forget(self) -> None:
         """Drop what is remembered of rows; needed after each rollback."""
         self._ids.clear()
         self._since_us.clear()
+        (self._node,) = self._ask("SELECT coalesce(max(id), 0) FROM node")
+        (self._edge,) = self._ask("SELECT coalesce(max(id), 0) FROM edge")
+        self.search.forget()
 
-    def apply(self, event: Event, seq: int) -> None:
-        """Project one event that was just written under this seq."""
-        nodes, edges = project_event(event)
-        self._connection.execute(
-            "INSERT INTO event_name VALUES (?, ?, ?)", (seq, event.id, event.key)
-        )
+    def _ask(self, statement: str) -> Row:
+        return tuple(self._connection.execute(statement).fetchone())
+
+    def apply(self, events: Numbered) -> None:
+        """Project events that were just written, each with its seq."""
         if len(self._ids) > _MOST_REMEMBERED:
-            self.forget()
-        self._fresh.clear()
-        self._drawn.clear()
-        for node in nodes:
-            if node.implied:
-                self._imply(node)
-            else:
-                self._tell(node, seq)
-        for edge in edges:
-            self._draw(edge, seq)
+            self._ids.clear()
+            self._since_us.clear()
+        made = self._intern(events)
+        self._tell(events, made)
+        self._draw(events, made)
+        self.search.grew(self._node)
 
-    def _id(self, uri: Uri) -> int | None:
-        found = self._ids.get(uri)
-        if found is None:
-            row = self._connection.execute(
-                "SELECT id FROM node WHERE uri = ?", (uri,)
-            ).fetchone()
-            if row is not None:
-                found = self._ids[uri] = int(row[0])
-        return found
+    # --- nodes
 
-    def _imply(self, fact: NodeUpsert) -> None:
-        node_id = self._id(fact.uri)
-        at_us = micros(fact.order[0])
-        if node_id is None:
-            self._insert(fact, fold(None, fact))
-        elif self._since_us.get(node_id, at_us + 1) > at_us:
-            self._connection.execute(
-                "UPDATE node SET valid_from = ? WHERE id = ? AND valid_from > ?",
-                (at_us, node_id, at_us),
+    def _intern(self, events: Numbered) -> int:
+        """Give every named URI an id, new ones in the order of the log; return the last old."""
+        ids, newest = self._ids, self._node
+        unknown = [uri for uri in dict.fromkeys(_named(events)) if uri not in ids]
+        if unknown:
+            for uri, id_, since_us in matching(
+                self._connection,
+                "SELECT n.uri, n.id, n.valid_from FROM json_each(?) j"
+                " JOIN node n ON n.uri = j.value",
+                unknown,
+            ):
+                ids[uri] = id_
+                self._since_us[id_] = since_us
+            for uri in unknown:
+                if uri not in ids:
+                    self._node += 1
+                    ids[uri] = self._node
+        return newest
+
+    def _tell(self, events: Numbered, made: int) -> None:
+        """Write the nodes: what is told of them, and those that are only named."""
+        ids = self._ids
+        old = {ids[f.uri] for _, event in events for f in event.nodes if ids[f.uri] <= made}
+        rows = {row[0]: row for row in self._rows(old)} if old else {}
+        facts: list[Row] = []
+        late: set[int] = set()
+        earlier: list[Row] = []
+        for seq, event in events:
+            at_us = micros(event.at)
+            for place, fact in enumerate(event.nodes):
+                id_ = ids[fact.uri]
+                row, order = rows.get(id_), (at_us, event.key, place)
+                if row is None:
+                    rows[id_] = _first(id_, fact, order, seq)
+                    continue
+                facts += _facts_of(row, fact, order, seq)
+                if row[8] is None or order > row[8:11]:
+                    rows[id_] = _folded(row, fact, event, order, seq)
+                else:
+                    late.add(id_)
+                    rows[id_] = (*row[:6], min(row[6], at_us), *row[7:12], _SHARED)
+            for uri in _implied(event):
+                self._imply(uri, at_us, rows, made, earlier)
+        self._write(rows, made, facts, earlier)
+        for id_ in sorted(late):
+            self._resolve(id_)
+
+    def _imply(
+        self, uri: Uri, at_us: int, rows: dict[int, Row], made: int, earlier: list[Row]
+    ) -> None:
+        """Say of a node that is only named that it was there at this time."""
+        id_ = self._ids[uri]
+        row = rows.get(id_)
+        if row is not None:
+            if row[6] > at_us:
+                rows[id_] = (*row[:6], at_us, *row[7:])
+        elif id_ > made:
+            rows[id_] = _implied_row(id_, uri, at_us)
+        elif self._since_us.get(id_, at_us + 1) > at_us:
+            earlier.append((at_us, id_, at_us))
+            self._since_us[id_] = at_us
+
+    def _write(
+        self, rows: dict[int, Row], made: int, facts: list[Row], earlier: list[Row]
+    ) -> None:
+        self._since_us.update((id_, row[6]) for id_, row in rows.items())
+        insert_rows(
+            self._connection, "node", [rows[id_] for id_ in range(made + 1, self._node + 1)]
+        )
+        changed = [id_ for id_ in rows if id_ <= made]
+        if changed:
+            self._update([rows[id_] for id_ in changed])
+        insert_rows(self._connection, "node_fact", facts)
+        if earlier:
+            self._connection.executemany(
+                "UPDATE node SET valid_from = ? WHERE id = ? AND valid_from > ?", earlier
             )
-            self._since_us[node_id] = at_us
 
-    def _tell(self, fact: NodeUpsert, seq: int) -> None:
-        node_id = self._id(fact.uri)
-        if node_id is None:
-            node_id = self._insert(fact, fold(None, fact))
-            self._remember(node_id, fact, seq)
-            return
-        self._remember(node_id, fact, seq)
-        state = self._state(node_id)
-        if state.last is None or fact.order > state.last:
-            state = fold(state, fact)
-        else:
-            state = self._resolved(node_id, fact.uri, state)
-        self._connection.execute(
+    def _update(self, rows: Sequence[Row]) -> None:
+        self._connection.executemany(
             "UPDATE node SET name = ?, digest = ?, attrs = ?, valid_from = ?, valid_to = ?,"
-            " last_at = ?, last_key = ?, last_place = ? WHERE id = ?",
-            (*_state_row(state), node_id),
+            " last_at = ?, last_key = ?, last_place = ?, last_seq = ?, only_fact = ?"
+            " WHERE id = ?",
+            [(*row[3:], row[0]) for row in rows],
         )
-        self._connection.execute("DELETE FROM search WHERE rowid = ?", (node_id,))
-        self._index(node_id, fact.uri, state)
+        self.search.changed(row[0] for row in rows)
 
-    def _insert(self, fact: NodeUpsert, state: NodeState) -> int:
-        cursor = self._connection.execute(
-            "INSERT INTO node (uri, kind, name, digest, attrs, valid_from, valid_to,"
-            " last_at, last_key, last_place) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
-            (fact.uri, fact.kind, *_state_row(state)),
-        )
-        node_id = int(cursor.lastrowid or 0)
-        self._ids[fact.uri] = node_id
-        self._fresh.add(node_id)
-        self._index(node_id, fact.uri, state)
-        return node_id
-
-    def _index(self, node_id: int, uri: Uri, state: NodeState) -> None:
-        words = " ".join(f"{name} {value}" for name, value in state.attrs)
-        self._connection.execute(
-            "INSERT INTO search (rowid, name, uri, attrs) VALUES (?, ?, ?, ?)",
-            (node_id, state.name, search_text(uri), f"{words} {state.digest or ''}".strip()),
+    def _rows(self, ids: Iterable[int]) -> list[Row]:
+        return matching(
+            self._connection,
+            f"SELECT {_NODE} FROM node WHERE id IN (SELECT value FROM json_each(?))",  # noqa: S608
+            ids,
         )
 
-    def _remember(self, node_id: int, fact: NodeUpsert, seq: int) -> None:
-        at, key, place = fact.order
-        self._connection.execute(
-            "INSERT INTO node_fact VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)",
-            (
-                node_id,
-                micros(at),
-                key,
-                place,
-                seq,
-                fact.name,
-                fact.digest,
-                attrs_text(fact.attrs),
-                int(fact.ended),
-            ),
+    def _resolve(self, id_: int) -> None:
+        """Say anew what a node is, of all its facts: one of them came late."""
+        (row,) = self._rows((id_,))
+        uri = Uri(row[1])
+        state = resolve(read_facts(self._connection, id_, uri))
+        if state is not None:
+            named = NodeUpsert(
+                uri=uri, kind=row[2], order=(moment(row[6]), "", 0), implied=True
+            )
+            state = fold(state, named)  # `valid_from` also knows the implied facts
+            self._update([(*row[:3], *_state_row(state), row[11], _SHARED)])
+
+    # --- arrows
+
+    def _draw(self, events: Numbered, made: int) -> None:
+        """Write the arrows, and when those hold that were told of more than once."""
+        ids, roles, rows = self._ids, self._roles, list[Row]()
+        seen: set[Triple] = set()
+        again: set[Triple] = set()
+        old: set[Triple] = set()
+        number = self._edge
+        for seq, event in events:
+            at_us = micros(event.at)
+            for place, fact in enumerate(event.edges):
+                ends = (ids[fact.src], roles[fact.role], ids[fact.dst])
+                if ends in seen or fact.ended:
+                    again.add(ends)
+                elif ends[0] <= made and ends[2] <= made:
+                    old.add(ends)
+                seen.add(ends)
+                number += 1
+                rows.append((
+                    number, ends[0], ends[2], ends[1], at_us, seq, place,
+                    PROVENANCES.index(fact.provenance), int(fact.ended),
+                    None if fact.ended else at_us, None,
+                ))  # fmt: skip
+        self._edge = number
+        if old - again:
+            again.update(self._drawn(old - again))
+        insert_rows(self._connection, "edge", rows)
+        for ends in sorted(again):
+            self._set_intervals(ends)
+
+    def _drawn(self, ends: Iterable[Triple]) -> list[Triple]:
+        """Return those of the arrows that are in the graph."""
+        return matching(
+            self._connection,
+            "SELECT DISTINCT e.src_id, e.role, e.dst_id FROM json_each(?) j JOIN edge e"
+            " ON e.src_id = json_extract(j.value, '$[0]')"
+            " AND e.role = json_extract(j.value, '$[1]')"
+            " AND e.dst_id = json_extract(j.value, '$[2]')",
+            ends,
         )
 
-    def _state(self, node_id: int) -> NodeState:
-        name, digest, attrs, since, until, at, key, place = self._connection.execute(
-            "SELECT name, digest, attrs, valid_from, valid_to, last_at, last_key, last_place"
-            " FROM node WHERE id = ?",
-            (node_id,),
-        ).fetchone()
-        return NodeState(
-            name=name,
-            digest=digest,
-            attrs=attrs_pairs(attrs),
-            valid_from=moment(since),
-            valid_to=None if until is None else moment(until),
-            last=None if at is None else (moment(at), key, place),
-        )
-
-    def _resolved(self, node_id: int, uri: Uri, state: NodeState) -> NodeState:
-        """Return the state from all facts; `valid_from` also knows the implied ones."""
-        facts = read_facts(self._connection, node_id, uri)
-        found = resolve(facts)
-        if found is None:
-            return state
-        implied = NodeUpsert(
-            uri=uri,
-            kind=parse_uri(uri).kind,
-            order=(min(state.valid_from, found.valid_from), "", 0),
-            implied=True,
-        )
-        return fold(found, implied)
-
-    def _draw(self, fact: EdgeUpsert, seq: int) -> None:
-        ends = (self._ids[fact.src], self._roles[fact.role], self._ids[fact.dst])
-        at, key, place = fact.order
-        known = ends in self._drawn or not {ends[0], ends[2]} & self._fresh
-        self._drawn.add(ends)
-        rows = (
-            []
-            if not known
-            else self._connection.execute(
-                "SELECT edge.id, edge.at, event_name.key, edge.place, edge.ended FROM edge"
-                " JOIN event_name USING (seq) WHERE src_id = ? AND role = ? AND dst_id = ?",
-                ends,
-            ).fetchall()
-        )
-        alone = not rows and not fact.ended
-        cursor = self._connection.execute(
-            "INSERT INTO edge (src_id, role, dst_id, class, at, seq, place, provenance, ended,"
-            " valid_from, valid_to) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, NULL)",
-            (
-                *ends,
-                CLASSES.index(fact.edge_class),
-                micros(at),
-                seq,
-                place,
-                PROVENANCES.index(fact.provenance),
-                int(fact.ended),
-                micros(at) if alone else None,
-            ),
-        )
-        if not alone:
-            self._set_intervals([*rows, (cursor.lastrowid, micros(at), key, place, fact.ended)])
-
-    def _set_intervals(self, rows: Sequence[Sequence[Any]]) -> None:
-        """Say of each row (id, at, key, place, ended) of one arrow when it holds, if ever."""
+    def _set_intervals(self, ends: Triple) -> None:
+        """Say of each row of one arrow when it holds, if ever."""
+        rows = self._connection.execute(
+            "SELECT edge.id, edge.at, event.key, edge.place, edge.ended FROM edge"
+            " JOIN event USING (seq) WHERE src_id = ? AND role = ? AND dst_id = ?",
+            ends,
+        ).fetchall()
         facts = [(moment(row[1]), str(row[2]), int(row[3])) for row in rows]
-        ends = [bool(row[4]) for row in rows]
-        spans = {span.opened_by: span for span in intervals(zip(facts, ends, strict=True))}
+        ended = [bool(row[4]) for row in rows]
+        spans = {span.opened_by: span for span in intervals(zip(facts, ended, strict=True))}
         for order, row in zip(facts, rows, strict=True):
             span = spans.get(order)
             since = micros(span.valid_from) if span else None
@@ -222,28 +249,72 @@ class Projector:
             )
 
 
-def read_facts(
-    connection: sqlite3.Connection, node_id: int, uri: Uri, until_us: int | None = None
-) -> list[NodeUpsert]:
-    """Return every told fact about a node, up to an event time where one is given."""
-    rows = connection.execute(
-        "SELECT at, key, place, name, digest, attrs, ended FROM node_fact"
-        " WHERE node_id = ? AND (? IS NULL OR at <= ?) ORDER BY at, key, place",
-        (node_id, until_us, until_us),
+def _named(events: Numbered) -> Iterator[Uri]:
+    """Yield every URI of the events: of each first what it tells of, then what it names."""
+    for _, event in events:
+        for fact in event.nodes:
+            yield fact.uri
+        yield event.subject
+        for edge in event.edges:
+            yield edge.src
+            yield edge.dst
+
+
+def _implied(event: Event) -> set[Uri]:
+    """Return what the event names without telling of it."""
+    named = {event.subject}
+    named.update(edge.src for edge in event.edges)
+    named.update(edge.dst for edge in event.edges)
+    return named.difference(fact.uri for fact in event.nodes)
+
+
+def _first(id_: int, fact: NodeFact, order: tuple[int, str, int], seq: int) -> Row:
+    """Return the row of a node of which one fact is known: `fold(None, fact)`."""
+    return (
+        id_, fact.uri, kind_of(fact.uri), fact.name or default_name(fact.uri), fact.digest,
+        attrs_text(fact.attrs), order[0], order[0] if fact.ended else None, *order, seq,
+        _NAMED if fact.name else _UNNAMED,
+    )  # fmt: skip
+
+
+def _implied_row(id_: int, uri: Uri, at_us: int) -> Row:
+    name, kind = default_name(uri), kind_of(uri)
+    return (id_, uri, kind, name, None, "{}", at_us, None, None, None, None, None, _SHARED)
+
+
+def _facts_of(row: Row, fact: NodeFact, order: tuple[int, str, int], seq: int) -> Iterator[Row]:
+    """Yield the facts that a node's row can hold no longer once there is one more."""
+    if row[12]:
+        name = row[3] if row[12] == _NAMED else ""
+        yield (row[0], *row[8:12], name, row[4], row[5], int(row[7] is not None))
+    if row[8] is not None:
+        attrs = attrs_text(fact.attrs)
+        yield (row[0], *order, seq, fact.name, fact.digest, attrs, int(fact.ended))
+
+
+def _folded(
+    row: Row, fact: NodeFact, event: Event, order: tuple[int, str, int], seq: int
+) -> Row:
+    """Return the row after one more fact, which is the newest."""
+    state = NodeState(
+        name=row[3],
+        digest=row[4],
+        attrs=attrs_pairs(row[5]),
+        valid_from=moment(row[6]),
+        valid_to=None if row[7] is None else moment(row[7]),
+        last=None if row[8] is None else (moment(row[8]), row[9], row[10]),
     )
-    kind = parse_uri(uri).kind
-    return [
-        NodeUpsert(
-            uri=uri,
-            kind=kind,
-            order=(moment(at), key, place),
-            name=name,
-            digest=digest,
-            attrs=attrs_pairs(attrs),
-            ended=bool(ended),
-        )
-        for at, key, place, name, digest, attrs, ended in rows
-    ]
+    told = NodeUpsert(
+        uri=fact.uri,
+        kind=row[2],
+        order=(event.at, event.key, order[2]),
+        name=fact.name,
+        digest=fact.digest,
+        attrs=fact.attrs,
+        ended=fact.ended,
+    )
+    only = (_NAMED if fact.name else _UNNAMED) if row[8] is None else _SHARED
+    return (*row[:3], *_state_row(fold(state, told)), seq, only)
 
 
 def _state_row(state: NodeState) -> Row:

@@ -5,13 +5,13 @@ import sqlite3
 from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Final, Self
-from urllib.parse import unquote
 
-from mlg.adapters.graph_sqlite_project import read_facts
+from mlg.adapters.graph_sqlite_facts import read_facts
 from mlg.adapters.graph_sqlite_schema import (
     ReadPool,
     micros,
 )
+from mlg.adapters.graph_sqlite_search import search
 from mlg.adapters.graph_sqlite_walk import COLUMNS, node_as_of, node_of, walk
 from mlg.core.nodes import Attr, Node
 from mlg.core.ports import GraphReader
@@ -72,19 +72,8 @@ class SqliteGraphReader:
     def search(
         self, text: str, kinds: tuple[str, ...] = (), limit: int = 50
     ) -> tuple[Node, ...]:
-        words = [word for word in unquote(text).split() if any(c.isalnum() for c in word)]
-        if not words:
-            return ()
-        match = " ".join('"' + word.replace('"', '""') + '"*' for word in words)
         with self._pool.snapshot() as connection:
-            rows = connection.execute(
-                "SELECT n.id, n.uri, n.kind, n.name, n.digest, n.attrs, n.valid_from,"
-                " n.valid_to FROM search JOIN node n ON n.id = search.rowid"
-                " WHERE search MATCH ? AND (? OR n.kind IN (SELECT value FROM json_each(?)))"
-                " ORDER BY bm25(search, 10.0, 3.0, 1.0), n.uri LIMIT ?",
-                (match, not kinds, json.dumps(kinds), min(limit, _MOST)),
-            ).fetchall()
-            return tuple(node_of(row) for row in rows)
+            return search(connection, text, kinds, min(limit, _MOST))
 
     # --- beside the port: what `verify_chain` and the bundle read
 

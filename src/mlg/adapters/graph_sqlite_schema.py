@@ -2,19 +2,22 @@
 
 import contextlib
 import functools
-import json
 import queue
 import sqlite3
 from collections.abc import Generator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import Final, NoReturn
+from typing import Any, Final, NoReturn
 from urllib.parse import quote, unquote
+
+import msgspec
 
 from mlg.core.errors import BackendError
 from mlg.core.nodes import ROLE_CLASS, Attr
 from mlg.graph.encode import GENESIS
 
+_ATTRS: Final = msgspec.json.Encoder(order="deterministic")
+_PAIRS: Final = msgspec.json.Decoder(dict[str, Any])
 EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 CLASSES: Final = ("lineage", "causal", "version", "ownership")
 PROVENANCES: Final = ("declared", "observed", "inferred")
@@ -29,6 +32,16 @@ def _generated(name: str) -> str:
     return f"{name} TEXT GENERATED ALWAYS AS ({value}) VIRTUAL"
 
 
+_APPEND_ONLY: Final = (
+    "CREATE TRIGGER event_no_update BEFORE UPDATE ON event BEGIN"
+    " SELECT RAISE(ABORT, 'the event log is append-only'); END",
+    "CREATE TRIGGER event_no_delete BEFORE DELETE ON event BEGIN"
+    " SELECT RAISE(ABORT, 'the event log is append-only'); END",
+    "CREATE TRIGGER event_in_order BEFORE INSERT ON event"
+    " WHEN NEW.seq IS NOT (SELECT coalesce(max(seq), 0) + 1 FROM event) BEGIN"
+    " SELECT RAISE(ABORT, 'the event log is append-only'); END",
+)
+
 MIGRATIONS: Final[tuple[tuple[str, ...], ...]] = (
     (
         "CREATE TABLE event (seq INTEGER PRIMARY KEY, data BLOB NOT NULL,"
@@ -37,13 +50,7 @@ MIGRATIONS: Final[tuple[tuple[str, ...], ...]] = (
         + ")",
         "CREATE UNIQUE INDEX event_key ON event (key)",
         "CREATE UNIQUE INDEX event_id ON event (id)",
-        "CREATE TRIGGER event_no_update BEFORE UPDATE ON event BEGIN"
-        " SELECT RAISE(ABORT, 'the event log is append-only'); END",
-        "CREATE TRIGGER event_no_delete BEFORE DELETE ON event BEGIN"
-        " SELECT RAISE(ABORT, 'the event log is append-only'); END",
-        "CREATE TRIGGER event_in_order BEFORE INSERT ON event"
-        " WHEN NEW.seq IS NOT (SELECT coalesce(max(seq), 0) + 1 FROM event) BEGIN"
-        " SELECT RAISE(ABORT, 'the event log is append-only'); END",
+        *_APPEND_ONLY,
         "CREATE TABLE log_head (one INTEGER PRIMARY KEY CHECK (one = 1),"
         " seq INTEGER NOT NULL, hash BLOB NOT NULL)",
         f"INSERT INTO log_head VALUES (1, 0, x'{GENESIS}')",  # noqa: S608 - a constant
@@ -76,10 +83,54 @@ MIGRATIONS: Final[tuple[tuple[str, ...], ...]] = (
         " key TEXT NOT NULL)",
         "INSERT INTO event_name SELECT seq, id, key FROM event",
     ),
+    (
+        # real columns before the JSON: a name is read without its event's megabytes
+        "CREATE TABLE event_3 (seq INTEGER PRIMARY KEY, key TEXT, id TEXT, at TEXT,"
+        " recorded_at TEXT, type TEXT, actor TEXT, subject TEXT, cause TEXT,"
+        " prev_hash BLOB NOT NULL, hash BLOB NOT NULL, data BLOB NOT NULL)",
+        "INSERT INTO event_3 SELECT seq, key, id, at, recorded_at, type, actor, subject,"
+        " cause, prev_hash, hash, data FROM event ORDER BY seq",
+        "DROP TABLE event",
+        "DROP TABLE event_name",
+        "ALTER TABLE event_3 RENAME TO event",
+        "CREATE UNIQUE INDEX event_key ON event (key)",
+        "CREATE UNIQUE INDEX event_id ON event (id)",
+        "CREATE INDEX event_subject ON event (subject)",
+        *_APPEND_ONLY,
+        # one fact about a node lies in its row alone; more of them in node_fact
+        "CREATE TABLE node_3 (id INTEGER PRIMARY KEY, uri TEXT UNIQUE NOT NULL,"
+        " kind TEXT NOT NULL, name TEXT NOT NULL, digest TEXT, attrs TEXT NOT NULL,"
+        " valid_from INTEGER NOT NULL, valid_to INTEGER,"
+        " last_at INTEGER, last_key TEXT, last_place INTEGER, last_seq INTEGER,"
+        " only_fact INTEGER NOT NULL)",
+        "INSERT INTO node_3 SELECT id, uri, kind, name, digest, attrs, valid_from, valid_to,"
+        " last_at, last_key, last_place, (SELECT seq FROM node_fact f WHERE f.node_id = node.id"
+        " AND f.at = last_at AND f.key = last_key AND f.place = last_place), 0 FROM node",
+        "DROP TABLE node",
+        "ALTER TABLE node_3 RENAME TO node",
+        "CREATE INDEX node_kind ON node (kind, uri)",
+        "CREATE INDEX node_service ON node (json_extract(attrs, '$.service'))"
+        " WHERE kind = 'deployment'",
+        "CREATE TABLE edge_3 (id INTEGER PRIMARY KEY, src_id INTEGER NOT NULL,"
+        " dst_id INTEGER NOT NULL, role INTEGER NOT NULL, at INTEGER NOT NULL,"
+        " seq INTEGER NOT NULL, place INTEGER NOT NULL, provenance INTEGER NOT NULL,"
+        " ended INTEGER NOT NULL, valid_from INTEGER, valid_to INTEGER)",
+        "INSERT INTO edge_3 SELECT id, src_id, dst_id, role, at, seq, place, provenance, ended,"
+        " valid_from, valid_to FROM edge",
+        "DROP TABLE edge",
+        "ALTER TABLE edge_3 RENAME TO edge",
+        "CREATE INDEX edge_out ON edge (src_id, role, dst_id, valid_from, valid_to)",
+        "CREATE INDEX edge_in ON edge (dst_id, role, src_id, valid_from, valid_to)",
+        # words are indexed after the event is safe: nodes up to which id, and which anew
+        "CREATE TABLE search_state (one INTEGER PRIMARY KEY CHECK (one = 1),"
+        " upto INTEGER NOT NULL)",
+        "INSERT INTO search_state SELECT 1, coalesce(max(id), 0) FROM node",
+        "CREATE TABLE search_due (node_id INTEGER PRIMARY KEY)",
+    ),
 )
 """One tuple of statements a version; `PRAGMA user_version` counts those applied."""
 
-PROJECTIONS: Final = ("node", "node_fact", "edge", "search", "event_name")
+PROJECTIONS: Final = ("node", "node_fact", "edge", "search", "search_due")
 """Tables that `rebuild` makes again; `role` only ever grows."""
 
 
@@ -89,6 +140,7 @@ def micros(at: datetime) -> int:
     return (at - EPOCH) // timedelta(microseconds=1)
 
 
+@functools.lru_cache(maxsize=65_536)
 def moment(at_us: int) -> datetime:
     """Return the time of so many microseconds since 1970."""
     return EPOCH + timedelta(microseconds=at_us)
@@ -96,12 +148,12 @@ def moment(at_us: int) -> datetime:
 
 def attrs_text(attrs: tuple[tuple[str, Attr], ...]) -> str:
     """Return attributes as JSON text."""
-    return json.dumps(dict(attrs), ensure_ascii=False, sort_keys=True)
+    return _ATTRS.encode(dict(attrs)).decode()
 
 
 def attrs_pairs(text: str) -> tuple[tuple[str, Attr], ...]:
     """Return the attributes that `attrs_text` wrote."""
-    return tuple(json.loads(text).items())
+    return tuple(_PAIRS.decode(text).items())
 
 
 def search_text(uri: str) -> str:
@@ -158,7 +210,7 @@ def connect(path: Path, *, write: bool) -> sqlite3.Connection:
     except sqlite3.Error as error:
         fail(error, path)
     try:
-        found.execute("PRAGMA cache_size = -65536")
+        found.execute(f"PRAGMA cache_size = {-262_144 if write else -65_536}")
         if write:
             found.execute("PRAGMA journal_mode = WAL")
             found.execute("PRAGMA synchronous = FULL")

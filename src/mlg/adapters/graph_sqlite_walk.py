@@ -2,11 +2,11 @@
 
 import json
 import sqlite3
-from collections.abc import Iterator, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
-from mlg.adapters.graph_sqlite_project import read_facts
+from mlg.adapters.graph_sqlite_facts import read_facts
 from mlg.adapters.graph_sqlite_schema import PROVENANCES, attrs_pairs, micros, moment
 from mlg.core.errors import NotFoundError
 from mlg.core.nodes import ROLE_CLASS, Edge, Node
@@ -15,7 +15,6 @@ from mlg.core.uris import Digest, EventId, Uri
 from mlg.graph.project import default_name, resolve
 
 _MOST: Final = 100_000
-_CHUNK: Final = 500
 _DEEP: Final = 32
 """Up to this depth limit the walk counts hops in SQL; beyond it, in Python."""
 COLUMNS: Final = "id, uri, kind, name, digest, attrs, valid_from, valid_to"
@@ -55,10 +54,19 @@ def node_as_of(connection: sqlite3.Connection, row: Sequence[Any], as_of_us: int
 class _Hop:
     """One step of a walk as SQL: which end is joined, which edges count."""
 
-    near: str
-    far: str
-    roles: str
+    up: bool
+    roles: Mapping[int, str]
     as_of_us: int | None
+
+    @property
+    def near(self) -> str:
+        """Return the column of the end that the walk comes from."""
+        return "dst_id" if self.up else "src_id"
+
+    @property
+    def far(self) -> str:
+        """Return the column of the end that it goes to."""
+        return "src_id" if self.up else "dst_id"
 
     @property
     def holds(self) -> str:
@@ -69,25 +77,20 @@ class _Hop:
                 f"e.valid_from <= {self.as_of_us}"
                 f" AND (e.valid_to IS NULL OR e.valid_to > {self.as_of_us})"
             )
-        return f"e.role IN ({self.roles}) AND {when}"
+        return f"e.role IN ({', '.join(map(str, self.roles))}) AND {when}"
 
 
 def _hop(connection: sqlite3.Connection, direction: Direction, options: WalkOptions) -> _Hop:
-    wanted = [
+    wanted = {
         name
         for name, edge_class in ROLE_CLASS.items()
         if (name in options.roles if options.roles else edge_class in options.classes)
         and name not in options.stop_at
-    ]
-    rows = connection.execute(
-        "SELECT id FROM role WHERE name IN (SELECT value FROM json_each(?)) ORDER BY id",
-        (json.dumps(wanted),),
-    )
-    near, far = ("dst_id", "src_id") if direction == "up" else ("src_id", "dst_id")
+    }
+    rows = connection.execute("SELECT id, name FROM role ORDER BY id").fetchall()
     return _Hop(
-        near=near,
-        far=far,
-        roles=", ".join(str(int(row[0])) for row in rows),
+        up=direction == "up",
+        roles={int(id_): name for id_, name in rows if name in wanted},
         as_of_us=None if options.as_of is None else micros(options.as_of),
     )
 
@@ -111,7 +114,11 @@ def walk(
             hint="mlg search finds nodes by any word of their name",
         )
     limit = max(1, min(options.limit, _MOST))
-    depths, edges, total = _reach(connection, int(start[0]), hop, options.depth, limit)
+    near = options.depth is not None and options.depth <= _DEEP
+    depths, rows, total = (_near if near else _far)(connection, int(start[0]), hop, options)
+    if len(depths) > limit:
+        depths = dict(list(depths.items())[:limit])
+        rows = [row for row in rows if row[0] in depths and row[1] in depths]
     nodes = _by_id(connection, list(depths), hop.as_of_us)
     return Walk(
         root=root,
@@ -119,109 +126,98 @@ def walk(
         total=total,
         truncated=total > len(depths),
         nodes=tuple(Reached(node=nodes[id_], depth=depth) for id_, depth in depths.items()),
-        edges=tuple(_edge(row) for row in edges),
+        edges=tuple(_edges(connection, rows, nodes, hop)),
     )
 
 
-def _reach(
-    connection: sqlite3.Connection, start: int, hop: _Hop, depth: int | None, limit: int
-) -> tuple[dict[int, int], list[Any], int]:
-    """Return depth by node id (nearest first), the edges among them, and the full count."""
-    join = (
-        f"SELECT e.{hop.far}{{more}} FROM reach JOIN edge e"  # noqa: S608 - our own names
-        f" ON e.{hop.near} = reach.id WHERE {hop.holds}"
-    )
-    if depth is not None and depth <= _DEEP:
-        step = join.format(more=", reach.depth + 1") + " AND reach.depth < ?"
-        rows = connection.execute(
-            f"WITH RECURSIVE reach(id, depth) AS (VALUES (?, 0) UNION {step})"  # noqa: S608
-            " SELECT id, min(depth) FROM reach GROUP BY id ORDER BY 2, 1",
-            (start, depth),
-        ).fetchall()
-        depths = dict(rows[:limit])
-        return depths, _among(connection, list(depths), hop), len(rows)
-    # The queue of a recursive query is first in, first out: ids come nearest first.
-    step = join.format(more="")
-    found_ids = connection.execute(
-        f"WITH RECURSIVE reach(id) AS (VALUES (?) UNION {step}) SELECT id FROM reach",  # noqa: S608
+_EDGE: Final = "e.src_id, e.dst_id, e.role, e.provenance, e.seq, e.valid_from, e.valid_to"
+Found = tuple[dict[int, int], list[Any], int]
+"""Depth by node id, nearest first; the edges among them; how many nodes in all."""
+
+
+def _near(connection: sqlite3.Connection, start: int, hop: _Hop, options: WalkOptions) -> Found:
+    """Return what is within a few hops; only that is read."""
+    rows = connection.execute(
+        "WITH RECURSIVE reach(id, depth) AS (VALUES (?, 0) UNION"  # noqa: S608 - our own names
+        f" SELECT e.{hop.far}, reach.depth + 1 FROM reach JOIN edge e"
+        f" ON e.{hop.near} = reach.id WHERE {hop.holds} AND reach.depth < ?)"
+        " SELECT id, min(depth) FROM reach GROUP BY id ORDER BY 2, 1",
+        (start, options.depth),
+    ).fetchall()
+    depths = dict(rows)
+    edges = connection.execute(
+        f"SELECT {_EDGE} FROM json_each(?) j CROSS JOIN edge e"  # noqa: S608 - our own names
+        f" ON e.{hop.near} = j.value WHERE {hop.holds}",
+        (json.dumps(list(depths)),),
+    ).fetchall()
+    kept = [row for row in edges if row[0] in depths and row[1] in depths]
+    return depths, kept, len(depths)
+
+
+def _far(connection: sqlite3.Connection, start: int, hop: _Hop, options: WalkOptions) -> Found:
+    """Return all that can be reached, by one pass over its edges."""
+    # The queue of a recursive query is first in, first out: edges come nearest first,
+    # so the first edge to a node is on a shortest way to it.
+    rows = connection.execute(
+        "WITH RECURSIVE reach(id) AS (VALUES (?) UNION"  # noqa: S608 - our own names
+        f" SELECT e.{hop.far} FROM reach CROSS JOIN edge e ON e.{hop.near} = reach.id"
+        f" WHERE {hop.holds})"
+        f" SELECT {_EDGE} FROM reach CROSS JOIN edge e ON e.{hop.near} = reach.id"
+        f" WHERE {hop.holds}",
         (start,),
+    ).fetchall()
+    near, far = (1, 0) if hop.up else (0, 1)
+    depths = {start: 0}
+    for row in rows:
+        if row[far] not in depths:
+            depths[row[far]] = depths[row[near]] + 1
+    total = len(depths)
+    most = options.depth
+    if most is not None:
+        depths = {id_: depth for id_, depth in depths.items() if depth <= most}
+        total = len(depths)
+        rows = [row for row in rows if row[0] in depths and row[1] in depths]
+    ordered = sorted(depths, key=lambda id_: (depths[id_], id_))
+    return {id_: depths[id_] for id_ in ordered}, rows, total
+
+
+def _edges(
+    connection: sqlite3.Connection, rows: Sequence[Any], nodes: Mapping[int, Node], hop: _Hop
+) -> list[Edge]:
+    """Return the rows as arrows, in the order of their ends' names."""
+    seqs = {row[4] for row in rows}
+    events = dict(
+        connection.execute(
+            "SELECT seq, id FROM event WHERE seq IN (SELECT value FROM json_each(?))",
+            (json.dumps(list(seqs)),),
+        ).fetchall()
     )
-    ids = [int(row[0]) for row in found_ids]
-    kept = ids if depth is not None else ids[:limit]
-    edges = _among(connection, kept, hop)
-    found = _depths(start, kept, edges, up=hop.far == "src_id")
-    if depth is None:
-        return found, edges, len(ids)
-    near = {id_: hops for id_, hops in found.items() if hops <= depth}
-    cut = dict(list(near.items())[:limit])
-    return cut, [row for row in edges if row[0] in cut and row[1] in cut], len(near)
-
-
-def _depths(start: int, ids: list[int], edges: list[Any], *, up: bool) -> dict[int, int]:
-    """Return the least number of hops to each id, nearest first."""
-    following: dict[int, list[int]] = {}
-    for row in edges:
-        near, far = (row[1], row[0]) if up else (row[0], row[1])
-        following.setdefault(near, []).append(far)
-    found, frontier = {start: 0}, [start]
-    while frontier:
-        ahead: list[int] = []
-        for near in frontier:
-            for far in following.get(near, ()):
-                if far not in found:
-                    found[far] = found[near] + 1
-                    ahead.append(far)
-        frontier = ahead
-    return {id_: found[id_] for id_ in sorted(ids, key=lambda id_: (found[id_], id_))}
-
-
-def _among(connection: sqlite3.Connection, ids: list[int], hop: _Hop) -> list[Any]:
-    """Return the edges whose two ends are both among the ids."""
-    known = set(ids)
-    found: list[Any] = []
-    for part in _chunks(ids):
-        marks = ", ".join("?" * len(part))
-        rows = connection.execute(
-            "SELECT e.src_id, e.dst_id, a.uri, b.uri, r.name, e.provenance, v.id,"  # noqa: S608
-            " e.valid_from, e.valid_to FROM edge e JOIN node a ON a.id = e.src_id"
-            " JOIN node b ON b.id = e.dst_id JOIN role r ON r.id = e.role"
-            " JOIN event_name v ON v.seq = e.seq"
-            f" WHERE e.{hop.near} IN ({marks}) AND {hop.holds}",
-            part,
+    named = sorted(
+        (nodes[src].uri, hop.roles[role], nodes[dst].uri, seq, since, until, provenance)
+        for src, dst, role, provenance, seq, since, until in rows
+    )
+    return [
+        Edge(
+            src=src,
+            dst=dst,
+            role=role,
+            provenance=PROVENANCES[provenance],
+            event=EventId(events[seq]),
+            valid_from=moment(since),
+            valid_to=None if until is None else moment(until),
         )
-        found += [row for row in rows if row[0] in known and row[1] in known]
-    return sorted(found, key=lambda row: (row[2], row[4], row[3]))
-
-
-def _edge(row: Sequence[Any]) -> Edge:
-    _, _, src, dst, role, provenance, event, since, until = row
-    return Edge(
-        src=Uri(src),
-        dst=Uri(dst),
-        role=role,
-        provenance=PROVENANCES[provenance],
-        event=EventId(event),
-        valid_from=moment(since),
-        valid_to=None if until is None else moment(until),
-    )
+        for src, role, dst, seq, since, until, provenance in named
+    ]
 
 
 def _by_id(
     connection: sqlite3.Connection, ids: list[int], as_of_us: int | None
 ) -> dict[int, Node]:
-    found: dict[int, Node] = {}
-    for part in _chunks(ids):
-        marks = ", ".join("?" * len(part))
-        for row in connection.execute(
-            f"SELECT {COLUMNS} FROM node WHERE id IN ({marks})",  # noqa: S608 - our own names
-            part,
-        ).fetchall():
-            found[row[0]] = (
-                node_of(row) if as_of_us is None else node_as_of(connection, row, as_of_us)
-            )
-    return found
-
-
-def _chunks(ids: list[int]) -> Iterator[list[int]]:
-    for start in range(0, len(ids), _CHUNK):
-        yield ids[start : start + _CHUNK]
+    rows = connection.execute(
+        f"SELECT {COLUMNS} FROM node WHERE id IN (SELECT value FROM json_each(?))",  # noqa: S608
+        (json.dumps(ids),),
+    ).fetchall()
+    return {
+        row[0]: node_of(row) if as_of_us is None else node_as_of(connection, row, as_of_us)
+        for row in rows
+    }

@@ -5,6 +5,7 @@ write is idempotent; nothing in a signature belongs to one backend.
 """
 
 from collections.abc import Sequence
+from concurrent.futures import Future
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
@@ -32,6 +33,16 @@ class GraphStore(Protocol):
         Raises:
             ConflictError: A key is there with other content, or the head is not `expect`.
             BackendError: The store could not write; nothing of the call is in force.
+        """
+        ...
+
+    def submit(
+        self, events: Sequence[Event], *, expect: Revision | None = None
+    ) -> "Future[Revision]":
+        """Do what `append` does, without waiting: its result or error comes by the future.
+
+        Raises:
+            BackendError: The store is closed.
         """
         ...
 

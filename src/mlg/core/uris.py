@@ -67,10 +67,13 @@ def parse_uri(uri: str) -> UriParts:
     name, at, version = last.partition("@")
     if not name or (at and not version):
         raise ValueError(f"name or version of {uri!r} is empty")
+    if "%" in uri:
+        kind, provider, namespace = unquote(kind), unquote(provider), unquote(namespace)
+        name, version = unquote(name), unquote(version)
     return UriParts(
-        kind=unquote(kind),
-        provider=unquote(provider),
-        namespace=unquote(namespace),
-        name=unquote(name),
-        version=unquote(version) if at else None,
+        kind=kind,
+        provider=provider,
+        namespace=namespace,
+        name=name,
+        version=version if at else None,
     )

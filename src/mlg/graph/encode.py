@@ -1,8 +1,8 @@
 """Events as canonical bytes (RFC 8785), and the hash that chains them."""
 
 import hashlib
-import json
 from collections.abc import Iterable, Mapping
+from dataclasses import asdict
 from typing import Any, Final, cast
 
 import msgspec
@@ -79,23 +79,14 @@ def encode(event: Event) -> bytes:
                 }
                 for fact in event.nodes
             ],
-            "edges": [
-                {
-                    "src": fact.src,
-                    "role": fact.role,
-                    "dst": fact.dst,
-                    "provenance": fact.provenance,
-                    "ended": fact.ended,
-                }
-                for fact in event.edges
-            ],
+            "edges": event.edges if plain else [asdict(fact) for fact in event.edges],
             "data": pairs_object(event.data),
         }
     )
 
 
 def _is_plain(name: str, value: Attr) -> bool:
-    """Return whether the standard library writes this pair as RFC 8785 does."""
+    """Return whether msgspec writes this pair as RFC 8785 does."""
     if isinstance(value, float):
         return 1e-4 <= abs(value) < 1e15 and not value.is_integer() and name.isascii()
     if isinstance(value, int):
@@ -103,11 +94,8 @@ def _is_plain(name: str, value: Attr) -> bool:
     return name.isascii()
 
 
-def _plain_bytes(value: object) -> bytes:
-    """Return what `canonical` does, ten times faster, where `_is_plain` holds throughout."""
-    return json.dumps(
-        value, sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False
-    ).encode()
+_plain_bytes: Final = msgspec.json.Encoder(order="sorted").encode
+"""Does what `canonical` does, many times faster, where `_is_plain` holds throughout."""
 
 
 def decode(data: bytes) -> Event:

@@ -10,7 +10,7 @@ from datetime import datetime
 
 from mlg.core.events import EdgeFact, Event, StoredEvent
 from mlg.core.nodes import ALLOWED, KINDS, ROLE_CLASS, Attr, EdgeClass
-from mlg.core.uris import Uri, parse_uri
+from mlg.core.uris import Uri, UriParts, parse_uri
 
 Order = tuple[datetime, str, int]
 """Where a fact stands among all facts: event time, event key, place in the event."""
@@ -66,9 +66,34 @@ class Interval:
     opened_by: Order
 
 
-@functools.lru_cache(maxsize=65_536)
-def _kind(uri: Uri) -> str:
-    return parse_uri(uri).kind
+@functools.lru_cache(maxsize=131_072)
+def _parts(uri: Uri) -> UriParts:
+    return parse_uri(uri)
+
+
+def kind_of(uri: Uri) -> str:
+    """Return the kind of a node.
+
+    Raises:
+        ValueError: The text is no URI, or the kind is unknown.
+    """
+    kind = _parts(uri).kind
+    if kind not in KINDS:
+        raise ValueError(f"unknown node kind {kind!r} of {uri}")
+    return kind
+
+
+def check_event(event: Event) -> None:
+    """Refuse an event that names an unknown kind or an arrow that is not allowed.
+
+    Raises:
+        ValueError: A URI or kind is unknown, or an edge is not allowed.
+    """
+    for fact in event.nodes:
+        kind_of(fact.uri)
+    kind_of(event.subject)
+    for edge in event.edges:
+        check_edge(edge)
 
 
 def check_edge(fact: EdgeFact) -> EdgeClass:
@@ -77,7 +102,7 @@ def check_edge(fact: EdgeFact) -> EdgeClass:
     Raises:
         ValueError: Unknown role or provenance, or the table has no such (src, role, dst).
     """
-    src, dst = _kind(fact.src), _kind(fact.dst)
+    src, dst = kind_of(fact.src), kind_of(fact.dst)
     if fact.role not in ROLE_CLASS:
         raise ValueError(f"unknown edge role {fact.role!r} from {fact.src} to {fact.dst}")
     if (src, dst) not in ALLOWED[fact.role]:
@@ -92,7 +117,7 @@ def check_edge(fact: EdgeFact) -> EdgeClass:
 
 def default_name(uri: Uri) -> str:
     """Return the name of a node that no fact has named."""
-    parts = parse_uri(uri)
+    parts = _parts(uri)
     return parts.name if parts.version is None else f"{parts.name}@{parts.version}"
 
 
@@ -122,7 +147,7 @@ def project_event(
     nodes = [
         NodeUpsert(
             uri=fact.uri,
-            kind=_known_kind(fact.uri),
+            kind=kind_of(fact.uri),
             order=(event.at, event.key, place),
             name=fact.name,
             digest=fact.digest,
@@ -132,9 +157,7 @@ def project_event(
         for place, fact in enumerate(event.nodes)
     ]
     nodes += [
-        NodeUpsert(
-            uri=uri, kind=_known_kind(uri), order=(event.at, event.key, place), implied=True
-        )
+        NodeUpsert(uri=uri, kind=kind_of(uri), order=(event.at, event.key, place), implied=True)
         for place, uri in enumerate(implied)
     ]
     edges = tuple(
@@ -150,13 +173,6 @@ def project_event(
         for place, fact in enumerate(event.edges)
     )
     return tuple(nodes), edges
-
-
-def _known_kind(uri: Uri) -> str:
-    kind = _kind(uri)
-    if kind not in KINDS:
-        raise ValueError(f"unknown node kind {kind!r} of {uri}")
-    return kind
 
 
 def fold(state: NodeState | None, fact: NodeUpsert) -> NodeState:

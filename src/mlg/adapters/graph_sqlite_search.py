@@ -1,0 +1,148 @@
+"""Words of nodes: an index that follows the log, and searches that miss nothing meanwhile.
+
+Indexing a node costs as much as writing it, so the writer does some of it with each
+transaction and the rest when it has nothing else to do. Until then a search reads the
+nodes that wait, one by one.
+"""
+
+import json
+import sqlite3
+import unicodedata
+from collections.abc import Iterable, Sequence
+from typing import Any, Final
+from urllib.parse import unquote
+
+from mlg.adapters.graph_sqlite_rows import insert_rows, matching
+from mlg.adapters.graph_sqlite_schema import attrs_pairs
+from mlg.adapters.graph_sqlite_walk import COLUMNS, node_of
+from mlg.core.nodes import Node
+
+_PART: Final = 256
+
+
+class SearchIndex:
+    """The writer's side: which nodes wait to be indexed, and indexing them."""
+
+    def __init__(self, connection: sqlite3.Connection) -> None:
+        self._connection = connection
+        self._upto = self._newest = 0
+        self._due: set[int] = set()
+        self.forget()
+
+    def forget(self) -> None:
+        """Read anew how far the index is; needed after each rollback."""
+        self._upto = _one(self._connection, "SELECT upto FROM search_state")
+        self._newest = _one(self._connection, "SELECT coalesce(max(id), 0) FROM node")
+        rows = self._connection.execute("SELECT node_id FROM search_due").fetchall()
+        self._due = {row[0] for row in rows}
+
+    @property
+    def behind(self) -> int:
+        """How many nodes wait."""
+        return self._newest - self._upto + len(self._due)
+
+    def grew(self, newest: int) -> None:
+        """Nodes were made, up to this id."""
+        self._newest = max(self._newest, newest)
+
+    def changed(self, ids: Iterable[int]) -> None:
+        """What is said of these nodes changed; those not indexed yet wait anyway."""
+        due = sorted({id_ for id_ in ids if id_ <= self._upto} - self._due)
+        insert_rows(self._connection, "search_due", [(id_,) for id_ in due])
+        self._due.update(due)
+
+    def catch_up(self, most: int = _PART) -> None:
+        """Index nodes that wait, at most so many, inside the caller's transaction."""
+        again = sorted(self._due)[:most]
+        if again:
+            text = json.dumps(again)
+            for table, column in (("search", "rowid"), ("search_due", "node_id")):
+                self._connection.execute(
+                    f"DELETE FROM {table} WHERE {column}"  # noqa: S608 - our own names
+                    " IN (SELECT value FROM json_each(?))",
+                    (text,),
+                )
+            self._due.difference_update(again)
+        until = min(self._upto + most - len(again), self._newest)
+        rows = matching(
+            self._connection,
+            f"SELECT {COLUMNS} FROM node"  # noqa: S608 - our own names
+            " WHERE id IN (SELECT value FROM json_each(?)) ORDER BY id",
+            [*again, *range(self._upto + 1, until + 1)],
+        )
+        self._connection.executemany(
+            "INSERT INTO search (rowid, name, uri, attrs) VALUES (?, ?, ?, ?)",
+            [(row[0], *_words(row)) for row in rows],
+        )
+        if until != self._upto:
+            self._connection.execute("UPDATE search_state SET upto = ?", (until,))
+            self._upto = until
+
+
+def search(
+    connection: sqlite3.Connection, text: str, kinds: tuple[str, ...], limit: int
+) -> tuple[Node, ...]:
+    """Return nodes that have every word, or a word that begins so, best first."""
+    words = [word for word in unquote(text).split() if any(c.isalnum() for c in word)]
+    if not words:
+        return ()
+    match = " ".join('"' + word.replace('"', '""') + '"*' for word in words)
+    columns = ", ".join(f"n.{name}" for name in COLUMNS.split(", "))
+    rows = connection.execute(
+        f"SELECT {columns} FROM search JOIN node n ON n.id = search.rowid"  # noqa: S608
+        " WHERE search MATCH ? AND (? OR n.kind IN (SELECT value FROM json_each(?)))"
+        " AND n.id NOT IN (SELECT node_id FROM search_due)"
+        " ORDER BY bm25(search, 10.0, 3.0, 1.0), n.uri LIMIT ?",
+        (match, not kinds, json.dumps(kinds), limit),
+    ).fetchall()
+    waiting = _waiting(connection, words, kinds)
+    return tuple(node_of(row) for row in [*waiting, *rows][:limit])
+
+
+def _waiting(
+    connection: sqlite3.Connection, words: Sequence[str], kinds: tuple[str, ...]
+) -> list[Any]:
+    """Return the rows of nodes that match and are not in the index yet; names first."""
+    upto = _one(connection, "SELECT upto FROM search_state")
+    phrases = [_tokens(word) for word in words]
+    found: list[tuple[bool, str, Any]] = []
+    for row in connection.execute(
+        f"SELECT {COLUMNS} FROM node WHERE id > ?"  # noqa: S608 - our own names
+        f" UNION ALL SELECT {COLUMNS} FROM node"
+        " WHERE id IN (SELECT node_id FROM search_due WHERE node_id <= ?)",
+        (upto, upto),
+    ):
+        if kinds and row[2] not in kinds:
+            continue
+        parts = [_tokens(part) for part in _words(row)]
+        if all(any(_begins(part, phrase) for part in parts) for phrase in phrases):
+            named = all(_begins(parts[0], phrase) for phrase in phrases)
+            found.append((not named, row[1], row))
+    return [row for _, _, row in sorted(found, key=lambda one: one[:2])]
+
+
+def _words(row: Sequence[Any]) -> tuple[str, str, str]:
+    """Return name, URI and attributes of a row of `COLUMNS` as the index has them."""
+    words = " ".join(f"{name} {value}" for name, value in attrs_pairs(row[5]))
+    return row[3], unquote(row[1]), f"{words} {row[4] or ''}".strip()
+
+
+def _tokens(text: str) -> list[str]:
+    """Return the words of a text as FTS5's `unicode61 remove_diacritics 2` cuts them."""
+    plain = "".join(
+        c for c in unicodedata.normalize("NFKD", text).lower() if not unicodedata.combining(c)
+    )
+    return "".join(c if c.isalnum() else " " for c in plain).split()
+
+
+def _begins(words: Sequence[str], phrase: Sequence[str]) -> bool:
+    """Return whether the phrase stands in the words, its last word perhaps cut off."""
+    size = len(phrase)
+    return any(
+        words[at : at + size - 1] == phrase[:-1] and words[at + size - 1].startswith(phrase[-1])
+        for at in range(len(words) - size + 1)
+    )
+
+
+def _one(connection: sqlite3.Connection, statement: str) -> int:
+    return int(connection.execute(statement).fetchone()[0])
