@@ -250,14 +250,14 @@ class Projector:
 
 
 def _named(events: Numbered) -> Iterator[Uri]:
-    """Yield every URI of the events: of each first what it tells of, then what it names."""
+    """Yield every URI of the events, of each in order: neighbours are written together."""
     for _, event in events:
-        for fact in event.nodes:
-            yield fact.uri
-        yield event.subject
+        uris = {fact.uri for fact in event.nodes}
+        uris.add(event.subject)
         for edge in event.edges:
-            yield edge.src
-            yield edge.dst
+            uris.add(edge.src)
+            uris.add(edge.dst)
+        yield from sorted(uris)
 
 
 def _implied(event: Event) -> set[Uri]:

@@ -4,7 +4,7 @@ import json
 import sqlite3
 from datetime import datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Final, Self
+from typing import TYPE_CHECKING, Any, Final, Self
 
 from mlg.adapters.graph_sqlite_facts import read_facts
 from mlg.adapters.graph_sqlite_schema import (
@@ -124,9 +124,6 @@ def _text(value: Attr) -> str:
 
 def _nodes(connection: sqlite3.Connection, query: NodeQuery) -> NodePage:
     where, args = ["1"], list[object]()
-    if query.kinds:
-        where.append("kind IN (SELECT value FROM json_each(?))")
-        args.append(json.dumps(query.kinds))
     if query.uri is not None:
         where.append("uri = ?")
         args.append(query.uri)
@@ -135,9 +132,33 @@ def _nodes(connection: sqlite3.Connection, query: NodeQuery) -> NodePage:
         where.append("valid_from <= ?")
         args.append(as_of_us)
     limit = max(1, min(query.limit, _MOST))
-    if query.attr is not None:
-        return _nodes_by_attr(connection, query, query.attr, " AND ".join(where), args)
-    condition = " AND ".join(where)
+    total, rows = 0, list[Any]()
+    # a URI begins with its kind, so each kind is one stretch of the index of URIs
+    for kind in sorted(set(query.kinds)) or ("",):
+        condition = " AND ".join([*where, *(["uri > ? AND uri < ?"] if kind else [])])
+        given = [*args, *((f"mlg://{kind}/", f"mlg://{kind}0") if kind else ())]
+        if query.attr is not None:
+            some, matched = _with_attr(connection, query, query.attr, condition, given)
+        else:
+            some, matched = _stretch(connection, query, condition, given, limit)
+        total += some
+        rows += matched
+    nodes = tuple(
+        node_of(row) if as_of_us is None else node_as_of(connection, row, as_of_us)
+        for row in rows[:limit]
+    )
+    more = len(rows) > limit
+    return NodePage(nodes=nodes, total=total, cursor=nodes[-1].uri if more else None)
+
+
+def _stretch(
+    connection: sqlite3.Connection,
+    query: NodeQuery,
+    condition: str,
+    args: list[object],
+    limit: int,
+) -> tuple[int, list[Any]]:
+    """Return how many nodes there are, and the first rows after the cursor."""
     total = connection.execute(
         f"SELECT count(*) FROM node WHERE {condition}",  # noqa: S608 - our own names
         args,
@@ -147,25 +168,18 @@ def _nodes(connection: sqlite3.Connection, query: NodeQuery) -> NodePage:
         " ORDER BY uri LIMIT ?",
         (*args, query.cursor or "", limit + 1),
     ).fetchall()
-    nodes = tuple(
-        node_of(row) if as_of_us is None else node_as_of(connection, row, as_of_us)
-        for row in rows[:limit]
-    )
-    more = len(rows) > limit
-    return NodePage(nodes=nodes, total=int(total), cursor=nodes[-1].uri if more else None)
+    return int(total), rows
 
 
-def _nodes_by_attr(
+def _with_attr(
     connection: sqlite3.Connection,
     query: NodeQuery,
     wanted: tuple[str, str],
     condition: str,
     args: list[object],
-) -> NodePage:
-    """Return the page of nodes with one attribute's value, compared as text."""
-    limit = max(1, min(query.limit, _MOST))
-    matching: list[Node] = []
-    total = 0
+) -> tuple[int, list[Any]]:
+    """Return the same of nodes with one attribute's value, compared as text."""
+    total, matching = 0, list[Any]()
     for row in connection.execute(
         f"SELECT {COLUMNS} FROM node WHERE {condition} ORDER BY uri",  # noqa: S608
         args,
@@ -175,17 +189,10 @@ def _nodes_by_attr(
             if query.as_of is None
             else node_as_of(connection, row, micros(query.as_of))
         )
-        if not any(
-            name == wanted[0] and _text(value) == wanted[1] for name, value in node.attrs
-        ):
-            continue
-        total += 1
-        if node.uri > (query.cursor or "") and len(matching) <= limit:
-            matching.append(node)
-    page = tuple(matching[:limit])
-    return NodePage(
-        nodes=page, total=total, cursor=page[-1].uri if len(matching) > limit else None
-    )
+        if any(name == wanted[0] and _text(value) == wanted[1] for name, value in node.attrs):
+            total += 1
+            matching += [row] if node.uri > (query.cursor or "") else []
+    return total, matching
 
 
 # --- production

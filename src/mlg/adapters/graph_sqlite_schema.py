@@ -108,7 +108,6 @@ MIGRATIONS: Final[tuple[tuple[str, ...], ...]] = (
         " AND f.at = last_at AND f.key = last_key AND f.place = last_place), 0 FROM node",
         "DROP TABLE node",
         "ALTER TABLE node_3 RENAME TO node",
-        "CREATE INDEX node_kind ON node (kind, uri)",
         "CREATE INDEX node_service ON node (json_extract(attrs, '$.service'))"
         " WHERE kind = 'deployment'",
         "CREATE TABLE edge_3 (id INTEGER PRIMARY KEY, src_id INTEGER NOT NULL,"
@@ -210,10 +209,12 @@ def connect(path: Path, *, write: bool) -> sqlite3.Connection:
     except sqlite3.Error as error:
         fail(error, path)
     try:
+        found.execute("PRAGMA mmap_size = 4294967296")
         found.execute(f"PRAGMA cache_size = {-262_144 if write else -65_536}")
         if write:
             found.execute("PRAGMA journal_mode = WAL")
             found.execute("PRAGMA synchronous = FULL")
+            found.execute("PRAGMA wal_autocheckpoint = 8000")
             migrate(found, path)
         elif 0 < (version := check_version(found, path)) < len(MIGRATIONS):
             raise BackendError(
