@@ -11,6 +11,7 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
+from tests.conftest import until
 
 from mlg.adapters.graph_sqlite import SqliteGraph
 from mlg.adapters.graph_sqlite_read import SqliteGraphReader
@@ -23,7 +24,6 @@ from mlg.core.uris import EventId
 from mlg.graph.audit import verify_chain
 from mlg.graph.encode import GENESIS
 from mlg.graph.record import Recorder, edge, node
-from tests.conftest import until
 
 START = datetime(2026, 1, 1, tzinfo=UTC)
 
@@ -334,7 +334,8 @@ OLDER = (
     " FROM new.node WHERE only_fact > 0",
     "INSERT INTO edge SELECT id, src_id, dst_id, role, 0, at, seq, place, provenance, ended,"
     " valid_from, valid_to FROM new.edge",
-    "INSERT INTO search (rowid, name, uri, attrs) SELECT rowid, name, uri, attrs FROM new.search",
+    "INSERT INTO search (rowid, name, uri, attrs)"
+    " SELECT rowid, name, uri, attrs FROM new.search",
 )
 
 

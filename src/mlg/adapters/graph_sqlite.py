@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Final, Self
 
 from mlg.adapters.graph_sqlite_log import LogTail
 from mlg.adapters.graph_sqlite_project import Projector
-from mlg.adapters.graph_sqlite_read import read_chain
+from mlg.adapters.graph_sqlite_read import read_chain, read_links
 from mlg.adapters.graph_sqlite_schema import (
     PROJECTIONS,
     ReadPool,
@@ -24,7 +24,7 @@ from mlg.core.clock import Clock, ManualClock
 from mlg.core.errors import BackendError, ConflictError, LifecycleError
 from mlg.core.events import Event, Revision, StoredEvent
 from mlg.core.ports import GraphStore
-from mlg.graph.audit import RawEvent
+from mlg.graph.audit import Link, RawEvent
 from mlg.graph.encode import GENESIS, decode, encode
 from mlg.graph.project import check_event
 
@@ -140,6 +140,11 @@ class SqliteGraph:
         """Return the stored bytes and columns of events with seq > `after`, unchecked."""
         with self._pool.snapshot() as connection:
             return read_chain(connection, after, limit)
+
+    def links(self, after: int = 0, limit: int = 1_000) -> tuple[Link, ...]:
+        """Return the same without content."""
+        with self._pool.snapshot() as connection:
+            return read_links(connection, after, limit)
 
     def last_seq(self) -> int:
         """Return the seq of the newest event that was ever appended."""

@@ -25,7 +25,7 @@ from mlg.core.reading import (
     WalkOptions,
 )
 from mlg.core.uris import Uri, parse_uri
-from mlg.graph.audit import RawEvent
+from mlg.graph.audit import Link, RawEvent
 from mlg.graph.project import resolve
 
 _MOST: Final = 10_000
@@ -82,6 +82,11 @@ class SqliteGraphReader:
         with self._pool.snapshot() as connection:
             return read_chain(connection, after, limit)
 
+    def links(self, after: int = 0, limit: int = 1_000) -> tuple[Link, ...]:
+        """Return the same without content."""
+        with self._pool.snapshot() as connection:
+            return read_links(connection, after, limit)
+
     def last_seq(self) -> int:
         """Return the seq of the newest event that was ever appended."""
         with self._pool.snapshot() as connection:
@@ -97,20 +102,16 @@ def read_chain(connection: sqlite3.Connection, after: int, limit: int) -> tuple[
         " FROM event WHERE seq > ? ORDER BY seq LIMIT ?",
         (after, limit),
     )
-    names = ("key", "id", "at", "recorded_at", "type", "actor", "subject", "cause")
-    return tuple(
-        RawEvent(
-            seq=row[0],
-            data=bytes(row[1]),
-            prev_hash=bytes(row[2]).hex(),
-            hash=bytes(row[3]).hex(),
-            columns=tuple(
-                (name, None if value is None else bytes(value).decode(errors="replace"))
-                for name, value in zip(names, row[4:], strict=True)
-            ),
-        )
-        for row in rows
+    return tuple(map(RawEvent._make, rows))
+
+
+def read_links(connection: sqlite3.Connection, after: int, limit: int) -> tuple[Link, ...]:
+    """Return stored events without their content."""
+    rows = connection.execute(
+        "SELECT seq, hash, id, subject FROM event WHERE seq > ? ORDER BY seq LIMIT ?",
+        (after, limit),
     )
+    return tuple(map(Link._make, rows))
 
 
 # --- lists
