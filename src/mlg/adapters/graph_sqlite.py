@@ -9,8 +9,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Final, Self
 
-from mlg.adapters.graph_sqlite_log import LogTail
-from mlg.adapters.graph_sqlite_project import Projector
+from mlg.adapters.graph_sql_log import LogTail
+from mlg.adapters.graph_sql_project import Projector
 from mlg.adapters.graph_sqlite_read import read_chain, read_links
 from mlg.adapters.graph_sqlite_schema import (
     PROJECTIONS,
@@ -20,6 +20,7 @@ from mlg.adapters.graph_sqlite_schema import (
     fail,
     transaction,
 )
+from mlg.adapters.graph_sqlite_search import SearchIndex
 from mlg.core.clock import Clock, ManualClock
 from mlg.core.errors import BackendError, ConflictError, LifecycleError
 from mlg.core.events import Event, Revision, StoredEvent
@@ -76,7 +77,7 @@ class SqliteGraph:
             if max_pages is not None:
                 self._connection.execute(f"PRAGMA max_page_count = {int(max_pages)}")
             self._check_head()
-            self._projector = Projector(self._connection)
+            self._projector = Projector(self._connection, SearchIndex(self._connection))
             self._seq = _head(self._connection).seq
         except sqlite3.Error as error:
             self._connection.close()

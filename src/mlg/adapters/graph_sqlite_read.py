@@ -6,13 +6,11 @@ from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, Self
 
-from mlg.adapters.graph_sqlite_facts import read_facts
-from mlg.adapters.graph_sqlite_schema import (
-    ReadPool,
-    micros,
-)
+from mlg.adapters.graph_sql_facts import read_facts
+from mlg.adapters.graph_sql_rows import micros
+from mlg.adapters.graph_sql_walk import COLUMNS, node_as_of, node_of, walk
+from mlg.adapters.graph_sqlite_schema import ReadPool
 from mlg.adapters.graph_sqlite_search import search
-from mlg.adapters.graph_sqlite_walk import COLUMNS, node_as_of, node_of, walk
 from mlg.core.nodes import Attr, Node
 from mlg.core.ports import GraphReader
 from mlg.core.reading import (

@@ -12,9 +12,8 @@ from collections.abc import Iterable, Sequence
 from typing import Any, Final
 from urllib.parse import unquote
 
-from mlg.adapters.graph_sqlite_rows import insert_rows, matching
-from mlg.adapters.graph_sqlite_schema import attrs_pairs
-from mlg.adapters.graph_sqlite_walk import COLUMNS, node_of
+from mlg.adapters.graph_sql_rows import attrs_pairs, insert_rows, matching
+from mlg.adapters.graph_sql_walk import COLUMNS, node_of
 from mlg.core.nodes import Node
 
 _PART: Final = 256
