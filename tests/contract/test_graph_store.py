@@ -13,9 +13,10 @@ from pathlib import Path
 import pytest
 from tests.conftest import until
 
+from mlg.adapters.graph_sql_store import PROJECTIONS
 from mlg.adapters.graph_sqlite import SqliteGraph
 from mlg.adapters.graph_sqlite_read import SqliteGraphReader
-from mlg.adapters.graph_sqlite_schema import MIGRATIONS, PROJECTIONS
+from mlg.adapters.graph_sqlite_schema import MIGRATIONS
 from mlg.core.clock import ManualClock
 from mlg.core.errors import BackendError, ConflictError
 from mlg.core.events import EdgeFact, Event, Revision

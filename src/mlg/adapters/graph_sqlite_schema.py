@@ -119,10 +119,6 @@ MIGRATIONS: Final[tuple[tuple[str, ...], ...]] = (
 )
 """One tuple of statements a version; `PRAGMA user_version` counts those applied."""
 
-PROJECTIONS: Final = ("node", "node_fact", "edge", "search", "search_due")
-"""Tables that `rebuild` makes again; `role` only ever grows."""
-
-
 _HINTS: Final = (
     ("full", "free disk space, then repeat the command; nothing of it was written"),
     ("not a database", "the file is damaged: restore a backup (mlg restore)"),
