@@ -3,10 +3,13 @@
 import itertools
 import json
 from datetime import UTC, datetime, timedelta
+from uuid import uuid4
 
 import msgspec
 import pytest
+from tests.postgres import database
 
+from mlg.adapters.graph_postgres import PostgresGraph, PostgresGraphReader
 from mlg.adapters.graph_sqlite import SqliteGraph
 from mlg.adapters.graph_sqlite_read import SqliteGraphReader
 from mlg.core.artifacts import Column, ModelVersion, Snapshot
@@ -139,10 +142,16 @@ def story(ids: Counter) -> list:
     ]  # fmt: skip
 
 
-@pytest.fixture(params=["sqlite"])
+@pytest.fixture(params=["sqlite", "postgres"])
 def graph(request, tmp_path):
-    path = tmp_path / "graph.sqlite3"
-    with SqliteGraph(path, ManualClock(START)) as store, SqliteGraphReader(path) as reader:
+    if request.param == "sqlite":
+        path = tmp_path / "graph.sqlite3"
+        pair = SqliteGraph(path, ManualClock(START)), SqliteGraphReader(path)
+    else:
+        url = request.getfixturevalue("postgres_url")
+        url = database(url, f"reader-{uuid4().hex}")
+        pair = PostgresGraph(url), PostgresGraphReader(url)
+    with pair[0] as store, pair[1] as reader:
         store.append(story(Counter()))
         yield store, reader
 

@@ -20,6 +20,8 @@ from mlg.graph.project import check_event
 PROJECTIONS: Final = ("node", "node_fact", "edge", "search", "search_due")
 """Tables that `rebuild` makes again; `role` only ever grows."""
 
+_UNKNOWN: Final = -1
+"""What was remembered of rows may be wrong: it is read anew before the next append."""
 _GROUP_EVENTS: Final = 2_000
 _PAGE: Final = 1_000
 
@@ -249,10 +251,10 @@ class SqlGraph:
                 if self._projector.search.behind:
                     self._projector.search.catch_up()
         except self._database.errors as error:
-            self._forget()
+            self._seq = _UNKNOWN
             answers = [self._database.error(error)] * len(group)
         except (LifecycleError, ValueError) as error:
-            self._forget()
+            self._seq = _UNKNOWN
             answers = [error] * len(group)
         except BaseException as error:
             for asked in group:
@@ -268,7 +270,7 @@ class SqlGraph:
         """Append each request's events or none of them; a refusal leaves the others alone."""
         head = _head(self._connection)
         if head.seq != self._seq:
-            self._forget()  # another process wrote
+            self._projector.forget()  # another process wrote, or a transaction failed
         log = LogTail(self._connection, self._database.name, head)
         log.look_up([event for asked in group for event, _ in asked.events])
         answers: list[Revision | LifecycleError | ValueError] = []
@@ -282,10 +284,6 @@ class SqlGraph:
         self._seq = log.head.seq
         return answers
 
-    def _forget(self) -> None:
-        self._projector.forget()
-        self._seq = _head(self._connection).seq
-
     def _index(self) -> None:
         """Index nodes for searches while nothing else waits."""
         search = self._projector.search
@@ -295,7 +293,7 @@ class SqlGraph:
                     search.catch_up()
         except self._database.errors:
             # searches read what waits themselves; the next append says what is wrong
-            search.forget()
+            self._seq = _UNKNOWN
 
     def _rebuild(self) -> int:
         try:
@@ -311,7 +309,7 @@ class SqlGraph:
                     self._projector.search.catch_up()
                 return count
         finally:
-            self._forget()
+            self._seq = _UNKNOWN
 
     def _check_head(self) -> None:
         row = self._connection.execute("SELECT seq, hash FROM log_head").fetchone()

@@ -79,7 +79,7 @@ class _Hop:
                 f"e.valid_from <= {self.as_of_us}"
                 f" AND (e.valid_to IS NULL OR e.valid_to > {self.as_of_us})"
             )
-        return f"+e.role IN ({', '.join(map(str, self.roles))}) AND {when}"
+        return f"+e.role IN ({', '.join(map(str, self.roles)) or -1}) AND {when}"
 
 
 def _hop(connection: Connection, direction: Direction, options: WalkOptions) -> _Hop:
@@ -148,7 +148,7 @@ def _near(connection: Connection, start: int, hop: _Hop, options: WalkOptions) -
     depths = dict(rows)
     edges = connection.execute(
         f"SELECT {_EDGE} FROM json_each(?) j CROSS JOIN edge e"  # noqa: S608 - our own names
-        f" ON e.{hop.near} = CAST(j.value AS BIGINT) WHERE {hop.holds}",
+        f" WHERE e.{hop.near} = CAST(j.value AS BIGINT) AND {hop.holds}",
         (json.dumps(list(depths)),),
     ).fetchall()
     kept = [row for row in edges if row[0] in depths and row[1] in depths]
@@ -159,10 +159,10 @@ def _far(connection: Connection, start: int, hop: _Hop, options: WalkOptions) ->
     """Return all that can be reached, by one pass over its edges."""
     rows = connection.execute(
         "WITH RECURSIVE reach(id) AS (VALUES (CAST(? AS BIGINT)) UNION"  # noqa: S608 - our own names
-        f" SELECT e.{hop.far} FROM reach CROSS JOIN edge e ON e.{hop.near} = reach.id"
-        f" WHERE {hop.holds})"
-        f" SELECT {_EDGE} FROM reach CROSS JOIN edge e ON e.{hop.near} = reach.id"
-        f" WHERE {hop.holds}",
+        f" SELECT e.{hop.far} FROM reach CROSS JOIN edge e"
+        f" WHERE e.{hop.near} = reach.id AND {hop.holds})"
+        f" SELECT {_EDGE} FROM reach CROSS JOIN edge e"
+        f" WHERE e.{hop.near} = reach.id AND {hop.holds}",
         (start,),
     ).fetchall()
     depths = _depths(start, rows, up=hop.up)

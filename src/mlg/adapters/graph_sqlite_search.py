@@ -7,13 +7,13 @@ nodes that wait, one by one.
 
 import json
 import sqlite3
-import unicodedata
 from collections.abc import Iterable, Sequence
 from typing import Any, Final
 from urllib.parse import unquote
 
-from mlg.adapters.graph_sql_rows import attrs_pairs, insert_rows, matching
+from mlg.adapters.graph_sql_rows import insert_rows, matching
 from mlg.adapters.graph_sql_walk import COLUMNS, node_of
+from mlg.adapters.graph_words import row_words, tokens
 from mlg.core.nodes import Node
 
 _PART: Final = 256
@@ -71,7 +71,7 @@ class SearchIndex:
         )
         self._connection.executemany(
             "INSERT INTO search (rowid, name, uri, attrs) VALUES (?, ?, ?, ?)",
-            [(row[0], *_words(row)) for row in rows],
+            [(row[0], *row_words(row)) for row in rows],
         )
         if until != self._upto:
             self._connection.execute("UPDATE search_state SET upto = ?", (until,))
@@ -103,7 +103,7 @@ def _waiting(
 ) -> list[Any]:
     """Return the rows of nodes that match and are not in the index yet; names first."""
     upto = _one(connection, "SELECT upto FROM search_state")
-    phrases = [_tokens(word) for word in words]
+    phrases = [tokens(word) for word in words]
     found: list[tuple[bool, str, Any]] = []
     for row in connection.execute(
         f"SELECT {COLUMNS} FROM node WHERE id > ?"  # noqa: S608 - our own names
@@ -113,25 +113,11 @@ def _waiting(
     ):
         if kinds and row[2] not in kinds:
             continue
-        parts = [_tokens(part) for part in _words(row)]
+        parts = [tokens(part) for part in row_words(row)]
         if all(any(_begins(part, phrase) for part in parts) for phrase in phrases):
             named = all(_begins(parts[0], phrase) for phrase in phrases)
             found.append((not named, row[1], row))
     return [row for _, _, row in sorted(found, key=lambda one: one[:2])]
-
-
-def _words(row: Sequence[Any]) -> tuple[str, str, str]:
-    """Return name, URI and attributes of a row of `COLUMNS` as the index has them."""
-    words = " ".join(f"{name} {value}" for name, value in attrs_pairs(row[5]))
-    return row[3], unquote(row[1]), f"{words} {row[4] or ''}".strip()
-
-
-def _tokens(text: str) -> list[str]:
-    """Return the words of a text as FTS5's `unicode61 remove_diacritics 2` cuts them."""
-    plain = "".join(
-        c for c in unicodedata.normalize("NFKD", text).lower() if not unicodedata.combining(c)
-    )
-    return "".join(c if c.isalnum() else " " for c in plain).split()
 
 
 def _begins(words: Sequence[str], phrase: Sequence[str]) -> bool:
