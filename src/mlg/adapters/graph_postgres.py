@@ -32,14 +32,15 @@ class PostgresGraph(SqlGraph):
     Args:
         url: `postgresql://user@host:port/database?…`; its tables are made in the schema
             that the URL's `options` choose, else `public`.
+        password: Of the URL's user; empty for none, or for libpq's own places.
 
     Raises:
         BackendError: The server cannot be reached, a newer mlg made the tables, the log was
             cut short, or the package `mlg[postgres]` is not installed.
     """
 
-    def __init__(self, url: str) -> None:
-        super().__init__(_Server(url))
+    def __init__(self, url: str, password: str = "") -> None:
+        super().__init__(_Server(url, password))
 
 
 class PostgresGraphReader:
@@ -47,10 +48,11 @@ class PostgresGraphReader:
 
     Args:
         url: As for `PostgresGraph`; the server is reached at the first question.
+        password: As for `PostgresGraph`.
     """
 
-    def __init__(self, url: str) -> None:
-        self._pool = _Pool(url)
+    def __init__(self, url: str, password: str = "") -> None:
+        self._pool = _Pool(url, password)
 
     def __enter__(self) -> Self:
         return self
@@ -120,8 +122,8 @@ class PostgresGraphReader:
 class _Server:
     """The server as the writer sees it."""
 
-    def __init__(self, url: str) -> None:
-        self._pool = _Pool(url)
+    def __init__(self, url: str, password: str) -> None:
+        self._pool = _Pool(url, password)
         self.name = self._pool.name
         self.errors = (_driver().Error,)
         self.connection = self._pool.connect()
@@ -282,8 +284,8 @@ def _translated(sql: str) -> str:
 class _Pool:
     """Connections that only read, lent to one thread at a time."""
 
-    def __init__(self, url: str) -> None:
-        self._url = url
+    def __init__(self, url: str, password: str) -> None:
+        self._url, self._password = url, password
         self.name = "the PostgreSQL graph"
         self._idle: queue.SimpleQueue[_Connection] = queue.SimpleQueue()
 
@@ -301,6 +303,7 @@ class _Pool:
                 connect_timeout=10,
                 cursor_factory=psycopg.ClientCursor,
                 application_name="mlg",
+                **({"password": self._password} if self._password else {}),
             )
             found.execute("SET synchronous_commit = on")
             # a plan of three joins needs no compiler

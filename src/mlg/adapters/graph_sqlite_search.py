@@ -17,6 +17,7 @@ from mlg.adapters.graph_words import row_words, tokens
 from mlg.core.nodes import Node
 
 _PART: Final = 256
+_RANKED: Final = 2_000
 
 
 class SearchIndex:
@@ -81,21 +82,41 @@ class SearchIndex:
 def search(
     connection: sqlite3.Connection, text: str, kinds: tuple[str, ...], limit: int
 ) -> tuple[Node, ...]:
-    """Return nodes that have every word, or a word that begins so, best first."""
+    """Return nodes that have every word, then those with words that begin so, best first."""
     words = [word for word in unquote(text).split() if any(c.isalnum() for c in word)]
     if not words:
         return ()
-    match = " ".join('"' + word.replace('"', '""') + '"*' for word in words)
-    columns = ", ".join(f"n.{name}" for name in COLUMNS.split(", "))
-    rows = connection.execute(
-        f"SELECT {columns} FROM search JOIN node n ON n.id = search.rowid"  # noqa: S608
-        " WHERE search MATCH ? AND (? OR n.kind IN (SELECT value FROM json_each(?)))"
-        " AND n.id NOT IN (SELECT node_id FROM search_due)"
-        " ORDER BY bm25(search, 10.0, 3.0, 1.0), n.uri LIMIT ?",
-        (match, not kinds, json.dumps(kinds), limit),
-    ).fetchall()
+    exact = " ".join('"' + word.replace('"', '""') + '"' for word in words)
+    begun = " ".join('"' + word.replace('"', '""') + '"*' for word in words)
     waiting = _waiting(connection, words, kinds)
-    return tuple(node_of(row) for row in [*waiting, *rows][:limit])
+    rows = {row[0]: row for row in waiting}
+    for match in (exact, begun):
+        if len(rows) < limit:
+            found = _matching(connection, match, kinds, limit)
+            for row in found:
+                rows.setdefault(row[0], row)
+    return tuple(node_of(row) for row in list(rows.values())[:limit])
+
+
+def _matching(
+    connection: sqlite3.Connection, match: str, kinds: tuple[str, ...], limit: int
+) -> list[Any]:
+    """Return the best rows of the index; of very common words `_RANKED` are looked at."""
+    of_kind = (
+        " JOIN node k ON k.id = search.rowid"
+        " AND k.kind IN (SELECT value FROM json_each(:kinds))"
+        if kinds
+        else ""
+    )
+    columns = ", ".join(f"n.{name}" for name in COLUMNS.split(", "))
+    return connection.execute(
+        f"SELECT {columns} FROM (SELECT search.rowid AS found,"  # noqa: S608 - our own names
+        f" bm25(search, 10.0, 3.0, 1.0) AS score FROM search{of_kind}"
+        f" WHERE search MATCH :match LIMIT {_RANKED}) JOIN node n ON n.id = found"
+        " WHERE n.id NOT IN (SELECT node_id FROM search_due)"
+        " ORDER BY score, n.uri LIMIT :limit",
+        {"match": match, "kinds": json.dumps(kinds), "limit": limit},
+    ).fetchall()
 
 
 def _waiting(

@@ -7,10 +7,10 @@ import msgspec
 
 from mlg.adapters.clock_system import SystemClock
 from mlg.adapters.files_local import LocalFiles
-from mlg.adapters.graph_sqlite_read import SqliteGraphReader
 from mlg.adapters.ids_uuid7 import Uuid7Ids
 from mlg.adapters.keys_local import anchor_public_key, load_anchors
 from mlg.adapters.launcher_process import ProcessLauncher
+from mlg.app.graphs import open_reader
 from mlg.app.manifests import checked_manifest, plan_document
 from mlg.cli.instance import connect, control_of
 from mlg.core.clock import parse_time
@@ -44,12 +44,10 @@ class Answers(Protocol):
 
 
 class FileAnswers:
-    """Reads `graph.sqlite3` itself; predictions need a running control plane."""
+    """Reads the graph's database itself; predictions need a running control plane."""
 
     def __init__(self, home: Path) -> None:
-        if not (home / "graph.sqlite3").exists():
-            raise NotFoundError("there is no instance", where=str(home), hint="mlg up --wait")
-        self._reader = SqliteGraphReader(home / "graph.sqlite3")
+        self._reader = open_reader(home)
 
     def trace(self, uri: str, *, depth: int | None = None) -> dict[str, Any]:
         """Return everything above."""
@@ -99,10 +97,8 @@ def answers(home: Path) -> Answers:
 
 def verify(home: Path) -> dict[str, Any]:
     """Check the event log in the files, whether or not a control plane runs."""
-    if not (home / "graph.sqlite3").exists():
-        raise NotFoundError("there is no instance", where=str(home), hint="mlg up --wait")
     files = LocalFiles(home)
-    with SqliteGraphReader(home / "graph.sqlite3") as reader:
+    with open_reader(home) as reader:
         return audit.verify_chain(reader, load_anchors(files), anchor_public_key(files))
 
 
