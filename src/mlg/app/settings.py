@@ -63,7 +63,8 @@ def read_settings(env: Mapping[str, str], folder: Path) -> Settings:
 
     Args:
         env: `MLG_SMTP_URL`, `MLG_SMTP_PASSWORD`, `MLG_SMTP_FROM`, `MLG_HOOK_SECRET`,
-            `MLG_GRAPH_URL`, `MLG_GRAPH_PASSWORD`; a variable that is set and not empty wins over the file's key.
+            `MLG_GRAPH_URL`, `MLG_GRAPH_PASSWORD`; a variable that is set and not
+            empty wins over the file's key.
         folder: Where `mlg.env.yaml` may lie: beside the manifest.
 
     Raises:

@@ -19,6 +19,7 @@ from mlg.core.reading import WalkOptions
 from mlg.core.uris import Uri
 from mlg.graph import answers as shapes
 from mlg.graph import audit
+from mlg.graph.diff import diff as compare
 from mlg.manifest.load import manifest_from_source
 from mlg.workflows.state import read_applied
 
@@ -32,6 +33,10 @@ class Answers(Protocol):
 
     def impact(self, uri: str, *, depth: int | None = None) -> dict[str, Any]:
         """Return everything below."""
+        ...
+
+    def diff(self, a: str, b: str) -> dict[str, Any]:
+        """Return what differs between two versions."""
         ...
 
     def production(self, service: str, at: str | None = None) -> dict[str, Any]:
@@ -58,6 +63,10 @@ class FileAnswers:
         """Return everything below."""
         walk = self._reader.walk(_node(uri), "down", WalkOptions(depth=depth))
         return msgspec.to_builtins(shapes.walk_answer(walk))
+
+    def diff(self, a: str, b: str) -> dict[str, Any]:
+        """Return what differs between two versions."""
+        return msgspec.to_builtins(compare(self._reader, Uri(a), Uri(b)))
 
     def production(self, service: str, at: str | None = None) -> dict[str, Any]:
         """Return what served."""
