@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 
 from mlg.adapters.graph_sqlite import SqliteGraph
+from mlg.adapters.ids_uuid7 import Uuid7Ids
 from mlg.adapters.graph_sqlite_read import SqliteGraphReader
 from mlg.api.app import create_app
 from mlg.api.operations import ApiServices
@@ -55,7 +56,11 @@ def server(
 ) -> Iterator[ApiServer]:
     with SqliteGraphReader(tmp_path / "graph.sqlite3") as reader:
         services = ApiServices(
-            reader=reader, store=graph, operations=fakes.Control(), clock=clock
+            reader=reader,
+            store=graph,
+            operations=fakes.Control(),
+            clock=clock,
+            ids=Uuid7Ids(clock),
         )
         app = create_app(
             services, allowed_hosts=LOOPBACK_HOSTS, principal_for=loopback_principal("ada")
