@@ -11,6 +11,7 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
+from tests.conftest import until
 
 from mlg.adapters.graph_sqlite import SqliteGraph
 from mlg.adapters.graph_sqlite_read import SqliteGraphReader
@@ -23,7 +24,6 @@ from mlg.core.uris import EventId
 from mlg.graph.audit import verify_chain
 from mlg.graph.encode import GENESIS
 from mlg.graph.record import Recorder, edge, node
-from tests.conftest import until
 
 START = datetime(2026, 1, 1, tzinfo=UTC)
 

@@ -11,8 +11,8 @@ from typing import Any
 import pytest
 
 from mlg.adapters.graph_sqlite import SqliteGraph
-from mlg.adapters.ids_uuid7 import Uuid7Ids
 from mlg.adapters.graph_sqlite_read import SqliteGraphReader
+from mlg.adapters.ids_uuid7 import Uuid7Ids
 from mlg.api.app import create_app
 from mlg.api.operations import ApiServices
 from mlg.api.security import LOOPBACK_HOSTS, loopback_principal

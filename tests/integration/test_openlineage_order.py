@@ -8,13 +8,13 @@ from typing import Any
 
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from tests.contract.test_graph_store import by_uri
 
 from mlg.adapters.graph_sqlite import SqliteGraph
 from mlg.core.clock import ManualClock
 from mlg.graph.openlineage import to_event
 from mlg.graph.openlineage_check import check
 from mlg.graph.record import Recorder
-from tests.contract.test_graph_store import by_uri
 
 FACET = {"_producer": "https://example.org/p", "_schemaURL": "https://example.org/s"}
 

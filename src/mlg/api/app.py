@@ -19,7 +19,13 @@ from litestar.params import HeaderParameter, QueryParameter, SkipValidation
 from litestar.response import ServerSentEvent
 from litestar.types import Scope
 
-from mlg.api import routes_automations, routes_control, routes_graph, routes_hooks, routes_lineage
+from mlg.api import (
+    routes_automations,
+    routes_control,
+    routes_graph,
+    routes_hooks,
+    routes_lineage,
+)
 from mlg.api.gate import Denials, Gate, caller_of, denial_of
 from mlg.api.operations import ApiServices
 from mlg.api.page import live_page

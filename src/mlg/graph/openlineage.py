@@ -46,9 +46,7 @@ class _Said:
         return [node(uri, attrs, name=name) for uri, (name, attrs) in self._nodes.items()]
 
     def edges(self) -> list[Any]:
-        return [
-            edge(src, role, dst, provenance="observed") for src, role, dst in self._edges
-        ]
+        return [edge(src, role, dst, provenance="observed") for src, role, dst in self._edges]
 
 
 def to_event(recorder: Recorder, checked: Checked) -> Event:
@@ -205,9 +203,7 @@ def _dataset(said: _Said, found: Json, where: str) -> tuple[Uri, Uri | None]:
     version = _text(facets, "version", "datasetVersion")
     versioned = None
     if version:
-        versioned = _uri(
-            "dataset_version", namespace, name, version, f"{where}.facets.version"
-        )
+        versioned = _uri("dataset_version", namespace, name, version, f"{where}.facets.version")
         said.node(versioned, f"{name}@{version}")
         said.edge(uri, "version_of", versioned)
     _columns(said, facets, namespace, name, uri)
@@ -231,9 +227,7 @@ def _fields(found: Any, above: str) -> Iterator[tuple[str, str | None]]:
             yield from _fields(one.get("fields"), f"{above}{field}.")
 
 
-def _column_lineage(
-    said: _Said, facets: Json, namespace: str, name: str, dataset: Uri
-) -> None:
+def _column_lineage(said: _Said, facets: Json, namespace: str, name: str, dataset: Uri) -> None:
     facet = _dict(facets.get("columnLineage"))
     for field, told in _dict(facet.get("fields")).items():
         column = _column(said, namespace, name, field)

@@ -87,7 +87,7 @@ def _kind(event: dict[str, Any]) -> Kind:
             possible = ("JobEvent", "DatasetEvent")
     else:
         possible = ("DatasetEvent",) if "dataset" in event else ("RunEvent",)
-    kept = [kind for kind in possible if _validators()[kind].is_valid(event)]
+    kept: list[Kind] = [kind for kind in possible if _validators()[kind].is_valid(event)]
     if len(kept) == 1:
         return kept[0]
     if kept:

@@ -36,7 +36,11 @@ JSON = {"content-type": "application/json"}
 
 
 def facet(**fields: Any) -> dict[str, Any]:
-    return {"_producer": "https://example.org/p", "_schemaURL": "https://example.org/s", **fields}
+    return {
+        "_producer": "https://example.org/p",
+        "_schemaURL": "https://example.org/s",
+        **fields,
+    }
 
 
 def dataset(name: str, namespace: str = "s3://lake", **facets: Any) -> dict[str, Any]:
@@ -172,8 +176,9 @@ def test_every_facet_of_a_run_becomes_its_nodes_and_arrows(door: Door) -> None:
     assert answer.json()["accepted"] == 1
     assert answer.json()["results"][0]["subject"] == run
     job, parent = uri("pipeline", "airflow", "etl.orders"), uri("run", "airflow", "etl", PARENT)
-    raw, mart = uri("dataset", "s3://lake", "raw/orders"), uri(
-        "dataset", "postgres://db:5432", "mart.orders"
+    raw, mart = (
+        uri("dataset", "s3://lake", "raw/orders"),
+        uri("dataset", "postgres://db:5432", "mart.orders"),
     )
     price = uri("column", "s3://lake", "raw%2Forders/price")
     total = uri("column", "postgres://db:5432", "mart.orders/total")
@@ -330,7 +335,14 @@ def test_a_large_body_a_wrong_type_and_a_viewer_are_refused(door: Door) -> None:
     assert door.graph.head().seq == 0
 
 
-NASTY = ("'; DROP TABLE node; --", "../../etc/passwd", "a\0b", "a@b/c%2F", '"<script>', "\u202e")
+NASTY = (
+    "'; DROP TABLE node; --",
+    "../../etc/passwd",
+    "a\0b",
+    "a@b/c%2F",
+    '"<script>',
+    "\u202e",
+)
 
 
 def test_names_of_any_characters_round_trip(door: Door) -> None:
@@ -375,7 +387,9 @@ SCALARS = (
 )  # fmt: skip
 VALUES = st.recursive(
     SCALARS,
-    lambda one: st.lists(one, max_size=3) | st.dictionaries(st.text(max_size=4), one, max_size=3),
+    lambda one: (
+        st.lists(one, max_size=3) | st.dictionaries(st.text(max_size=4), one, max_size=3)
+    ),
     max_leaves=5,
 )
 
@@ -424,7 +438,8 @@ def test_what_the_fuzz_stored_can_be_read_and_verified(fuzzed: Door) -> None:
 
 def test_a_thousand_events_are_taken_in_one_request(door: Door) -> None:
     events = [
-        {**run_event(minute=n % 60), "run": {"runId": f"{RUN[:-4]}{n:04d}"}} for n in range(1_000)
+        {**run_event(minute=n % 60), "run": {"runId": f"{RUN[:-4]}{n:04d}"}}
+        for n in range(1_000)
     ]
     began = time.monotonic()
     assert door.send(events).json()["accepted"] == 1_000
@@ -433,7 +448,9 @@ def test_a_thousand_events_are_taken_in_one_request(door: Door) -> None:
 
 
 def test_a_run_told_in_any_order_ends_in_its_last_state(tmp_path: Path, fakes: Any) -> None:
-    told = [run_event(state, minute) for minute, state in enumerate(("START", "RUNNING", "FAIL"))]
+    told = [
+        run_event(state, minute) for minute, state in enumerate(("START", "RUNNING", "FAIL"))
+    ]
     for place, order in enumerate(itertools.permutations(told)):
         folder = tmp_path / str(place)
         folder.mkdir()
