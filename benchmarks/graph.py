@@ -16,16 +16,19 @@ import json
 import os
 import platform
 import random
+import sqlite3
 import statistics
 import subprocess
 import sys
 import tempfile
 import threading
 import venv
+from collections import deque
 from collections.abc import Callable, Sequence
+from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
-from time import perf_counter
+from time import perf_counter, sleep
 from typing import Any
 
 import graph_world as world
@@ -104,6 +107,10 @@ def measure(days: int, folder: Path, say: Callable[[str], None], alone: bool) ->
     try:
         say(f"loading {days} days ...")
         rows, pairs, ids = load(store, days)
+        say("indexing words ...")
+        began = perf_counter()
+        indexed(folder / "graph.sqlite3")
+        rows.append(row_of("words indexed after it", "mlg", perf_counter() - began, "s", 1))
         starts = random.Random(2).sample(
             [(number, day) for day in range(days) for number in range(world.RUNS)],
             min(STARTS, days * world.RUNS),
@@ -118,7 +125,7 @@ def measure(days: int, folder: Path, say: Callable[[str], None], alone: bool) ->
         say("appending ...")
         rows += appends(store, reader, roots, folder, APPEND_S if days > 20 else 1.0)
         say("verifying ...")
-        rows += verification(store)
+        rows += verification(folder, 200_000 if days > 20 else 2_000)
     finally:
         reader.close()
         store.close()
@@ -147,6 +154,7 @@ def load(store: SqliteGraph, days: int) -> tuple[list[Row], Any, dict[Uri, int]]
     """Load the world; return its rows, its edges as integers, and the integers of its nodes."""
     ids: dict[Uri, int] = {}
     pairs: list[tuple[int, int]] = []
+    waiting: deque[Any] = deque()
     spent = 0.0
     events = edges = 0
     for event in world.events(days):
@@ -156,9 +164,15 @@ def load(store: SqliteGraph, days: int) -> tuple[list[Row], Any, dict[Uri, int]]
                 src = ids.setdefault(edge.src, len(ids))
                 pairs.append((src, ids.setdefault(edge.dst, len(ids))))
         began = perf_counter()
-        store.append([event])
+        waiting.append(store.submit([event]))
+        if len(waiting) == 4:
+            waiting.popleft().result()
         spent += perf_counter() - began
         events, edges = events + 1, edges + len(event.edges)
+    began = perf_counter()
+    for future in waiting:
+        future.result()
+    spent += perf_counter() - began
     rows = [
         row_of("nodes", "mlg", len(ids), "nodes", 1),
         row_of("edges", "mlg", edges, "edges", 1),
@@ -237,24 +251,30 @@ def appends(
     store: SqliteGraph, reader: SqliteGraphReader, roots: Sequence[Uri], folder: Path, seconds: float
 ) -> list[Row]:
     """Time durable ten-edge events of four writers, 64 outstanding each, while one traces."""
-    ended, counts = threading.Event(), [0] * (WRITERS * OUTSTANDING)
+    ended, counts = threading.Event(), [0] * WRITERS
     first = next(world.events(1))
 
+    def event(place: int, number: int) -> Event:
+        run = world.uri("run", "live", f"{place}-{number}")
+        edges = tuple(
+            replace(first.edges[0], src=world.uri("dataset_version", f"d{n}", 0), role="used", dst=run)
+            for n in range(10)
+        )
+        return Event(
+            key=f"live:{place}-{number}", id=EventId(f"01900000-0000-7000-9{place:03x}-{number:012x}"),
+            at=world.START, recorded_at=world.START, type="mlg.bench.appended",
+            actor="system:bench", subject=run, edges=edges,
+        )  # fmt: skip
+
     def write(place: int) -> None:
+        waiting: deque[Any] = deque()
         while not ended.is_set():
-            name = f"{place}-{counts[place]}"
-            run = world.uri("run", "live", name)
-            edges = tuple(
-                replace(first.edges[0], src=world.uri("dataset_version", f"d{n}", 0), role="used", dst=run)
-                for n in range(10)
-            )
-            event = Event(
-                key=f"live:{name}",
-                id=EventId(f"01900000-0000-7000-9{place:03x}-{counts[place]:012x}"),
-                at=world.START, recorded_at=world.START, type="mlg.bench.appended",
-                actor="system:bench", subject=run, edges=edges,
-            )  # fmt: skip
-            store.append([event])
+            waiting.append(store.submit([event(place, counts[place] + len(waiting))]))
+            if len(waiting) == OUTSTANDING:
+                waiting.popleft().result()
+                counts[place] += 1
+        for future in waiting:
+            future.result()
             counts[place] += 1
 
     times: list[float] = []
@@ -286,14 +306,37 @@ def fsyncs(folder: Path, seconds: float) -> float:
     return count / (perf_counter() - began)
 
 
-def verification(store: SqliteGraph) -> list[Row]:
-    """Time the verification of the whole chain."""
-    began = perf_counter()
-    found = verify_chain(store, (), None)
-    assert found["ok"], found
-    count = int(found["events"])
-    speed = count / (perf_counter() - began)
+def verification(folder: Path, count: int) -> list[Row]:
+    """Time the verification of a chain of small events: a node and an arrow each."""
+    with SqliteGraph(folder / "chain.sqlite3", SystemClock()) as store:
+        first = next(world.events(1))
+        for start in range(0, count, 1_000):
+            store.append([
+                replace(
+                    first, key=f"v:{n}", id=EventId(f"01900000-0000-7000-a000-{n:012x}"),
+                    subject=first.edges[0].dst, nodes=first.nodes[:1], edges=first.edges[:1],
+                )
+                for n in range(start, start + 1_000)
+            ])  # fmt: skip
+        indexed(folder / "chain.sqlite3")
+        times: list[float] = []
+        for _ in range(3):
+            began = perf_counter()
+            found = verify_chain(store, (), None)
+            times.append(perf_counter() - began)
+            assert found == {"ok": True, "events": count, "first_bad": None}, found
+    speed = count / statistics.median(times)
     return [row_of("verify the chain", "mlg", speed, "events/s", count)]
+
+
+def indexed(path: Path) -> None:
+    """Wait until every node can be found by its words from the index."""
+    with closing(sqlite3.connect(path)) as db:
+        while db.execute(
+            "SELECT (SELECT max(id) FROM node) > (SELECT upto FROM search_state)"
+            " OR EXISTS (SELECT 1 FROM search_due)"
+        ).fetchone()[0]:
+            sleep(0.1)
 
 
 if __name__ == "__main__":

@@ -90,3 +90,12 @@ def cli(tiny: Path) -> Iterator[Cli]:
     run = Cli(tiny)
     yield run
     run("down", code=None)
+
+
+@pytest.fixture(scope="session")
+def postgres_url() -> Iterator[str]:
+    """The URL of a real PostgreSQL, up to the database's name."""
+    from tests.postgres import server
+
+    with server() as url:
+        yield url

@@ -3,18 +3,22 @@
 import itertools
 import json
 from datetime import UTC, datetime, timedelta
+from uuid import uuid4
 
 import msgspec
 import pytest
+from tests.postgres import database
 
+from mlg.adapters.graph_postgres import PostgresGraph, PostgresGraphReader
 from mlg.adapters.graph_sqlite import SqliteGraph
 from mlg.adapters.graph_sqlite_read import SqliteGraphReader
 from mlg.core.artifacts import Column, ModelVersion, Snapshot
 from mlg.core.clock import ManualClock
-from mlg.core.errors import BackendError, LifecycleError, NotFoundError
+from mlg.core.errors import BackendError, LifecycleError, ManifestError, NotFoundError
 from mlg.core.predict import ServingPolicy
 from mlg.core.reading import NodeQuery, WalkOptions
 from mlg.graph import answers
+from mlg.graph.diff import diff
 from mlg.graph.lineage import Answered, prediction_uri, trace_prediction
 from mlg.graph.record import Recorder, deployment_uri, edge, node, snapshot_uri
 from mlg.graph.record import step_uri as step_of
@@ -139,10 +143,16 @@ def story(ids: Counter) -> list:
     ]  # fmt: skip
 
 
-@pytest.fixture(params=["sqlite"])
+@pytest.fixture(params=["sqlite", "postgres"])
 def graph(request, tmp_path):
-    path = tmp_path / "graph.sqlite3"
-    with SqliteGraph(path, ManualClock(START)) as store, SqliteGraphReader(path) as reader:
+    if request.param == "sqlite":
+        path = tmp_path / "graph.sqlite3"
+        pair = SqliteGraph(path, ManualClock(START)), SqliteGraphReader(path)
+    else:
+        url = request.getfixturevalue("postgres_url")
+        url = database(url, f"reader-{uuid4().hex}")
+        pair = PostgresGraph(url), PostgresGraphReader(url)
+    with pair[0] as store, pair[1] as reader:
         store.append(story(Counter()))
         yield store, reader
 
@@ -478,3 +488,47 @@ def test_readers_answer_while_a_writer_holds_the_file(graph, tmp_path) -> None:
     assert graph[1].nodes(NodeQuery(uri=MODEL)).total == 1
     db.execute("ROLLBACK")
     db.close()
+
+
+def test_two_model_versions_differ_in_data_metrics_and_image(graph) -> None:
+    store, reader = graph
+    ids = Counter()
+    for _ in range(1_000):
+        ids.new_id()
+    r = recorder_at(55, ids)
+    store.append([
+        evaluation_recorded(
+            r, key="later", model="ranker", version="b" * 12, evaluated_on=[],
+            metrics={"ndcg@10": 0.09}, passed=True,
+        )
+    ])  # fmt: skip
+    found = diff(reader, MODEL, OTHER)
+    assert not found.same
+    assert not found.truncated
+    sides = {side.sort: side for side in found.things}
+    assert sides["data"].only_a == [RATINGS]
+    assert [uri[-12:] for uri in sides["data"].only_b] == ["2" * 12]
+    assert (sides["sources"].only_a, sides["sources"].only_b, sides["sources"].both) == (
+        [], [], 1,
+    )  # fmt: skip
+    assert len(sides["deployments"].only_a) == len(sides["deployments"].only_b) == 1
+    values = {(v.sort, v.name): (v.a, v.b) for v in found.values}
+    assert values["metrics", "ndcg@10"] == (0.07, 0.09)
+    assert values["attributes", "digest"] == ("a" * 64, "b" * 64)
+    assert ("parameters", "k") not in values  # 10 in both
+    itself = diff(reader, MODEL, MODEL)
+    assert itself.same
+    assert not itself.values
+
+
+@pytest.mark.parametrize("other", [RATINGS, SOURCE, "no-uri", "mlg://model_version/x"])
+def test_only_versions_of_one_kind_are_compared(reader, other) -> None:
+    with pytest.raises(ManifestError):
+        diff(reader, MODEL, other)
+    with pytest.raises(ManifestError):
+        diff(reader, SOURCE, SOURCE)
+
+
+def test_an_unknown_version_is_not_found(reader) -> None:
+    with pytest.raises(NotFoundError):
+        diff(reader, MODEL, MODEL + "0")

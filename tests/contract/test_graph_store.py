@@ -1,4 +1,4 @@
-"""What every GraphStore must do. PostgreSQL joins as another fixture parameter."""
+"""What every GraphStore must do, on SQLite and PostgreSQL alike; then what is SQLite's own."""
 
 import itertools
 import os
@@ -9,13 +9,17 @@ import sys
 import threading
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from uuid import uuid4
 
 import pytest
 from tests.conftest import until
+from tests.postgres import database
 
+from mlg.adapters.graph_postgres import PostgresGraph, PostgresGraphReader
+from mlg.adapters.graph_sql_store import PROJECTIONS
 from mlg.adapters.graph_sqlite import SqliteGraph
 from mlg.adapters.graph_sqlite_read import SqliteGraphReader
-from mlg.adapters.graph_sqlite_schema import MIGRATIONS, PROJECTIONS
+from mlg.adapters.graph_sqlite_schema import MIGRATIONS
 from mlg.core.clock import ManualClock
 from mlg.core.errors import BackendError, ConflictError
 from mlg.core.events import EdgeFact, Event, Revision
@@ -41,8 +45,26 @@ def recorder() -> Recorder:
     return Recorder(project="p", actor="local:ada", clock=ManualClock(START), ids=Counter())
 
 
-@pytest.fixture(params=["sqlite"])
-def store(request, tmp_path):
+@pytest.fixture(params=["sqlite", "postgres"])
+def opened(request, tmp_path):
+    """A function that opens the store and its reader; the same graph each time."""
+    if request.param == "sqlite":
+        path = tmp_path / "graph.sqlite3"
+        return lambda: (SqliteGraph(path, ManualClock(START)), SqliteGraphReader(path))
+    url = request.getfixturevalue("postgres_url")
+    url = database(url, f"store-{uuid4().hex}")
+    return lambda: (PostgresGraph(url), PostgresGraphReader(url))
+
+
+@pytest.fixture
+def store(opened):
+    found, reader = opened()
+    with found, reader:
+        yield found
+
+
+@pytest.fixture
+def file(tmp_path):
     with SqliteGraph(tmp_path / "graph.sqlite3", ManualClock(START)) as found:
         yield found
 
@@ -168,20 +190,20 @@ def test_a_forbidden_edge_is_refused_before_anything_is_written(store, recorder)
     assert store.head().seq == 0
 
 
-def test_rebuilding_makes_the_same_rows(store, recorder, tmp_path) -> None:
+def test_rebuilding_makes_the_same_rows(file, recorder, tmp_path) -> None:
     path = tmp_path / "graph.sqlite3"
-    store.append([run_event(recorder, n) for n in range(20)])
-    store.append([run_event(recorder, n, minute=n - 3, late=True) for n in range(20)])
+    file.append([run_event(recorder, n) for n in range(20)])
+    file.append([run_event(recorder, n, minute=n - 3, late=True) for n in range(20)])
     run = recorder.uri("run", "ranker", "3")
     pipeline = recorder.uri("pipeline", "ranker")
     for minute, ended in ((40, True), (50, False), (30, True)):
         arrow = edge(pipeline, "version_of", run, ended=ended)
         at = START + timedelta(minutes=minute)
-        store.append(
+        file.append(
             [recorder.event("mlg.x.y", key=f"e{minute}", subject=run, edges=[arrow], at=at)]
         )
     before = dump(path)
-    assert store.rebuild() == 43
+    assert file.rebuild() == 43
     assert dump(path) == before
     assert all(before.values())
 
@@ -334,7 +356,8 @@ OLDER = (
     " FROM new.node WHERE only_fact > 0",
     "INSERT INTO edge SELECT id, src_id, dst_id, role, 0, at, seq, place, provenance, ended,"
     " valid_from, valid_to FROM new.edge",
-    "INSERT INTO search (rowid, name, uri, attrs) SELECT rowid, name, uri, attrs FROM new.search",
+    "INSERT INTO search (rowid, name, uri, attrs)"
+    " SELECT rowid, name, uri, attrs FROM new.search",
 )
 
 
@@ -382,8 +405,8 @@ def test_a_file_of_an_older_schema_is_brought_up_to_date(recorder, tmp_path, ver
         " SELECT 9, data, prev_hash, hash FROM event WHERE seq = 1",
     ],
 )
-def test_the_log_only_takes_what_follows(store, recorder, tmp_path, statement) -> None:
-    store.append([run_event(recorder, n) for n in range(3)])
+def test_the_log_only_takes_what_follows(file, recorder, tmp_path, statement) -> None:
+    file.append([run_event(recorder, n) for n in range(3)])
     db = sqlite3.connect(tmp_path / "graph.sqlite3")
     with pytest.raises(sqlite3.IntegrityError, match="append-only"):
         db.execute(statement)
@@ -469,3 +492,75 @@ def test_two_stores_on_one_file_keep_one_chain(tmp_path, recorder) -> None:
 
 def test_event_ids_are_text_of_the_recorder(recorder) -> None:
     assert run_event(recorder, 1).id == EventId("id-000000001")
+
+
+def test_a_connection_that_the_server_ends_is_made_anew(postgres_url, recorder) -> None:
+    import psycopg
+
+    name = f"ended-{uuid4().hex}"
+    url = database(postgres_url, name)
+    with PostgresGraph(url) as store, PostgresGraphReader(url) as reader:
+        store.append([run_event(recorder, 1)])
+        assert reader.nodes(NodeQuery()).total == 2
+        with psycopg.connect(f"{postgres_url}/postgres", autocommit=True) as other:
+            other.execute(
+                "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = %s",
+                (name,),
+            )
+        with pytest.raises(BackendError):
+            store.append([run_event(recorder, 2)])
+        with pytest.raises(BackendError):
+            reader.nodes(NodeQuery())
+        store.append([run_event(recorder, 2)])
+        assert reader.nodes(NodeQuery()).total == 3
+        assert verify_chain(store, (), None)["events"] == 2
+
+
+@pytest.mark.parametrize(
+    "statement",
+    [
+        "UPDATE event SET data = '' WHERE seq = 1",
+        "DELETE FROM event WHERE seq = 1",
+        "TRUNCATE event",
+        "INSERT INTO event (seq, data, prev_hash, hash)"
+        " SELECT 9, data, prev_hash, hash FROM event WHERE seq = 1",
+    ],
+)
+def test_the_log_in_postgres_only_takes_what_follows(postgres_url, recorder, statement) -> None:
+    import psycopg
+
+    url = database(postgres_url, f"only-{uuid4().hex}")
+    with PostgresGraph(url) as store, psycopg.connect(url, autocommit=True) as connection:
+        store.append([run_event(recorder, n) for n in range(3)])
+        with pytest.raises(psycopg.errors.RaiseException, match="append-only"):
+            connection.execute(statement)
+        assert verify_chain(store, (), None)["ok"]
+
+
+def test_rebuilding_in_postgres_makes_the_same_graph(postgres_url, recorder) -> None:
+    url = database(postgres_url, f"rebuilt-{uuid4().hex}")
+    with PostgresGraph(url) as store, PostgresGraphReader(url) as reader:
+        store.append([run_event(recorder, n) for n in range(20)])
+        store.append([run_event(recorder, n, minute=n - 3, late=True) for n in range(20)])
+        before = rows_of(url)
+        assert store.rebuild() == 40
+        assert rows_of(url) == before
+        assert reader.search("ranker 3")
+
+
+def rows_of(url: str) -> list[list[tuple]]:
+    import psycopg
+
+    with psycopg.connect(url) as connection:
+        return [
+            connection.execute(f"SELECT * FROM {table} ORDER BY 1, 2, 3").fetchall()
+            for table in ("node", "node_fact", "edge")
+        ] + [
+            connection.execute("SELECT node_id, words::text FROM search ORDER BY 1").fetchall()
+        ]
+
+
+def test_a_server_that_is_not_there_is_a_backend_error() -> None:
+    pytest.importorskip("psycopg", reason="mlg[postgres] is not installed")
+    with pytest.raises(BackendError, match="could not be read or written"):
+        PostgresGraph("postgresql://mlg@127.0.0.1:1/none")

@@ -1,319 +1,81 @@
-"""The graph's log and projections in one SQLite file, with one writer and group commit."""
+"""The graph's log and projections in one SQLite file."""
 
-import queue
 import sqlite3
-import threading
-from collections.abc import Sequence
-from concurrent.futures import Future
-from dataclasses import dataclass, field
+from contextlib import AbstractContextManager
 from pathlib import Path
-from typing import TYPE_CHECKING, Final, Self
+from typing import TYPE_CHECKING
 
-from mlg.adapters.graph_sqlite_log import LogTail
-from mlg.adapters.graph_sqlite_project import Projector
+from mlg.adapters.graph_sql_store import PROJECTIONS, SqlGraph
 from mlg.adapters.graph_sqlite_read import read_chain
 from mlg.adapters.graph_sqlite_schema import (
-    PROJECTIONS,
     ReadPool,
     backend_error,
     connect,
     fail,
     transaction,
 )
+from mlg.adapters.graph_sqlite_search import SearchIndex
 from mlg.core.clock import Clock, ManualClock
-from mlg.core.errors import BackendError, ConflictError, LifecycleError
-from mlg.core.events import Event, Revision, StoredEvent
+from mlg.core.errors import BackendError
 from mlg.core.ports import GraphStore
 from mlg.graph.audit import RawEvent
-from mlg.graph.encode import GENESIS, decode, encode
-from mlg.graph.project import check_event
-
-_GROUP_EVENTS: Final = 2_000
-_PAGE: Final = 1_000
 
 
-@dataclass(slots=True, kw_only=True)
-class _Append:
-    """Events for the writer thread, checked and encoded, and where their caller waits."""
-
-    events: list[tuple[Event, bytes]]
-    expect: Revision | None
-    done: "Future[Revision]" = field(default_factory=Future["Revision"])
-
-
-@dataclass(slots=True, kw_only=True)
-class _Rebuild:
-    """Asks the writer thread to make the projections again."""
-
-    done: "Future[int]" = field(default_factory=Future["int"])
-
-
-class SqliteGraph:
-    """Appends events and keeps their projections; readers never wait for it.
-
-    Callers block until the transaction that holds their events is on disk. Callers
-    that come while one transaction is being synced share the next one. When the disk
-    is full or the file is damaged, every caller of the transaction gets a
-    BackendError and the log stays as it was.
-
-    Content under one key is compared without `id`, `at`, `recorded_at` and `cause`:
-    a step that runs again after a crash records nothing twice. A later `cause` that
-    names the id of such a skipped event is stored as the id of the one in the log.
+class SqliteGraph(SqlGraph):
+    """The graph in one file: WAL, every commit synced, readers on connections of their own.
 
     Args:
         path: The database file; made when it is not there (its folder must be).
-        clock: Gives the seconds of the group-commit window.
+        _clock: Not read; every adapter of the log is made the same way.
         max_pages: Most pages of 4 KiB that the file may take; None is no limit.
 
     Raises:
         BackendError: The file cannot be opened, is damaged, or was cut short.
     """
 
-    def __init__(self, path: Path, clock: Clock, *, max_pages: int | None = None) -> None:
-        self._path, self._clock = path, clock
-        self._connection = connect(path, write=True)
+    def __init__(self, path: Path, _clock: Clock, *, max_pages: int | None = None) -> None:
+        super().__init__(_File(path, max_pages))
+
+
+class _File:
+    """The file as the writer sees it."""
+
+    errors: tuple[type[Exception], ...] = (sqlite3.Error,)
+
+    def __init__(self, path: Path, max_pages: int | None) -> None:
+        self._path, self.name = path, path.name
+        self.connection = connect(path, write=True)
         try:
             if max_pages is not None:
-                self._connection.execute(f"PRAGMA max_page_count = {int(max_pages)}")
-            self._check_head()
-            self._projector = Projector(self._connection)
-            self._seq = _head(self._connection).seq
+                self.connection.execute(f"PRAGMA max_page_count = {int(max_pages)}")
+            self.search = SearchIndex(self.connection)
         except sqlite3.Error as error:
-            self._connection.close()
+            self.connection.close()
             fail(error, path)
-        except BackendError:
-            self._connection.close()
-            raise
         self._pool = ReadPool(path)
-        self._requests: queue.SimpleQueue[_Append | _Rebuild | None] = queue.SimpleQueue()
-        self._gate = threading.Lock()
-        self._closed = False
-        self._thread = threading.Thread(target=self._run, name="graph-writer", daemon=True)
-        self._thread.start()
 
-    def __enter__(self) -> Self:
-        return self
+    def transaction(self) -> AbstractContextManager[None]:
+        return transaction(self.connection)
 
-    def __exit__(self, *_: object) -> None:
-        self.close()
+    def snapshot(self) -> AbstractContextManager[sqlite3.Connection]:
+        return self._pool.snapshot()
+
+    def page(
+        self, connection: sqlite3.Connection, after: int, limit: int
+    ) -> tuple[RawEvent, ...]:
+        return read_chain(connection, after, limit)
+
+    def clear(self) -> None:
+        for table in PROJECTIONS:
+            self.connection.execute(f"DELETE FROM {table}")  # noqa: S608 - our names
+        self.connection.execute("UPDATE search_state SET upto = 0")
+
+    def error(self, error: Exception) -> BackendError:
+        return backend_error(error, self._path)
 
     def close(self) -> None:
-        """Finish what is queued, then close the file; a second call does nothing."""
-        with self._gate:
-            if self._closed:
-                return
-            self._closed = True
-            self._requests.put(None)
-        self._thread.join()
         self._pool.close()
-        self._connection.close()
-
-    # --- the port
-
-    def append(self, events: Sequence[Event], *, expect: Revision | None = None) -> Revision:
-        return self.submit(events, expect=expect).result()
-
-    def submit(
-        self, events: Sequence[Event], *, expect: Revision | None = None
-    ) -> "Future[Revision]":
-        for event in events:
-            check_event(event)  # refuses unknown kinds and edges before anything is written
-        request = _Append(events=[(event, encode(event)) for event in events], expect=expect)
-        self._ask(request)
-        return request.done
-
-    def events(self, after: int = 0, limit: int = 1_000) -> tuple[StoredEvent, ...]:
-        return tuple(_stored(raw, self._path) for raw in self.chain(after, limit))
-
-    def head(self) -> Revision:
-        with self._pool.snapshot() as connection:
-            return _head(connection)
-
-    def rebuild(self) -> int:
-        request = _Rebuild()
-        self._ask(request)
-        return request.done.result()
-
-    # --- beside the port: what `verify_chain` and the bundle read
-
-    def chain(self, after: int = 0, limit: int = 1_000) -> tuple[RawEvent, ...]:
-        """Return the stored bytes and columns of events with seq > `after`, unchecked."""
-        with self._pool.snapshot() as connection:
-            return read_chain(connection, after, limit)
-
-    def last_seq(self) -> int:
-        """Return the seq of the newest event that was ever appended."""
-        with self._pool.snapshot() as connection:
-            return int(connection.execute("SELECT seq FROM log_head").fetchone()[0])
-
-    # --- the writer thread
-
-    def _ask(self, request: "_Append | _Rebuild") -> None:
-        with self._gate:
-            if self._closed:
-                raise BackendError(
-                    "the graph is closed",
-                    where=self._path.name,
-                    hint="open it again, or repeat once `mlg up` runs",
-                )
-            self._requests.put(request)
-
-    def _run(self) -> None:
-        request = None
-        try:
-            while (request := self._requests.get()) is not None:
-                if isinstance(request, _Rebuild):
-                    self._answer(request)
-                else:
-                    request = self._commit(self._group(request))
-                self._index()
-        except BaseException as error:
-            self._give_up(request, error)
-            raise
-
-    def _give_up(self, request: "_Append | _Rebuild | None", error: BaseException) -> None:
-        """Tell everyone who waits that the writer ends; later callers find it closed."""
-        with self._gate:
-            self._closed = True
-        waiting = [request] if request else []
-        while not self._requests.empty():
-            queued = self._requests.get_nowait()
-            waiting += [queued] if queued else []
-        for asked in waiting:
-            if not asked.done.done():
-                asked.done.set_exception(error)
-
-    def _answer(self, request: _Rebuild) -> None:
-        try:
-            request.done.set_result(self._rebuild())
-        except sqlite3.Error as error:
-            request.done.set_exception(backend_error(error, self._path))
-        except (LifecycleError, ValueError) as error:
-            request.done.set_exception(error)
-
-    def _group(self, first: _Append) -> list[_Append]:
-        """Return the append and those that came while the last transaction was synced."""
-        group = [first]
-        size = len(first.events)
-        while size < _GROUP_EVENTS:
-            try:
-                request = self._requests.get_nowait()
-            except queue.Empty:
-                break
-            if not isinstance(request, _Append):
-                self._requests.put(request)  # a rebuild or the end waits for its own turn
-                break
-            group.append(request)
-            size += len(request.events)
-        return group
-
-    def _commit(self, group: list[_Append]) -> None:
-        """Append a group in one transaction, then tell each caller how it went."""
-        try:
-            with transaction(self._connection):
-                answers = self._append(group)
-                if self._projector.search.behind:
-                    self._projector.search.catch_up()
-        except sqlite3.Error as error:
-            self._forget()
-            answers = [backend_error(error, self._path)] * len(group)
-        except (LifecycleError, ValueError) as error:
-            self._forget()
-            answers = [error] * len(group)
-        except BaseException as error:
-            for asked in group:
-                asked.done.set_exception(error)
-            raise
-        for asked, answer in zip(group, answers, strict=True):
-            if isinstance(answer, Revision):
-                asked.done.set_result(answer)
-            else:
-                asked.done.set_exception(answer)
-
-    def _append(self, group: list[_Append]) -> list[Revision | LifecycleError | ValueError]:
-        """Append each request's events or none of them; a refusal leaves the others alone."""
-        head = _head(self._connection)
-        if head.seq != self._seq:
-            self._forget()  # another process wrote
-        log = LogTail(self._connection, self._path.name, head)
-        log.look_up([event for asked in group for event, _ in asked.events])
-        answers: list[Revision | LifecycleError | ValueError] = []
-        for asked in group:
-            try:
-                answers.append(log.take(asked.events, asked.expect))
-            except ConflictError as error:
-                answers.append(error)
-        log.write()
-        self._projector.apply(log.taken)
-        self._seq = log.head.seq
-        return answers
-
-    def _forget(self) -> None:
-        self._projector.forget()
-        self._seq = _head(self._connection).seq
-
-    def _index(self) -> None:
-        """Index nodes for searches while nothing else waits."""
-        search = self._projector.search
-        try:
-            while search.behind and self._requests.empty():
-                with transaction(self._connection):
-                    search.catch_up()
-        except sqlite3.Error:
-            # searches read what waits themselves; the next append says what is wrong
-            search.forget()
-
-    def _rebuild(self) -> int:
-        try:
-            with transaction(self._connection):
-                for table in PROJECTIONS:
-                    self._connection.execute(f"DELETE FROM {table}")  # noqa: S608 - our names
-                self._connection.execute("UPDATE search_state SET upto = 0")
-                self._projector.forget()
-                seq = 0
-                while page := read_chain(self._connection, seq, _PAGE):
-                    stored = [_stored(raw, self._path) for raw in page]
-                    self._projector.apply([(one.seq, one.event) for one in stored])
-                    seq = page[-1].seq
-                while self._projector.search.behind:
-                    self._projector.search.catch_up()
-                return int(self._connection.execute("SELECT count(*) FROM event").fetchone()[0])
-        finally:
-            self._forget()
-
-    def _check_head(self) -> None:
-        row = self._connection.execute("SELECT seq, hash FROM log_head").fetchone()
-        last = _head_of_log(self._connection)
-        if row is None or Revision(seq=row[0], hash=bytes(row[1]).hex()) != last:
-            raise BackendError(
-                f"the log ends at event {last.seq}, but {row and row[0]} were appended",
-                where=self._path.name,
-                hint="run mlg audit verify, then restore a backup",
-            )
-
-
-def _head(connection: sqlite3.Connection) -> Revision:
-    seq, found = connection.execute("SELECT seq, hash FROM log_head").fetchone()
-    return Revision(seq=seq, hash=bytes(found).hex())
-
-
-def _head_of_log(connection: sqlite3.Connection) -> Revision:
-    row = connection.execute("SELECT seq, hash FROM event ORDER BY seq DESC LIMIT 1").fetchone()
-    return (
-        Revision(seq=row[0], hash=bytes(row[1]).hex()) if row else Revision(seq=0, hash=GENESIS)
-    )
-
-
-def _stored(raw: RawEvent, path: Path) -> StoredEvent:
-    try:
-        event = decode(raw.data)
-    except ValueError as error:
-        raise BackendError(
-            f"event {raw.seq} is damaged: {error}",
-            where=path.name,
-            hint="run mlg audit verify, then restore a backup",
-        ) from error
-    return StoredEvent(seq=raw.seq, event=event, prev_hash=raw.prev_hash, hash=raw.hash)
+        self.connection.close()
 
 
 if TYPE_CHECKING:

@@ -1,34 +1,20 @@
 """Questions to the graph's SQLite file, over connections that can only read."""
 
-import json
 import sqlite3
 from datetime import datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final, Self
+from typing import TYPE_CHECKING, Self
 
-from mlg.adapters.graph_sqlite_facts import read_facts
-from mlg.adapters.graph_sqlite_schema import (
-    ReadPool,
-    micros,
-)
+from mlg.adapters.graph_sql_read import MOST, read_nodes, read_serving
+from mlg.adapters.graph_sql_store import read_last_seq, read_links
+from mlg.adapters.graph_sql_walk import walk
+from mlg.adapters.graph_sqlite_schema import ReadPool
 from mlg.adapters.graph_sqlite_search import search
-from mlg.adapters.graph_sqlite_walk import COLUMNS, node_as_of, node_of, walk
-from mlg.core.nodes import Attr, Node
+from mlg.core.nodes import Node
 from mlg.core.ports import GraphReader
-from mlg.core.reading import (
-    Direction,
-    InProduction,
-    NodePage,
-    NodeQuery,
-    Production,
-    Walk,
-    WalkOptions,
-)
-from mlg.core.uris import Uri, parse_uri
-from mlg.graph.audit import RawEvent
-from mlg.graph.project import resolve
-
-_MOST: Final = 10_000
+from mlg.core.reading import Direction, NodePage, NodeQuery, Production, Walk, WalkOptions
+from mlg.core.uris import Uri
+from mlg.graph.audit import Link, RawEvent
 
 
 class SqliteGraphReader:
@@ -61,19 +47,19 @@ class SqliteGraphReader:
 
     def nodes(self, query: NodeQuery) -> NodePage:
         with self._pool.snapshot() as connection:
-            return _nodes(connection, query)
+            return read_nodes(connection, query)
 
     def production(self, service: str, at: datetime) -> Production:
         with self._pool.snapshot() as connection:
             return Production(
-                service=service, at=at, versions=tuple(_serving(connection, service, at))
+                service=service, at=at, versions=tuple(read_serving(connection, service, at))
             )
 
     def search(
         self, text: str, kinds: tuple[str, ...] = (), limit: int = 50
     ) -> tuple[Node, ...]:
         with self._pool.snapshot() as connection:
-            return search(connection, text, kinds, min(limit, _MOST))
+            return search(connection, text, kinds, min(limit, MOST))
 
     # --- beside the port: what `verify_chain` and the bundle read
 
@@ -82,10 +68,15 @@ class SqliteGraphReader:
         with self._pool.snapshot() as connection:
             return read_chain(connection, after, limit)
 
+    def links(self, after: int = 0, limit: int = 1_000) -> tuple[Link, ...]:
+        """Return the same without content."""
+        with self._pool.snapshot() as connection:
+            return read_links(connection, after, limit)
+
     def last_seq(self) -> int:
         """Return the seq of the newest event that was ever appended."""
         with self._pool.snapshot() as connection:
-            return int(connection.execute("SELECT seq FROM log_head").fetchone()[0])
+            return read_last_seq(connection)
 
 
 def read_chain(connection: sqlite3.Connection, after: int, limit: int) -> tuple[RawEvent, ...]:
@@ -97,144 +88,7 @@ def read_chain(connection: sqlite3.Connection, after: int, limit: int) -> tuple[
         " FROM event WHERE seq > ? ORDER BY seq LIMIT ?",
         (after, limit),
     )
-    names = ("key", "id", "at", "recorded_at", "type", "actor", "subject", "cause")
-    return tuple(
-        RawEvent(
-            seq=row[0],
-            data=bytes(row[1]),
-            prev_hash=bytes(row[2]).hex(),
-            hash=bytes(row[3]).hex(),
-            columns=tuple(
-                (name, None if value is None else bytes(value).decode(errors="replace"))
-                for name, value in zip(names, row[4:], strict=True)
-            ),
-        )
-        for row in rows
-    )
-
-
-# --- lists
-
-
-def _text(value: Attr) -> str:
-    if value is None or isinstance(value, bool):
-        return json.dumps(value)
-    return str(value)
-
-
-def _nodes(connection: sqlite3.Connection, query: NodeQuery) -> NodePage:
-    where, args = ["1"], list[object]()
-    if query.uri is not None:
-        where.append("uri = ?")
-        args.append(query.uri)
-    as_of_us = None if query.as_of is None else micros(query.as_of)
-    if as_of_us is not None:
-        where.append("valid_from <= ?")
-        args.append(as_of_us)
-    limit = max(1, min(query.limit, _MOST))
-    total, rows = 0, list[Any]()
-    # a URI begins with its kind, so each kind is one stretch of the index of URIs
-    for kind in sorted(set(query.kinds)) or ("",):
-        condition = " AND ".join([*where, *(["uri > ? AND uri < ?"] if kind else [])])
-        given = [*args, *((f"mlg://{kind}/", f"mlg://{kind}0") if kind else ())]
-        if query.attr is not None:
-            some, matched = _with_attr(connection, query, query.attr, condition, given)
-        else:
-            some, matched = _stretch(connection, query, condition, given, limit)
-        total += some
-        rows += matched
-    nodes = tuple(
-        node_of(row) if as_of_us is None else node_as_of(connection, row, as_of_us)
-        for row in rows[:limit]
-    )
-    more = len(rows) > limit
-    return NodePage(nodes=nodes, total=total, cursor=nodes[-1].uri if more else None)
-
-
-def _stretch(
-    connection: sqlite3.Connection,
-    query: NodeQuery,
-    condition: str,
-    args: list[object],
-    limit: int,
-) -> tuple[int, list[Any]]:
-    """Return how many nodes there are, and the first rows after the cursor."""
-    total = connection.execute(
-        f"SELECT count(*) FROM node WHERE {condition}",  # noqa: S608 - our own names
-        args,
-    ).fetchone()[0]
-    rows = connection.execute(
-        f"SELECT {COLUMNS} FROM node WHERE {condition} AND uri > ?"  # noqa: S608
-        " ORDER BY uri LIMIT ?",
-        (*args, query.cursor or "", limit + 1),
-    ).fetchall()
-    return int(total), rows
-
-
-def _with_attr(
-    connection: sqlite3.Connection,
-    query: NodeQuery,
-    wanted: tuple[str, str],
-    condition: str,
-    args: list[object],
-) -> tuple[int, list[Any]]:
-    """Return the same of nodes with one attribute's value, compared as text."""
-    total, matching = 0, list[Any]()
-    for row in connection.execute(
-        f"SELECT {COLUMNS} FROM node WHERE {condition} ORDER BY uri",  # noqa: S608
-        args,
-    ).fetchall():
-        node = (
-            node_of(row)
-            if query.as_of is None
-            else node_as_of(connection, row, micros(query.as_of))
-        )
-        if any(name == wanted[0] and _text(value) == wanted[1] for name, value in node.attrs):
-            total += 1
-            matching += [row] if node.uri > (query.cursor or "") else []
-    return total, matching
-
-
-# --- production
-
-
-def _serving(connection: sqlite3.Connection, service: str, at: datetime) -> list[InProduction]:
-    parts = parse_uri(service) if service.startswith("mlg://") else None
-    rows = connection.execute(
-        f"SELECT {COLUMNS} FROM node WHERE kind = 'deployment'"  # noqa: S608 - our own names
-        " AND json_extract(attrs, '$.service') = ? AND valid_from <= ?",
-        (parts.name if parts else service, micros(at)),
-    ).fetchall()
-    found: list[InProduction] = []
-    for row in rows:
-        if parts and parse_uri(row[1]).namespace != parts.namespace:
-            continue
-        state, since = None, None
-        facts = read_facts(connection, row[0], Uri(row[1]), micros(at))
-        for count, fact in enumerate(facts, start=1):
-            state = resolve(facts[:count])
-            assert state is not None  # noqa: S101 - narrows; there is a fact
-            takes = state.valid_to is None and _share_bp(dict(state.attrs)) > 0
-            since = (since or fact.order[0]) if takes else None
-        if state is None or since is None:
-            continue
-        attrs = dict(state.attrs)
-        found.append(
-            InProduction(
-                model_version=Uri(str(attrs.get("model_version", ""))),
-                deployment=Uri(row[1]),
-                image_digest=str(attrs.get("image_digest") or state.digest or ""),
-                share_bp=_share_bp(attrs),
-                since=since,
-                health=str(attrs.get("health", "unknown")),
-            )
-        )
-    return sorted(found, key=lambda version: (-version.share_bp, version.deployment))
-
-
-def _share_bp(attrs: dict[str, Attr]) -> int:
-    value = attrs.get("share_bp", 0)
-    return value if isinstance(value, int) else 0
+    return tuple(map(RawEvent._make, rows))
 
 
 if TYPE_CHECKING:

@@ -1,26 +1,16 @@
 """The graph's SQLite file: its tables, how it is opened, what its errors mean."""
 
 import contextlib
-import functools
 import queue
 import sqlite3
 from collections.abc import Generator
-from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import Any, Final, NoReturn
-from urllib.parse import quote, unquote
-
-import msgspec
+from typing import Final, NoReturn
+from urllib.parse import quote
 
 from mlg.core.errors import BackendError
-from mlg.core.nodes import ROLE_CLASS, Attr
+from mlg.core.nodes import ROLE_CLASS
 from mlg.graph.encode import GENESIS
-
-_ATTRS: Final = msgspec.json.Encoder(order="deterministic")
-_PAIRS: Final = msgspec.json.Decoder(dict[str, Any])
-EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
-CLASSES: Final = ("lineage", "causal", "version", "ownership")
-PROVENANCES: Final = ("declared", "observed", "inferred")
 
 _GENERATED: Final = ("key", "id", "at", "recorded_at", "type", "actor", "subject", "cause")
 """Columns of `event` that are made from `data`."""
@@ -129,37 +119,6 @@ MIGRATIONS: Final[tuple[tuple[str, ...], ...]] = (
 )
 """One tuple of statements a version; `PRAGMA user_version` counts those applied."""
 
-PROJECTIONS: Final = ("node", "node_fact", "edge", "search", "search_due")
-"""Tables that `rebuild` makes again; `role` only ever grows."""
-
-
-@functools.lru_cache(maxsize=4_096)
-def micros(at: datetime) -> int:
-    """Return microseconds since 1970, exact."""
-    return (at - EPOCH) // timedelta(microseconds=1)
-
-
-@functools.lru_cache(maxsize=65_536)
-def moment(at_us: int) -> datetime:
-    """Return the time of so many microseconds since 1970."""
-    return EPOCH + timedelta(microseconds=at_us)
-
-
-def attrs_text(attrs: tuple[tuple[str, Attr], ...]) -> str:
-    """Return attributes as JSON text."""
-    return _ATTRS.encode(dict(attrs)).decode()
-
-
-def attrs_pairs(text: str) -> tuple[tuple[str, Attr], ...]:
-    """Return the attributes that `attrs_text` wrote."""
-    return tuple(_PAIRS.decode(text).items())
-
-
-def search_text(uri: str) -> str:
-    """Return a URI as words for the index."""
-    return unquote(uri)
-
-
 _HINTS: Final = (
     ("full", "free disk space, then repeat the command; nothing of it was written"),
     ("not a database", "the file is damaged: restore a backup (mlg restore)"),
@@ -209,7 +168,6 @@ def connect(path: Path, *, write: bool) -> sqlite3.Connection:
     except sqlite3.Error as error:
         fail(error, path)
     try:
-        found.execute("PRAGMA mmap_size = 4294967296")
         found.execute(f"PRAGMA cache_size = {-262_144 if write else -65_536}")
         if write:
             found.execute("PRAGMA journal_mode = WAL")

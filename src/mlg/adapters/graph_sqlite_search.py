@@ -7,17 +7,17 @@ nodes that wait, one by one.
 
 import json
 import sqlite3
-import unicodedata
 from collections.abc import Iterable, Sequence
 from typing import Any, Final
 from urllib.parse import unquote
 
-from mlg.adapters.graph_sqlite_rows import insert_rows, matching
-from mlg.adapters.graph_sqlite_schema import attrs_pairs
-from mlg.adapters.graph_sqlite_walk import COLUMNS, node_of
+from mlg.adapters.graph_sql_rows import insert_rows, matching
+from mlg.adapters.graph_sql_walk import COLUMNS, node_of
+from mlg.adapters.graph_words import row_words, tokens
 from mlg.core.nodes import Node
 
 _PART: Final = 256
+_RANKED: Final = 2_000
 
 
 class SearchIndex:
@@ -72,7 +72,7 @@ class SearchIndex:
         )
         self._connection.executemany(
             "INSERT INTO search (rowid, name, uri, attrs) VALUES (?, ?, ?, ?)",
-            [(row[0], *_words(row)) for row in rows],
+            [(row[0], *row_words(row)) for row in rows],
         )
         if until != self._upto:
             self._connection.execute("UPDATE search_state SET upto = ?", (until,))
@@ -82,21 +82,41 @@ class SearchIndex:
 def search(
     connection: sqlite3.Connection, text: str, kinds: tuple[str, ...], limit: int
 ) -> tuple[Node, ...]:
-    """Return nodes that have every word, or a word that begins so, best first."""
+    """Return nodes that have every word, then those with words that begin so, best first."""
     words = [word for word in unquote(text).split() if any(c.isalnum() for c in word)]
     if not words:
         return ()
-    match = " ".join('"' + word.replace('"', '""') + '"*' for word in words)
-    columns = ", ".join(f"n.{name}" for name in COLUMNS.split(", "))
-    rows = connection.execute(
-        f"SELECT {columns} FROM search JOIN node n ON n.id = search.rowid"  # noqa: S608
-        " WHERE search MATCH ? AND (? OR n.kind IN (SELECT value FROM json_each(?)))"
-        " AND n.id NOT IN (SELECT node_id FROM search_due)"
-        " ORDER BY bm25(search, 10.0, 3.0, 1.0), n.uri LIMIT ?",
-        (match, not kinds, json.dumps(kinds), limit),
-    ).fetchall()
+    exact = " ".join('"' + word.replace('"', '""') + '"' for word in words)
+    begun = " ".join('"' + word.replace('"', '""') + '"*' for word in words)
     waiting = _waiting(connection, words, kinds)
-    return tuple(node_of(row) for row in [*waiting, *rows][:limit])
+    rows = {row[0]: row for row in waiting}
+    for match in (exact, begun):
+        if len(rows) < limit:
+            found = _matching(connection, match, kinds, limit)
+            for row in found:
+                rows.setdefault(row[0], row)
+    return tuple(node_of(row) for row in list(rows.values())[:limit])
+
+
+def _matching(
+    connection: sqlite3.Connection, match: str, kinds: tuple[str, ...], limit: int
+) -> list[Any]:
+    """Return the best rows of the index; of very common words `_RANKED` are looked at."""
+    of_kind = (
+        " JOIN node k ON k.id = search.rowid"
+        " AND k.kind IN (SELECT value FROM json_each(:kinds))"
+        if kinds
+        else ""
+    )
+    columns = ", ".join(f"n.{name}" for name in COLUMNS.split(", "))
+    return connection.execute(
+        f"SELECT {columns} FROM (SELECT search.rowid AS found,"  # noqa: S608 - our own names
+        f" bm25(search, 10.0, 3.0, 1.0) AS score FROM search{of_kind}"
+        f" WHERE search MATCH :match LIMIT {_RANKED}) JOIN node n ON n.id = found"
+        " WHERE n.id NOT IN (SELECT node_id FROM search_due)"
+        " ORDER BY score, n.uri LIMIT :limit",
+        {"match": match, "kinds": json.dumps(kinds), "limit": limit},
+    ).fetchall()
 
 
 def _waiting(
@@ -104,7 +124,7 @@ def _waiting(
 ) -> list[Any]:
     """Return the rows of nodes that match and are not in the index yet; names first."""
     upto = _one(connection, "SELECT upto FROM search_state")
-    phrases = [_tokens(word) for word in words]
+    phrases = [tokens(word) for word in words]
     found: list[tuple[bool, str, Any]] = []
     for row in connection.execute(
         f"SELECT {COLUMNS} FROM node WHERE id > ?"  # noqa: S608 - our own names
@@ -114,25 +134,11 @@ def _waiting(
     ):
         if kinds and row[2] not in kinds:
             continue
-        parts = [_tokens(part) for part in _words(row)]
+        parts = [tokens(part) for part in row_words(row)]
         if all(any(_begins(part, phrase) for part in parts) for phrase in phrases):
             named = all(_begins(parts[0], phrase) for phrase in phrases)
             found.append((not named, row[1], row))
     return [row for _, _, row in sorted(found, key=lambda one: one[:2])]
-
-
-def _words(row: Sequence[Any]) -> tuple[str, str, str]:
-    """Return name, URI and attributes of a row of `COLUMNS` as the index has them."""
-    words = " ".join(f"{name} {value}" for name, value in attrs_pairs(row[5]))
-    return row[3], unquote(row[1]), f"{words} {row[4] or ''}".strip()
-
-
-def _tokens(text: str) -> list[str]:
-    """Return the words of a text as FTS5's `unicode61 remove_diacritics 2` cuts them."""
-    plain = "".join(
-        c for c in unicodedata.normalize("NFKD", text).lower() if not unicodedata.combining(c)
-    )
-    return "".join(c if c.isalnum() else " " for c in plain).split()
 
 
 def _begins(words: Sequence[str], phrase: Sequence[str]) -> bool:

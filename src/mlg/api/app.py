@@ -82,6 +82,7 @@ ROUTES: Final = (
     routes_graph.nodes,
     routes_graph.trace,
     routes_graph.impact,
+    routes_graph.diff,
     routes_graph.why,
     routes_graph.production,
     routes_graph.search,

@@ -28,6 +28,8 @@ from mlg.graph.answers import (
     production_answer,
     walk_answer,
 )
+from mlg.graph.diff import DiffAnswer
+from mlg.graph.diff import diff as compare
 from mlg.graph.why import WhyAnswer
 from mlg.graph.why import why as explain
 
@@ -139,6 +141,12 @@ def impact(
             edges=[],
         )
     return _walk(services, uri, "down", _options(depth, limit, as_of, classes, stop_at))
+
+
+@get("/api/v1/diff", opt=VIEWER, sync_to_thread=True)
+def diff(services: Services, a: FromQuery[str], b: FromQuery[str]) -> DiffAnswer:
+    """Tell what differs between two versions of one kind: data, code, parameters, metrics."""
+    return compare(services.reader, Uri(a), Uri(b))
 
 
 @get("/api/v1/production", opt=VIEWER, sync_to_thread=True)

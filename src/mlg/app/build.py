@@ -10,8 +10,7 @@ from typing import Final
 from mlg.adapters.artifacts_local import LocalArtifacts
 from mlg.adapters.clock_system import SystemClock
 from mlg.adapters.files_local import LocalFiles
-from mlg.adapters.graph_sqlite import SqliteGraph
-from mlg.adapters.graph_sqlite_read import SqliteGraphReader
+from mlg.adapters.graph_sql_store import SqlGraph
 from mlg.adapters.ids_uuid7 import Uuid7Ids
 from mlg.adapters.keys_local import anchor_key, viewer_key
 from mlg.adapters.launcher_process import ProcessLauncher
@@ -20,6 +19,7 @@ from mlg.adapters.router_envoy import EnvoyRouter, admin_url
 from mlg.adapters.secrets_local import LocalSecrets
 from mlg.adapters.steps_process import ProcessSteps
 from mlg.app.fleet import Specs, WantedFleet
+from mlg.app.graphs import Reader, open_graph
 from mlg.app.happenings import Happenings
 from mlg.app.healing import monitoring_of
 from mlg.app.hooks import CommitHooks
@@ -55,8 +55,8 @@ class _Base:
     files: LocalFiles
     clock: SystemClock
     ids: Uuid7Ids
-    store: SqliteGraph
-    reader: SqliteGraphReader
+    store: SqlGraph
+    reader: Reader
     artifacts: LocalArtifacts
     manifests: Manifests
     network: HttpNetwork
@@ -160,7 +160,9 @@ def build(home: Path, control_port: int, gateway_port: int) -> Parts:
 
 def _base(home: Path) -> _Base:
     files, clock = LocalFiles(home), SystemClock()
-    store = SqliteGraph(home / "graph.sqlite3", clock)
+    settings = read_settings(os.environ, home.parent)
+    secrets = LocalSecrets(os.environ, home.parent)
+    store, reader = open_graph(home, clock, settings, secrets)
     artifacts = LocalArtifacts(home / "artifacts")
     viewer_key(files)
     anchor_key(files)
@@ -170,12 +172,12 @@ def _base(home: Path) -> _Base:
         clock=clock,
         ids=Uuid7Ids(clock),
         store=store,
-        reader=SqliteGraphReader(home / "graph.sqlite3"),
+        reader=reader,
         artifacts=artifacts,
         manifests=Manifests(home, files, artifacts, store),
         network=HttpNetwork(),
-        secrets=LocalSecrets(os.environ, home.parent),
-        settings=read_settings(os.environ, home.parent),
+        secrets=secrets,
+        settings=settings,
     )
 
 

@@ -5,10 +5,10 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-from mlg.adapters.graph_sqlite import SqliteGraph
-from mlg.adapters.graph_sqlite_read import SqliteGraphReader
+from mlg.adapters.graph_sql_store import SqlGraph
 from mlg.adapters.router_envoy import EnvoyRouter
 from mlg.app.fleet import WantedFleet
+from mlg.app.graphs import Reader
 from mlg.app.hooks import CommitHooks
 from mlg.app.manifests import Manifests
 from mlg.app.monitoring import Monitoring
@@ -34,8 +34,8 @@ class Parts:
     files: Files
     clock: Clock
     ids: Ids
-    store: SqliteGraph
-    reader: SqliteGraphReader
+    store: SqlGraph
+    reader: Reader
     artifacts: ArtifactStore
     launcher: Launcher
     router: EnvoyRouter

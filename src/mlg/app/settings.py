@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Final
+from urllib.parse import urlsplit
 
 import msgspec
 
@@ -31,9 +32,19 @@ class HookSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fie
     """`secret://…` of the key that signs commit hooks."""
 
 
+class GraphSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """`graph:` the database of the graph, where it is not the home's own file."""
+
+    url: str
+    """`postgresql://user@host:port/database`, without a password."""
+    password: str = ""
+    """`secret://env/NAME` or `secret://file/PATH`."""
+
+
 class _File(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     smtp: SmtpSettings | None = None
     hooks: HookSettings | None = None
+    graph: GraphSettings | None = None
 
 
 class Settings(msgspec.Struct, frozen=True, kw_only=True):
@@ -43,14 +54,17 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     """None: no mail can be sent."""
     hook_secret: str | None = None
     """`secret://…`; None: no commit hook is taken."""
+    graph: GraphSettings | None = None
+    """None: SQLite, in the home."""
 
 
 def read_settings(env: Mapping[str, str], folder: Path) -> Settings:
     """Return the settings of an instance.
 
     Args:
-        env: `MLG_SMTP_URL`, `MLG_SMTP_PASSWORD`, `MLG_SMTP_FROM`, `MLG_HOOK_SECRET`; a
-            variable that is set and not empty wins over the file's key.
+        env: `MLG_SMTP_URL`, `MLG_SMTP_PASSWORD`, `MLG_SMTP_FROM`, `MLG_HOOK_SECRET`,
+            `MLG_GRAPH_URL`, `MLG_GRAPH_PASSWORD`; a variable that is set and not
+            empty wins over the file's key.
         folder: Where `mlg.env.yaml` may lie: beside the manifest.
 
     Raises:
@@ -78,7 +92,42 @@ def read_settings(env: Mapping[str, str], folder: Path) -> Settings:
             where="MLG_HOOK_SECRET" if from_env else f"{path.name}: hooks.secret",
             hint="settings name secrets and hold none.",
         )
-    return Settings(smtp=server, hook_secret=secret or None)
+    graph = _graph(env, written.graph, path.name)
+    return Settings(smtp=server, hook_secret=secret or None, graph=graph)
+
+
+def _graph(
+    env: Mapping[str, str], written: GraphSettings | None, name: str
+) -> GraphSettings | None:
+    """Return the graph's database.
+
+    Raises:
+        ManifestError: The URL is no PostgreSQL's or carries a password.
+    """
+    url = env.get("MLG_GRAPH_URL") or (written.url if written else "")
+    where = "MLG_GRAPH_URL" if env.get("MLG_GRAPH_URL") else f"{name}: graph.url"
+    if not url:
+        return None
+    try:
+        parts = urlsplit(url)
+        scheme, host = parts.scheme, parts.hostname
+    except ValueError:
+        scheme = host = ""
+        parts = urlsplit("")
+    if scheme not in {"postgresql", "postgres"} or not host or not parts.path.strip("/"):
+        raise ManifestError(
+            "expected postgresql://user@host:port/database, got another text",
+            where=where,
+            hint="leave it out to keep the graph in the home's own file.",
+        )
+    password = env.get("MLG_GRAPH_PASSWORD") or (written.password if written else "")
+    if parts.password is not None or (password and not password.startswith("secret://")):
+        raise ManifestError(
+            "expected no password in the settings, got one",
+            where=where,
+            hint="name it: password: secret://env/NAME or secret://file/PATH.",
+        )
+    return GraphSettings(url=url, password=password)
 
 
 def _from_file(path: Path) -> _File:
@@ -104,5 +153,6 @@ def _from_file(path: Path) -> _File:
         raise ManifestError(
             f"expected settings, got: {error}",
             where=path.name,
-            hint="known are smtp: {url, password, from} and hooks: {secret}.",
+            hint="known are smtp: {url, password, from}, hooks: {secret},"
+            " graph: {url, password}.",
         ) from error

@@ -1,4 +1,4 @@
-"""Questions to the graph: trace, impact, production, search, rebuild."""
+"""Questions to the graph: trace, impact, diff, production, search, rebuild."""
 
 from pathlib import Path
 from typing import Any
@@ -66,6 +66,20 @@ def impact(
         show(document, as_json, _print_walk)
 
 
+def diff(
+    a: str = typer.Argument(help="URI of a version."),
+    b: str = typer.Argument(help="URI of another one of the same kind."),
+    home: Path | None = HomeOption,
+    as_json: bool = JsonOption,
+) -> None:
+    """Show what differs between two versions: data, features, code, parameters, metrics.
+
+    Example: mlg diff mlg://image/mlg/movies/ranker@3f2a mlg://image/mlg/movies/ranker@9c1d
+    """
+    with reported(as_json):
+        show(answers(home_of(home)).diff(a, b), as_json, _print_diff)
+
+
 def production(
     service: str = typer.Argument(help="Name of the service."),
     at: str | None = typer.Option(
@@ -125,6 +139,28 @@ def rebuild(home: Path | None = HomeOption, as_json: bool = JsonOption) -> None:
     with reported(as_json):
         document = connect(home_of(home), timeout_s=600).rebuild()
         show(document, as_json, lambda found: out.print(f"{found['events']} events read"))
+
+
+def _print_diff(found: dict[str, Any]) -> None:
+    if found["same"]:
+        out.print("nothing differs")
+        return
+    if found["truncated"]:
+        out.print("one of the two comes of more than 10,000 things: the rest was not compared")
+    for side in found["things"]:
+        out.print(f"{side['sort']}: {side['both']} in common", markup=False)
+        for sign, uris in (("-", side["only_a"]), ("+", side["only_b"])):
+            for uri in uris:
+                out.print(f"  {sign} {uri}", soft_wrap=True, markup=False)
+    table(
+        "values",
+        ["", "name", "a", "b"],
+        [[v["sort"], v["name"], _text(v["a"]), _text(v["b"])] for v in found["values"]],
+    )
+
+
+def _text(value: object) -> str:
+    return "" if value is None else str(value)
 
 
 def _print_walk(walk: dict[str, Any]) -> None:

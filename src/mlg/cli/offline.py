@@ -7,10 +7,10 @@ import msgspec
 
 from mlg.adapters.clock_system import SystemClock
 from mlg.adapters.files_local import LocalFiles
-from mlg.adapters.graph_sqlite_read import SqliteGraphReader
 from mlg.adapters.ids_uuid7 import Uuid7Ids
 from mlg.adapters.keys_local import anchor_public_key, load_anchors
 from mlg.adapters.launcher_process import ProcessLauncher
+from mlg.app.graphs import open_reader
 from mlg.app.manifests import checked_manifest, plan_document
 from mlg.cli.instance import connect, control_of
 from mlg.core.clock import parse_time
@@ -19,6 +19,7 @@ from mlg.core.reading import WalkOptions
 from mlg.core.uris import Uri
 from mlg.graph import answers as shapes
 from mlg.graph import audit
+from mlg.graph.diff import diff as compare
 from mlg.manifest.load import manifest_from_source
 from mlg.workflows.state import read_applied
 
@@ -34,6 +35,10 @@ class Answers(Protocol):
         """Return everything below."""
         ...
 
+    def diff(self, a: str, b: str) -> dict[str, Any]:
+        """Return what differs between two versions."""
+        ...
+
     def production(self, service: str, at: str | None = None) -> dict[str, Any]:
         """Return what served."""
         ...
@@ -44,12 +49,10 @@ class Answers(Protocol):
 
 
 class FileAnswers:
-    """Reads `graph.sqlite3` itself; predictions need a running control plane."""
+    """Reads the graph's database itself; predictions need a running control plane."""
 
     def __init__(self, home: Path) -> None:
-        if not (home / "graph.sqlite3").exists():
-            raise NotFoundError("there is no instance", where=str(home), hint="mlg up --wait")
-        self._reader = SqliteGraphReader(home / "graph.sqlite3")
+        self._reader = open_reader(home)
 
     def trace(self, uri: str, *, depth: int | None = None) -> dict[str, Any]:
         """Return everything above."""
@@ -60,6 +63,10 @@ class FileAnswers:
         """Return everything below."""
         walk = self._reader.walk(_node(uri), "down", WalkOptions(depth=depth))
         return msgspec.to_builtins(shapes.walk_answer(walk))
+
+    def diff(self, a: str, b: str) -> dict[str, Any]:
+        """Return what differs between two versions."""
+        return msgspec.to_builtins(compare(self._reader, Uri(a), Uri(b)))
 
     def production(self, service: str, at: str | None = None) -> dict[str, Any]:
         """Return what served."""
@@ -99,10 +106,8 @@ def answers(home: Path) -> Answers:
 
 def verify(home: Path) -> dict[str, Any]:
     """Check the event log in the files, whether or not a control plane runs."""
-    if not (home / "graph.sqlite3").exists():
-        raise NotFoundError("there is no instance", where=str(home), hint="mlg up --wait")
     files = LocalFiles(home)
-    with SqliteGraphReader(home / "graph.sqlite3") as reader:
+    with open_reader(home) as reader:
         return audit.verify_chain(reader, load_anchors(files), anchor_public_key(files))
 
 

@@ -168,6 +168,10 @@ class Client:
             "impact", uri=uri, depth=depth, limit=limit, as_of=as_of, stop_at=stop_at
         )
 
+    def diff(self, a: str, b: str) -> JsonObject:
+        """Return what differs between two versions of one kind."""
+        return self._get("diff", a=a, b=b)
+
     def production(self, service: str, at: str | None = None) -> JsonObject:
         """Return which versions took traffic at a time (RFC 3339); now when none is given."""
         return self._get("production", service=service, at=at)

@@ -1,9 +1,10 @@
 """Tamper evidence: the chain of event hashes, and signed heads that anchor it."""
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+import hashlib
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any, Final, Protocol
+from typing import Any, Final, NamedTuple, Protocol
 
 import msgspec
 from cryptography.exceptions import InvalidSignature
@@ -14,21 +15,61 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import (
 
 from mlg.core.clock import rfc3339
 from mlg.graph import merkle
-from mlg.graph.encode import GENESIS, canonical, chain_hash, decode
+from mlg.graph.encode import GENESIS, canonical
 
 _PAGE: Final = 2_000
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class RawEvent:
-    """One row of the log as it lies there, unchecked."""
+class RawEvent(NamedTuple):
+    """One row of the log as it lies there, unchecked; text as bytes, as it may be damaged."""
 
     seq: int
     data: bytes
-    prev_hash: str
-    hash: str
-    columns: tuple[tuple[str, str | None], ...] = ()
-    """What the database says of the event beside `data`: key, id, at, type and so on."""
+    prev: bytes
+    digest: bytes
+    key: bytes | None = None
+    id: bytes | None = None
+    at: bytes | None = None
+    recorded_at: bytes | None = None
+    type: bytes | None = None
+    actor: bytes | None = None
+    subject: bytes | None = None
+    cause: bytes | None = None
+
+    @property
+    def prev_hash(self) -> str:
+        """Return the chain hash before this event, as hex."""
+        return self.prev.hex()
+
+    @property
+    def hash(self) -> str:
+        """Return the chain hash of this event, as hex."""
+        return self.digest.hex()
+
+
+class Link(NamedTuple):
+    """One row of the log without its content."""
+
+    seq: int
+    digest: bytes
+    id: str
+    subject: str
+
+
+class _Header(msgspec.Struct):
+    """What the database says of an event beside its bytes, read out of the bytes."""
+
+    key: str
+    id: str
+    at: str
+    recorded_at: str
+    type: str
+    actor: str
+    subject: str
+    cause: str | None
+
+
+_HEADER: Final = msgspec.json.Decoder(_Header)
 
 
 class ChainLog(Protocol):
@@ -36,6 +77,10 @@ class ChainLog(Protocol):
 
     def chain(self, after: int = 0, limit: int = 1_000) -> tuple[RawEvent, ...]:
         """Return events with seq > `after` in order of seq, unchecked; empty at the end."""
+        ...
+
+    def links(self, after: int = 0, limit: int = 1_000) -> tuple[Link, ...]:
+        """Return the same without content, so that a million are read in a second."""
         ...
 
     def last_seq(self) -> int:
@@ -60,14 +105,19 @@ class Anchor:
     """Ed25519 over the canonical JSON of the other fields, hex."""
 
 
-def chain_events(log: ChainLog, *, upto: int | None = None) -> Iterator[RawEvent]:
-    """Yield the whole log, or its events up to a seq, a page at a time."""
+def chain_events(log: ChainLog) -> Iterator[RawEvent]:
+    """Yield the whole log, a page at a time."""
     after = 0
     while page := log.chain(after, _PAGE):
-        for raw in page:
-            if upto is not None and raw.seq > upto:
-                return
-            yield raw
+        yield from page
+        after = page[-1].seq
+
+
+def chain_links(log: ChainLog) -> Iterator[Link]:
+    """Yield the whole log without its content, a page at a time."""
+    after = 0
+    while page := log.links(after, 10 * _PAGE):
+        yield from page
         after = page[-1].seq
 
 
@@ -81,14 +131,14 @@ def make_anchor(log: ChainLog, *, at: datetime, private_key: bytes) -> Anchor | 
 
     Reads every event's hash, so it takes about a second a million events.
     """
-    tree, last = merkle.Frontier(), None
-    for raw in chain_events(log):
-        tree, last = tree.add(bytes.fromhex(raw.hash)), raw
-    if last is None:
+    links = list(chain_links(log))
+    if not links:
         return None
+    last = links[-1]
+    tree = merkle.Frontier().extend(link.digest for link in links)
     signed = {
         "seq": last.seq,
-        "hash": last.hash,
+        "hash": last.digest.hex(),
         "root": tree.root.hex(),
         "at": rfc3339(at),
         "public_key": public_key_of(private_key).hex(),
@@ -159,16 +209,20 @@ def verify_chain(
         if public_key is None or not signature_holds(anchor, public_key):
             return _bad(0, anchor.seq, "the anchor at this event is not signed by our key")
     waiting = {anchor.seq: anchor for anchor in signed}
-    tree, last_hash, count = merkle.Frontier(), GENESIS, 0
+    tree, last, count = merkle.Frontier(), bytes.fromhex(GENESIS), 0
+    leaves: list[bytes] = []
     for raw in chain_events(log):
-        reason = _damage(raw, count + 1, last_hash)
+        reason = _damage(raw, count + 1, last)
         if reason is not None:
             at = count + 1 if raw.seq != count + 1 else raw.seq
             return _bad(count, at, reason)
-        count, last_hash = raw.seq, raw.hash
-        tree = tree.add(bytes.fromhex(raw.hash))
+        count, last = raw.seq, raw.digest
+        if waiting:
+            leaves.append(last)
         anchor = waiting.pop(count, None)
-        if anchor is not None and (anchor.hash, anchor.root) != (last_hash, tree.root.hex()):
+        if anchor is not None or len(leaves) >= _PAGE:
+            tree, leaves = tree.extend(leaves), []
+        if anchor is not None and (anchor.hash, anchor.root) != (last.hex(), tree.root.hex()):
             return _bad(count, count, "the chain up to here is not the one that was signed")
     ends = [*waiting, log.last_seq()]
     if max(ends) > count:
@@ -178,26 +232,34 @@ def verify_chain(
     return {"ok": True, "events": count, "first_bad": None}
 
 
-def _damage(raw: RawEvent, expected_seq: int, last_hash: str) -> str | None:
+def _damage(raw: RawEvent, expected_seq: int, last: bytes) -> str | None:
     """Return what is wrong with one event, or None."""
     if raw.seq != expected_seq:
         return f"missing: the next event in the log is {raw.seq}"
-    if raw.prev_hash != last_hash:
+    if raw.prev != last:
         return "it does not follow the event before it"
-    if chain_hash(last_hash, raw.data) != raw.hash:
+    if hashlib.sha256(last + raw.data).digest() != raw.digest:
         return "its content is not what its hash says"
     try:
-        decode(raw.data)
-    except ValueError as error:
-        return str(error)
-    return _column_damage(raw.data, dict(raw.columns))
+        said = _HEADER.decode(raw.data)
+    except msgspec.MsgspecError as error:
+        return f"these bytes are no event: {error}"
+    cause = said.cause
+    if (
+        said.key.encode(), said.id.encode(), said.at.encode(), said.recorded_at.encode(),
+        said.type.encode(), said.actor.encode(), said.subject.encode(),
+        None if cause is None else cause.encode(),
+    ) != raw[4:]:  # fmt: skip
+        return _column_damage(raw, said)
+    return None
 
 
-def _column_damage(data: bytes, columns: Mapping[str, str | None]) -> str | None:
-    said = msgspec.json.decode(data, type=dict[str, Any])
-    for name, value in columns.items():
-        if said[name] != value:
-            return f"the column {name} says {value!r}, the event says {said[name]!r}"
+def _column_damage(raw: RawEvent, said: _Header) -> str | None:
+    for name in _Header.__struct_fields__:
+        held: bytes | None = getattr(raw, name)
+        value = None if held is None else held.decode(errors="replace")
+        if getattr(said, name) != value:
+            return f"the column {name} says {value!r}, the event says {getattr(said, name)!r}"
     return None
 
 

@@ -18,7 +18,7 @@ from mlg.graph.audit import (
     Anchor,
     ChainLog,
     RawEvent,
-    chain_events,
+    chain_links,
     covering_anchor,
     decode_anchor,
     encode_anchor,
@@ -90,12 +90,16 @@ def bundle_files(
         log, anchors, answered.segment, {found.node.uri for found in walk.nodes},
         {str(edge.event) for edge in walk.edges},
     )  # fmt: skip
-    by_id = {str(dict(raw.columns)["id"]): raw for raw in raws}
+    by_id = {(raw.id or b"").decode(): raw for raw in raws}
     edges = [e for e in walk.edges if e.dst == answered.uri or str(e.event) in by_id]
     depths = _depths(answered.uri, edges)
     edges = [edge for edge in edges if edge.dst in depths and edge.src in depths]
     told = {str(edge.event) for edge in edges}
-    events = [raw for id_, raw in by_id.items() if id_ in told or _subject(raw) in depths]
+    events = [
+        raw
+        for id_, raw in by_id.items()
+        if id_ in told or (raw.subject or b"").decode() in depths
+    ]
     events.sort(key=lambda raw: raw.seq)
     nodes = _nodes(answered.uri, depths, events)
     tree = merkle.levels(hashes)
@@ -176,17 +180,17 @@ def _evidence(
         ConflictError: No anchor covers it.
     """
     upto = max((anchor.seq for anchor in anchors), default=0)
-    hashes, raws, sealed_at = list[bytes](), list[RawEvent](), 0
-    for raw in chain_events(log):
-        if _subject(raw) == segment and not sealed_at:
-            sealed_at = raw.seq
-        if raw.seq > upto:
+    hashes, wanted, sealed_at = list[bytes](), list[int](), 0
+    for link in chain_links(log):
+        if link.subject == segment and not sealed_at:
+            sealed_at = link.seq
+        if link.seq > upto:
             if sealed_at:
                 break
             continue
-        hashes.append(bytes.fromhex(raw.hash))
-        if dict(raw.columns)["id"] in event_ids or _subject(raw) in uris:
-            raws.append(raw)
+        hashes.append(link.digest)
+        if link.id in event_ids or link.subject in uris:
+            wanted.append(link.seq)
     if not sealed_at:
         raise NotFoundError(
             "no event sealed this segment", where=segment, hint="run mlg audit verify"
@@ -198,11 +202,8 @@ def _evidence(
             where=segment,
             hint="make an anchor first; mlg writes one at each checkpoint and at mlg down",
         )
-    return anchor, hashes[: anchor.seq], [raw for raw in raws if raw.seq <= anchor.seq]
-
-
-def _subject(raw: RawEvent) -> str | None:
-    return dict(raw.columns)["subject"]
+    raws = [raw for seq in wanted if seq <= anchor.seq for raw in log.chain(seq - 1, 1)]
+    return anchor, hashes[: anchor.seq], raws
 
 
 def _depths(root: Uri, edges: Sequence[Edge]) -> dict[Uri, int]:

@@ -38,6 +38,21 @@ class Frontier:
             size, found, peaks = size * 2, node_hash(peaks[-1][1], found), peaks[:-1]
         return Frontier((*peaks, (size, found)))
 
+    def extend(self, leaves: Iterable[bytes]) -> "Frontier":
+        """Return the tree with more leaves, in order.
+
+        Examples:
+            >>> Frontier().extend([b"a", b"b"]) == Frontier().add(b"a").add(b"b")
+            True
+        """
+        peaks, sha256 = list(self.peaks), hashlib.sha256
+        for leaf in leaves:
+            size, found = 1, sha256(b"\x00" + leaf).digest()
+            while peaks and peaks[-1][0] == size:
+                size, found = size * 2, sha256(b"\x01" + peaks.pop()[1] + found).digest()
+            peaks.append((size, found))
+        return Frontier(tuple(peaks))
+
     @property
     def root(self) -> bytes:
         """Return the root over the leaves so far."""

@@ -11,7 +11,7 @@ from urllib.parse import quote
 from mlg.core.events import Event, NodeFact
 from mlg.core.nodes import Attr
 from mlg.core.uris import Uri, make_uri
-from mlg.graph.openlineage_check import Checked, original, refusal
+from mlg.graph.openlineage_check import Checked, LineageEventError, original
 from mlg.graph.record import Recorder, edge, node
 
 PROVIDER: Final = "openlineage"
@@ -287,9 +287,9 @@ def _uri(kind: str, namespace: str, name: str, version: str | None, where: str) 
     try:
         uri = make_uri(kind, namespace, name, version, provider=PROVIDER)
     except ValueError as wrong:
-        raise refusal(f"a {kind} needs names that are not empty", where) from wrong
+        raise LineageEventError(f"a {kind} needs names that are not empty", where) from wrong
     if len(uri) > MAX_URI:
-        raise refusal(
+        raise LineageEventError(
             f"the names of a {kind} give a URI of {len(uri)} characters, at most {MAX_URI}",
             where,
         )

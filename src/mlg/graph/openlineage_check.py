@@ -30,9 +30,12 @@ Kind = Literal["RunEvent", "JobEvent", "DatasetEvent"]
 
 
 class LineageEventError(ManifestError):
-    """An OpenLineage event that is not taken; `where` is a JSON path."""
+    """An OpenLineage event that is not taken; `where` is a JSON path. Both texts are cut."""
 
     code = "lineage_event"
+
+    def __init__(self, what: str, where: str) -> None:
+        super().__init__(what[:300], where=where[:300], hint=_HINT)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -47,11 +50,6 @@ class Checked:
     """sha256 of the event's RFC 8785 bytes, lower-case hex."""
 
 
-def refusal(what: str, where: str) -> LineageEventError:
-    """Return the error that names a place in an event, both cut to a readable length."""
-    return LineageEventError(what[:300], where=where[:300], hint=_HINT)
-
-
 def check(value: Any) -> Checked:
     """Return the event with its kind, time and digest.
 
@@ -62,14 +60,16 @@ def check(value: Any) -> Checked:
         LineageEventError: It is no event of the specification, or beyond our limits.
     """
     if not isinstance(value, dict):
-        raise refusal(f"expected an OpenLineage event (an object), got {_shape(value)}", "$")
+        raise LineageEventError(
+            f"expected an OpenLineage event (an object), got {_shape(value)}", "$"
+        )
     event = cast("dict[str, Any]", value)
     _check_depth(event)
     kind = _kind(event)
     try:
         digest = sha256(canonical(_doubles(event))).hexdigest()
     except (ValueError, OverflowError) as wrong:
-        raise refusal(f"this JSON has no canonical form: {wrong}", "$") from wrong
+        raise LineageEventError(f"this JSON has no canonical form: {wrong}", "$") from wrong
     return Checked(kind=kind, content=event, at=_time(event["eventTime"]), digest=digest)
 
 
@@ -79,7 +79,11 @@ def original(event: Checked) -> str:
 
 
 def _kind(event: dict[str, Any]) -> Kind:
-    """Return the one definition of the schema's `oneOf` that the event keeps."""
+    """Return the one definition of the schema's `oneOf` that the event keeps.
+
+    Raises:
+        LineageEventError: It keeps none of them, or two.
+    """
     possible: tuple[Kind, ...]
     if "job" in event:
         possible = ("RunEvent",) if "run" in event else ("JobEvent",)
@@ -91,14 +95,16 @@ def _kind(event: dict[str, Any]) -> Kind:
     if len(kept) == 1:
         return kept[0]
     if kept:
-        raise refusal("expected a job or a dataset, got both and no run", "$")
+        raise LineageEventError("expected a job or a dataset, got both and no run", "$")
     if not event.keys() & {"run", "job", "dataset"}:
-        raise refusal("expected run and job, or job, or dataset; got none of them", "$")
+        raise LineageEventError(
+            "expected run and job, or job, or dataset; got none of them", "$"
+        )
     error = best_match(_validators()[possible[0]].iter_errors(event))
     assert error is not None  # noqa: S101 - it is not valid, so there is one
     while error.context:  # an `anyOf` of one branch says only that no branch fits
         error = error.context[0]
-    raise refusal(error.message, error.json_path)
+    raise LineageEventError(error.message, error.json_path)
 
 
 @cache
@@ -116,11 +122,11 @@ def _time(text: str) -> datetime:
     try:
         at = parse_time(text.upper())
     except (ValueError, OverflowError) as wrong:
-        raise refusal(
+        raise LineageEventError(
             f"expected an RFC 3339 time with a zone, got {text[:60]!r}", "$.eventTime"
         ) from wrong
     if at < _EARLIEST:
-        raise refusal(f"expected a time since 1970, got {text[:60]!r}", "$.eventTime")
+        raise LineageEventError(f"expected a time since 1970, got {text[:60]!r}", "$.eventTime")
     return at
 
 
@@ -135,7 +141,7 @@ def _check_depth(event: dict[str, Any]) -> None:
         ]
         if not level:
             return
-    raise refusal(f"an event may be nested {MAX_DEPTH} deep", "$")
+    raise LineageEventError(f"an event may be nested {MAX_DEPTH} deep", "$")
 
 
 def _doubles(value: Any) -> Any:

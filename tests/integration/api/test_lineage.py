@@ -361,8 +361,9 @@ def test_names_of_any_characters_round_trip(door: Door) -> None:
 
 
 def test_a_facet_of_another_shape_adds_nothing_and_refuses_nothing(door: Door) -> None:
-    odd = {name: facet(fields=7, run=[], job="x", owners={}, datasetVersion=3, dataset=[None])
-           for name in ("schema", "columnLineage", "parent", "ownership", "version")}  # fmt: skip
+    shape = {"fields": 7, "run": [], "job": "x", "owners": {}, "datasetVersion": 3}
+    names = ("schema", "columnLineage", "parent", "ownership", "version")
+    odd = {name: facet(dataset=[None], **shape) for name in names}
     odd["c_big"] = facet(n=2**63, x=1e300)
     event = run_event(
         run={"runId": RUN, "facets": odd},

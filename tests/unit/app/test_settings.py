@@ -71,3 +71,35 @@ def test_a_wrong_variable_is_named(tmp_path: Path) -> None:
         read_settings({"MLG_HOOK_SECRET": "hunter2"}, tmp_path)
     assert caught.value.where == "MLG_HOOK_SECRET"
     assert "hunter2" not in str(caught.value) + caught.value.hint
+
+
+def test_the_graphs_database_is_named_without_its_password(tmp_path: Path) -> None:
+    assert read_settings({}, tmp_path).graph is None
+    url, secret = "postgresql://mlg@db:5432/graph", "secret://env/G"
+    (tmp_path / SETTINGS_FILE).write_text(f"graph: {{url: '{url}', password: '{secret}'}}\n")
+    found = read_settings({}, tmp_path).graph
+    assert found is not None
+    assert (found.url, found.password) == (url, secret)
+    other = read_settings({"MLG_GRAPH_URL": "postgres://h/d"}, tmp_path).graph
+    assert other is not None
+    assert other.url == "postgres://h/d"
+
+
+@pytest.mark.parametrize(
+    ("url", "password", "words"),
+    [
+        ("mysql://a@b/c", "", "expected postgresql://"),
+        ("postgresql:///c", "", "expected postgresql://"),
+        ("postgresql://b", "", "expected postgresql://"),
+        ("postgresql://[b/c", "", "expected postgresql://"),
+        ("postgresql://a:hunter2@b/c", "", "no password in the settings"),
+        ("postgresql://a@b/c", "hunter2", "no password in the settings"),
+    ],
+)
+def test_a_wrong_database_is_refused_and_no_password_is_shown(
+    tmp_path: Path, url: str, password: str, words: str
+) -> None:
+    with pytest.raises(ManifestError, match=words) as caught:
+        read_settings({"MLG_GRAPH_URL": url, "MLG_GRAPH_PASSWORD": password}, tmp_path)
+    assert caught.value.where == "MLG_GRAPH_URL"
+    assert "hunter2" not in str(caught.value)

@@ -1,10 +1,9 @@
 """The end of the event log: what may be appended to it, and appending it."""
 
-import sqlite3
 from collections.abc import Sequence
 from dataclasses import replace
 
-from mlg.adapters.graph_sqlite_rows import insert_rows, matching
+from mlg.adapters.graph_sql_rows import Connection, insert_rows, matching
 from mlg.core.clock import rfc3339
 from mlg.core.errors import ConflictError
 from mlg.core.events import Event, Revision
@@ -25,7 +24,7 @@ class LogTail:
         head: Where the log stands.
     """
 
-    def __init__(self, connection: sqlite3.Connection, name: str, head: Revision) -> None:
+    def __init__(self, connection: Connection, name: str, head: Revision) -> None:
         self._connection, self._name = connection, name
         self.head = head
         self.taken: list[tuple[int, Event]] = []
@@ -126,7 +125,8 @@ class LogTail:
             )
         if self._told_again:
             self._connection.executemany(
-                "INSERT OR IGNORE INTO retold VALUES (?, ?)", list(self._told_again.items())
+                "INSERT INTO retold VALUES (?, ?) ON CONFLICT DO NOTHING",
+                list(self._told_again.items()),
             )
 
     def _check_same(self, event: Event, data: bytes, known: Known) -> None:

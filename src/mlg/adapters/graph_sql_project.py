@@ -4,20 +4,20 @@ A whole group of events is projected at once: the nodes it names are looked up t
 rows are written together.
 """
 
-import sqlite3
 from collections.abc import Iterable, Iterator, Sequence
-from typing import Any, Final
+from typing import Any, Final, Protocol
 
-from mlg.adapters.graph_sqlite_facts import read_facts
-from mlg.adapters.graph_sqlite_rows import insert_rows, matching
-from mlg.adapters.graph_sqlite_schema import (
+from mlg.adapters.graph_sql_facts import read_facts
+from mlg.adapters.graph_sql_rows import (
     PROVENANCES,
+    Connection,
     attrs_pairs,
     attrs_text,
+    insert_rows,
+    matching,
     micros,
     moment,
 )
-from mlg.adapters.graph_sqlite_search import SearchIndex
 from mlg.core.events import Event, NodeFact
 from mlg.core.uris import Uri
 from mlg.graph.project import (
@@ -43,18 +43,44 @@ Numbered = Sequence[tuple[int, Event]]
 Triple = tuple[int, int, int]
 
 
+class Search(Protocol):
+    """The words of nodes; they may be indexed later than the nodes are written."""
+
+    @property
+    def behind(self) -> int:
+        """How many nodes wait."""
+        ...
+
+    def grew(self, newest: int) -> None:
+        """Nodes were made, up to this id."""
+        ...
+
+    def changed(self, ids: Iterable[int]) -> None:
+        """What is said of these nodes changed."""
+        ...
+
+    def catch_up(self, most: int = ...) -> None:
+        """Index nodes that wait, at most so many, inside the caller's transaction."""
+        ...
+
+    def forget(self) -> None:
+        """Read anew how far the index is; needed after each rollback."""
+        ...
+
+
 class Projector:
     """Folds events into the projection tables, inside the caller's transaction."""
 
-    def __init__(self, connection: sqlite3.Connection) -> None:
+    def __init__(self, connection: Connection, search: Search) -> None:
         self._connection = connection
-        self._roles: dict[str, int] = dict(connection.execute("SELECT name, id FROM role"))
+        roles = connection.execute("SELECT name, id FROM role").fetchall()
+        self._roles: dict[str, int] = dict(roles)
         self._ids: dict[str, int] = {}
         self._since_us: dict[int, int] = {}
         """Of a node: it is known to begin at this time or earlier."""
         self._node = self._edge = 0
         """Newest ids given."""
-        self.search = SearchIndex(connection)
+        self.search = search
         self.forget()
 
     def forget(self) -> None:
@@ -170,7 +196,8 @@ class Projector:
     def _rows(self, ids: Iterable[int]) -> list[Row]:
         return matching(
             self._connection,
-            f"SELECT {_NODE} FROM node WHERE id IN (SELECT value FROM json_each(?))",  # noqa: S608
+            f"SELECT {_NODE} FROM node"  # noqa: S608 - our own names
+            " WHERE id IN (SELECT CAST(value AS BIGINT) FROM json_each(?))",
             ids,
         )
 
@@ -222,16 +249,17 @@ class Projector:
         return matching(
             self._connection,
             "SELECT DISTINCT e.src_id, e.role, e.dst_id FROM json_each(?) j JOIN edge e"
-            " ON e.src_id = json_extract(j.value, '$[0]')"
-            " AND e.role = json_extract(j.value, '$[1]')"
-            " AND e.dst_id = json_extract(j.value, '$[2]')",
+            " ON e.src_id = CAST(json_extract(j.value, '$[0]') AS BIGINT)"
+            " AND e.role = CAST(json_extract(j.value, '$[1]') AS BIGINT)"
+            " AND e.dst_id = CAST(json_extract(j.value, '$[2]') AS BIGINT)",
             ends,
         )
 
     def _set_intervals(self, ends: Triple) -> None:
         """Say of each row of one arrow when it holds, if ever."""
         rows = self._connection.execute(
-            "SELECT edge.id, edge.at, event.key, edge.place, edge.ended FROM edge"
+            "SELECT edge.id, edge.at, event.key, edge.place, edge.ended, valid_from, valid_to"
+            " FROM edge"
             " JOIN event USING (seq) WHERE src_id = ? AND role = ? AND dst_id = ?",
             ends,
         ).fetchall()
@@ -242,11 +270,11 @@ class Projector:
             span = spans.get(order)
             since = micros(span.valid_from) if span else None
             until = micros(span.valid_to) if span and span.valid_to else None
-            self._connection.execute(
-                "UPDATE edge SET valid_from = ?, valid_to = ? WHERE id = ?"
-                " AND (valid_from IS NOT ? OR valid_to IS NOT ?)",
-                (since, until, row[0], since, until),
-            )
+            if (since, until) != tuple(row[5:7]):
+                self._connection.execute(
+                    "UPDATE edge SET valid_from = ?, valid_to = ? WHERE id = ?",
+                    (since, until, row[0]),
+                )
 
 
 def _named(events: Numbered) -> Iterator[Uri]:

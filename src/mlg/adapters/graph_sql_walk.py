@@ -1,13 +1,12 @@
 """Walks over the graph's SQLite tables, and rows as nodes and edges."""
 
 import json
-import sqlite3
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
-from mlg.adapters.graph_sqlite_facts import read_facts
-from mlg.adapters.graph_sqlite_schema import PROVENANCES, attrs_pairs, micros, moment
+from mlg.adapters.graph_sql_facts import read_facts
+from mlg.adapters.graph_sql_rows import PROVENANCES, Connection, attrs_pairs, micros, moment
 from mlg.core.errors import NotFoundError
 from mlg.core.nodes import ROLE_CLASS, Edge, Node
 from mlg.core.reading import Direction, Reached, Walk, WalkOptions
@@ -35,7 +34,7 @@ def node_of(row: Sequence[Any]) -> Node:
     )
 
 
-def node_as_of(connection: sqlite3.Connection, row: Sequence[Any], as_of_us: int) -> Node:
+def node_as_of(connection: Connection, row: Sequence[Any], as_of_us: int) -> Node:
     """Return the node as the facts up to the time make it; it must have begun by then."""
     now = node_of(row)
     state = resolve(read_facts(connection, row[0], now.uri, as_of_us))
@@ -80,10 +79,10 @@ class _Hop:
                 f"e.valid_from <= {self.as_of_us}"
                 f" AND (e.valid_to IS NULL OR e.valid_to > {self.as_of_us})"
             )
-        return f"+e.role IN ({', '.join(map(str, self.roles))}) AND {when}"
+        return f"+e.role IN ({', '.join(map(str, self.roles)) or -1}) AND {when}"
 
 
-def _hop(connection: sqlite3.Connection, direction: Direction, options: WalkOptions) -> _Hop:
+def _hop(connection: Connection, direction: Direction, options: WalkOptions) -> _Hop:
     wanted = {
         name
         for name, edge_class in ROLE_CLASS.items()
@@ -98,9 +97,7 @@ def _hop(connection: sqlite3.Connection, direction: Direction, options: WalkOpti
     )
 
 
-def walk(
-    connection: sqlite3.Connection, root: Uri, direction: Direction, options: WalkOptions
-) -> Walk:
+def walk(connection: Connection, root: Uri, direction: Direction, options: WalkOptions) -> Walk:
     """Return the walk from a root.
 
     Raises:
@@ -138,10 +135,11 @@ Found = tuple[dict[int, int], list[Any], int]
 """Depth by node id, nearest first; the edges among them; how many nodes in all."""
 
 
-def _near(connection: sqlite3.Connection, start: int, hop: _Hop, options: WalkOptions) -> Found:
+def _near(connection: Connection, start: int, hop: _Hop, options: WalkOptions) -> Found:
     """Return what is within a few hops; only that is read."""
     rows = connection.execute(
-        "WITH RECURSIVE reach(id, depth) AS (VALUES (?, 0) UNION"  # noqa: S608 - our own names
+        "WITH RECURSIVE reach(id, depth) AS"  # noqa: S608 - our own names
+        " (VALUES (CAST(? AS BIGINT), 0) UNION"
         f" SELECT e.{hop.far}, reach.depth + 1 FROM reach JOIN edge e"
         f" ON e.{hop.near} = reach.id WHERE {hop.holds} AND reach.depth < ?)"
         " SELECT id, min(depth) FROM reach GROUP BY id ORDER BY 2, 1",
@@ -150,30 +148,24 @@ def _near(connection: sqlite3.Connection, start: int, hop: _Hop, options: WalkOp
     depths = dict(rows)
     edges = connection.execute(
         f"SELECT {_EDGE} FROM json_each(?) j CROSS JOIN edge e"  # noqa: S608 - our own names
-        f" ON e.{hop.near} = j.value WHERE {hop.holds}",
+        f" WHERE e.{hop.near} = CAST(j.value AS BIGINT) AND {hop.holds}",
         (json.dumps(list(depths)),),
     ).fetchall()
     kept = [row for row in edges if row[0] in depths and row[1] in depths]
     return depths, kept, len(depths)
 
 
-def _far(connection: sqlite3.Connection, start: int, hop: _Hop, options: WalkOptions) -> Found:
+def _far(connection: Connection, start: int, hop: _Hop, options: WalkOptions) -> Found:
     """Return all that can be reached, by one pass over its edges."""
-    # The queue of a recursive query is first in, first out: edges come nearest first,
-    # so the first edge to a node is on a shortest way to it.
     rows = connection.execute(
-        "WITH RECURSIVE reach(id) AS (VALUES (?) UNION"  # noqa: S608 - our own names
-        f" SELECT e.{hop.far} FROM reach CROSS JOIN edge e ON e.{hop.near} = reach.id"
-        f" WHERE {hop.holds})"
-        f" SELECT {_EDGE} FROM reach CROSS JOIN edge e ON e.{hop.near} = reach.id"
-        f" WHERE {hop.holds}",
+        "WITH RECURSIVE reach(id) AS (VALUES (CAST(? AS BIGINT)) UNION"  # noqa: S608 - our own names
+        f" SELECT e.{hop.far} FROM reach CROSS JOIN edge e"
+        f" WHERE e.{hop.near} = reach.id AND {hop.holds})"
+        f" SELECT {_EDGE} FROM reach CROSS JOIN edge e"
+        f" WHERE e.{hop.near} = reach.id AND {hop.holds}",
         (start,),
     ).fetchall()
-    near, far = (1, 0) if hop.up else (0, 1)
-    depths = {start: 0}
-    for row in rows:
-        if row[far] not in depths:
-            depths[row[far]] = depths[row[near]] + 1
+    depths = _depths(start, rows, up=hop.up)
     total = len(depths)
     most = options.depth
     if most is not None:
@@ -184,14 +176,40 @@ def _far(connection: sqlite3.Connection, start: int, hop: _Hop, options: WalkOpt
     return {id_: depths[id_] for id_ in ordered}, rows, total
 
 
+def _depths(start: int, rows: Sequence[Any], *, up: bool) -> dict[int, int]:
+    """Return the fewest hops to each node over the edges given."""
+    near, far = (1, 0) if up else (0, 1)
+    depths, last = {start: 0}, 0
+    for row in rows:
+        depth = depths.get(row[near], -1)
+        if depth < last:
+            break
+        last = depth
+        if row[far] not in depths:
+            depths[row[far]] = depth + 1
+    else:
+        return depths  # they came nearest first, as SQLite gives them
+    ahead: dict[int, list[int]] = {}
+    for row in rows:
+        ahead.setdefault(row[near], []).append(row[far])
+    depths, front = {start: 0}, [start]
+    while front:
+        depth = depths[front[0]] + 1
+        found = (id_ for from_ in front for id_ in ahead.get(from_, ()))
+        front = list(dict.fromkeys(id_ for id_ in found if id_ not in depths))
+        depths.update(dict.fromkeys(front, depth))
+    return depths
+
+
 def _edges(
-    connection: sqlite3.Connection, rows: Sequence[Any], nodes: Mapping[int, Node], hop: _Hop
+    connection: Connection, rows: Sequence[Any], nodes: Mapping[int, Node], hop: _Hop
 ) -> list[Edge]:
     """Return the rows as arrows, in the order of their ends' names."""
     seqs = {row[4] for row in rows}
     events: dict[int, EventId] = dict(
         connection.execute(
-            "SELECT seq, id FROM event WHERE seq IN (SELECT value FROM json_each(?))",
+            "SELECT seq, id FROM event"
+            " WHERE seq IN (SELECT CAST(value AS BIGINT) FROM json_each(?))",
             (json.dumps(list(seqs)),),
         ).fetchall()
     )
@@ -213,11 +231,10 @@ def _edges(
     ]
 
 
-def _by_id(
-    connection: sqlite3.Connection, ids: list[int], as_of_us: int | None
-) -> dict[int, Node]:
+def _by_id(connection: Connection, ids: list[int], as_of_us: int | None) -> dict[int, Node]:
     rows = connection.execute(
-        f"SELECT {COLUMNS} FROM node WHERE id IN (SELECT value FROM json_each(?))",  # noqa: S608
+        f"SELECT {COLUMNS} FROM node"  # noqa: S608 - our own names
+        " WHERE id IN (SELECT CAST(value AS BIGINT) FROM json_each(?))",
         (json.dumps(ids),),
     ).fetchall()
     return {
