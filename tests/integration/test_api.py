@@ -12,6 +12,7 @@ import pytest
 
 from mlg.adapters.graph_sqlite import SqliteGraph
 from mlg.adapters.graph_sqlite_read import SqliteGraphReader
+from mlg.adapters.ids_uuid7 import Uuid7Ids
 from mlg.api.app import create_app
 from mlg.api.operations import ApiServices
 from mlg.api.security import LOOPBACK_HOSTS, loopback_principal
@@ -55,7 +56,11 @@ def server(
 ) -> Iterator[ApiServer]:
     with SqliteGraphReader(tmp_path / "graph.sqlite3") as reader:
         services = ApiServices(
-            reader=reader, store=graph, operations=fakes.Control(), clock=clock
+            reader=reader,
+            store=graph,
+            operations=fakes.Control(),
+            clock=clock,
+            ids=Uuid7Ids(clock),
         )
         app = create_app(
             services, allowed_hosts=LOOPBACK_HOSTS, principal_for=loopback_principal("ada")

@@ -19,7 +19,13 @@ from litestar.params import HeaderParameter, QueryParameter, SkipValidation
 from litestar.response import ServerSentEvent
 from litestar.types import Scope
 
-from mlg.api import routes_automations, routes_control, routes_graph, routes_hooks
+from mlg.api import (
+    routes_automations,
+    routes_control,
+    routes_graph,
+    routes_hooks,
+    routes_lineage,
+)
 from mlg.api.gate import Denials, Gate, caller_of, denial_of
 from mlg.api.operations import ApiServices
 from mlg.api.page import live_page
@@ -104,6 +110,7 @@ ROUTES: Final = (
     routes_control.metric_targets,
     routes_control.metrics,
     routes_hooks.commit,
+    routes_lineage.lineage,
 )
 
 

@@ -7,7 +7,7 @@ from typing import Any, Protocol
 from mlg.api.security import Denial, Failure
 from mlg.core.clock import Clock
 from mlg.core.errors import NotFoundError
-from mlg.core.ports import GraphReader, GraphStore
+from mlg.core.ports import GraphReader, GraphStore, Ids
 from mlg.core.principal import Principal
 from mlg.graph.answers import WalkAnswer
 
@@ -223,6 +223,7 @@ class ApiServices:
     store: GraphStore
     operations: Operations
     clock: Clock
+    ids: Ids
     hooks: Hooks = field(default_factory=NoHooks)
     on_denied: Callable[[Denial], None] = _unrecorded
     """Called in a thread for each recorded denial."""

@@ -3,7 +3,7 @@
 Fields may be added, never renamed.
 """
 
-from typing import Any
+from typing import Any, Literal
 
 import msgspec
 
@@ -97,3 +97,30 @@ class RebuiltAnswer(msgspec.Struct, frozen=True, kw_only=True):
     """How many events the projections were made from."""
 
     events: int
+
+
+class LineageResult(msgspec.Struct, frozen=True, kw_only=True):
+    """What became of one OpenLineage event."""
+
+    index: int
+    """Its place in the array that was sent, from 0."""
+    status: Literal["accepted", "refused"]
+    """`accepted` also where the same event was there before."""
+    key: str = ""
+    """`openlineage:` and the digest of what was sent; empty when refused."""
+    subject: str = ""
+    """URI of the run, pipeline or dataset; empty when refused."""
+    error: str = ""
+    what: str = ""
+    where: str = ""
+    """JSON path of what is wrong in a refused event."""
+    hint: str = ""
+
+
+class LineageAnswer(msgspec.Struct, frozen=True, kw_only=True):
+    """What became of the OpenLineage events of one request."""
+
+    accepted: int
+    refused: int
+    results: list[LineageResult]
+    """One per event, in the order sent."""

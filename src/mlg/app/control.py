@@ -101,6 +101,7 @@ def _start(parts: Parts, operations: ControlOperations) -> ApiServer:
                 store=parts.store,
                 operations=operations,
                 clock=parts.clock,
+                ids=parts.ids,
                 hooks=parts.hooks,
             ),
             allowed_hosts=LOOPBACK_HOSTS,

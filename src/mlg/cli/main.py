@@ -7,6 +7,7 @@ from mlg.cli import (
     commands_automations,
     commands_bench,
     commands_graph,
+    commands_import,
     commands_instance,
     commands_manifest,
     commands_rollout,
@@ -23,6 +24,9 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
 )
 graph = typer.Typer(help="Care of the graph.", no_args_is_help=True)
+imports = typer.Typer(help="Bring in what other systems recorded.", no_args_is_help=True)
+imports.command("openlineage")(commands_import.openlineage)
+
 audit = typer.Typer(help="The account: export a proof, verify the log.", no_args_is_help=True)
 
 rollout = typer.Typer(help="A new version on its way to 100 %.", no_args_is_help=True)
@@ -61,6 +65,7 @@ audit.command("verify")(commands_audit.verify_log)
 app.add_typer(graph, name="graph")
 app.add_typer(rollout, name="rollout")
 app.add_typer(automations, name="automations")
+app.add_typer(imports, name="import")
 app.add_typer(audit, name="audit")
 
 

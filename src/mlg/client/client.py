@@ -239,6 +239,14 @@ class Client:
         headers = {"mlg-signature": signature}
         return json.loads(self._call("POST", "/api/v1/hooks/commit", body, LONG_S, headers)[1])
 
+    def lineage(self, body: bytes) -> JsonObject:
+        """Send OpenLineage events; return `{"accepted", "refused", "results"}`.
+
+        Args:
+            body: One event, or an array of at most 1,000, as JSON of at most 1 MiB.
+        """
+        return json.loads(self._call("POST", "/api/v1/lineage", body, LONG_S)[1])
+
     def down(self) -> JsonObject:
         """End everything, the control plane last."""
         return self._post("down", {}, LONG_S)

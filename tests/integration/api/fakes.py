@@ -5,6 +5,7 @@ from datetime import UTC, datetime
 from hashlib import sha256
 from typing import Any
 
+from mlg.adapters.ids_uuid7 import Uuid7Ids
 from mlg.api.operations import ApiServices
 from mlg.core.clock import ManualClock, rfc3339
 from mlg.core.errors import BackendError, ManifestError, NotFoundError
@@ -274,6 +275,7 @@ class Plane:
             store=self.log,
             operations=self.control,
             clock=self.clock,
+            ids=Uuid7Ids(self.clock),
             on_denied=self.denials.append,
             on_failure=self.failures.append,
         )
