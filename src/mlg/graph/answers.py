@@ -4,15 +4,15 @@ The API sends them, `--json` prints them, and the command line makes the same on
 database that it reads itself. Fields may be added, never renamed.
 """
 
+import functools
 from collections.abc import Iterable
 from datetime import datetime
-from typing import Any
 
 import msgspec
 
 from mlg.core.clock import rfc3339
 from mlg.core.events import EdgeFact, NodeFact, Revision, StoredEvent
-from mlg.core.nodes import Attr, Edge, Node
+from mlg.core.nodes import ROLE_CLASS, Attr, Edge, Node
 from mlg.core.reading import NodePage, Production, Walk
 
 
@@ -148,7 +148,15 @@ class EventsAnswer(msgspec.Struct, frozen=True, kw_only=True):
 
 def node_answer(node: Node) -> NodeAnswer:
     """Return a node as the API gives it."""
-    return NodeAnswer(**_fields(node))
+    return NodeAnswer(
+        uri=node.uri,
+        kind=node.kind,
+        name=node.name,
+        attrs=dict(node.attrs),
+        digest=node.digest,
+        valid_from=rfc3339(node.valid_from),
+        valid_to=_maybe(node.valid_to),
+    )
 
 
 def page_answer(page: NodePage) -> NodesAnswer:
@@ -174,8 +182,18 @@ def walk_answer(walk: Walk) -> WalkAnswer:
         total=walk.total,
         truncated=walk.truncated,
         nodes=[
-            ReachedAnswer(depth=reached.depth, **_fields(reached.node))
+            ReachedAnswer(
+                uri=node.uri,
+                kind=node.kind,
+                name=node.name,
+                attrs=dict(node.attrs),
+                digest=node.digest,
+                valid_from=_text(node.valid_from),
+                valid_to=_maybe(node.valid_to),
+                depth=reached.depth,
+            )
             for reached in walk.nodes
+            for node in (reached.node,)
         ],
         edges=[_edge_answer(edge) for edge in walk.edges],
     )
@@ -226,25 +244,13 @@ def head_answer(head: Revision) -> HeadAnswer:
     return HeadAnswer(seq=head.seq, hash=head.hash)
 
 
-def _fields(node: Node) -> dict[str, Any]:
-    return {
-        "uri": node.uri,
-        "kind": node.kind,
-        "name": node.name,
-        "attrs": dict(node.attrs),
-        "digest": node.digest,
-        "valid_from": rfc3339(node.valid_from),
-        "valid_to": _maybe(node.valid_to),
-    }
-
-
 def _edge_answer(edge: Edge) -> EdgeAnswer:
     return EdgeAnswer(
         src=edge.src,
         dst=edge.dst,
         role=edge.role,
-        class_=edge.edge_class,
-        valid_from=rfc3339(edge.valid_from),
+        class_=ROLE_CLASS[edge.role],
+        valid_from=_text(edge.valid_from),
         valid_to=_maybe(edge.valid_to),
         provenance=edge.provenance,
         event=edge.event or None,
@@ -271,5 +277,11 @@ def _edge_fact(fact: EdgeFact) -> EdgeFactAnswer:
     )
 
 
+@functools.lru_cache(maxsize=65_536)
+def _text(at: datetime) -> str:
+    """Return `rfc3339`; the things of one event share its time."""
+    return rfc3339(at)
+
+
 def _maybe(at: datetime | None) -> str | None:
-    return None if at is None else rfc3339(at)
+    return None if at is None else _text(at)
