@@ -28,6 +28,7 @@ from mlg.graph.answers import (
     production_answer,
     walk_answer,
 )
+from mlg.graph.columns import named, of_column
 from mlg.graph.diff import DiffAnswer
 from mlg.graph.diff import diff as compare
 from mlg.graph.why import WhyAnswer
@@ -90,7 +91,11 @@ def trace(
     classes: FromQuery[list[str] | None] = None,
     stop_at: FromQuery[list[str] | None] = None,
 ) -> WalkAnswer:
-    """Walk from a thing to its causes and sources; also from a prediction's URI or id."""
+    """Walk from a thing to its causes and sources; also from a prediction's URI or id.
+
+    A column may be given as `dataset.column`.
+    """
+    uri = _called(services, uri)
     if _prediction_id(uri) is not None:
         return services.operations.trace_prediction(uri)
     return _walk(services, uri, "up", _options(depth, limit, as_of, classes, stop_at))
@@ -129,7 +134,12 @@ def impact(
     classes: FromQuery[list[str] | None] = None,
     stop_at: FromQuery[list[str] | None] = None,
 ) -> WalkAnswer:
-    """Walk from a thing to what came of it; nothing comes of a prediction."""
+    """Walk from a thing to what came of it; nothing comes of a prediction.
+
+    A column may be given as `dataset.column`; from it the walk follows columns, features,
+    models and deployments, and `breaks` sums up what it reached.
+    """
+    uri = _called(services, uri)
     if _prediction_id(uri) is not None:
         itself = services.operations.trace_prediction(uri).nodes[0]
         return WalkAnswer(
@@ -173,7 +183,16 @@ def search(
 def _walk(
     services: ApiServices, uri: str, direction: Direction, options: WalkOptions
 ) -> WalkAnswer:
+    if direction == "down":
+        options = of_column(Uri(uri), options)
     return walk_answer(services.reader.walk(Uri(uri), direction, options))
+
+
+def _called(services: ApiServices, text: str) -> str:
+    """Return the URI of a name with a dot; URIs and ids of predictions stay as they are."""
+    if text.startswith("mlg://") or "." not in text:
+        return text
+    return named(services.reader, text[:1_000]) or text
 
 
 def _prediction_id(uri: str) -> str | None:

@@ -29,6 +29,7 @@ from mlg.adapters.source_datasets import cache_root
 from mlg.adapters.sources import Sources
 from mlg.core.clock import ManualClock, parse_time
 from mlg.core.errors import BackendError, LifecycleError
+from mlg.core.nodes import Attr
 from mlg.core.steps import StepCall, StepResult
 from mlg.pipeline.run import run_step
 
@@ -100,10 +101,14 @@ def _with_lineage(
         )
     except Exception as error:  # noqa: BLE001  # whatever a query makes the parser do
         traceback.print_exc()
-        lineage = columns.unknown(f"{type(error).__name__}: {error}")
-    if lineage.state != "exact":
+        made = [column.name for column in result.snapshot.schema]
+        why = f"{type(error).__name__}: {error}"[:300]
+        lineage = columns.unknown(why, columns.columns_of(call), made)
+    facts: list[tuple[str, Attr]] = [("column_lineage", lineage.state)]
+    if lineage.reason:
+        facts.append(("column_lineage_reason", lineage.reason))
         _progress(f"{call.name}: lineage of columns is {lineage.state}: {lineage.reason}")
-    return replace(result, lineage=lineage)
+    return replace(result, lineage=lineage, facts=(*result.facts, *facts))
 
 
 def _options(argv: list[str] | None) -> argparse.Namespace:

@@ -19,6 +19,7 @@ from mlg.core.reading import WalkOptions
 from mlg.core.uris import Uri
 from mlg.graph import answers as shapes
 from mlg.graph import audit
+from mlg.graph.columns import named, of_column
 from mlg.graph.diff import diff as compare
 from mlg.manifest.load import manifest_from_source
 from mlg.workflows.state import read_applied
@@ -56,12 +57,13 @@ class FileAnswers:
 
     def trace(self, uri: str, *, depth: int | None = None) -> dict[str, Any]:
         """Return everything above."""
-        walk = self._reader.walk(_node(uri), "up", WalkOptions(depth=depth))
+        walk = self._reader.walk(self._node(uri), "up", WalkOptions(depth=depth))
         return msgspec.to_builtins(shapes.walk_answer(walk))
 
     def impact(self, uri: str, *, depth: int | None = None) -> dict[str, Any]:
         """Return everything below."""
-        walk = self._reader.walk(_node(uri), "down", WalkOptions(depth=depth))
+        root = self._node(uri)
+        walk = self._reader.walk(root, "down", of_column(root, WalkOptions(depth=depth)))
         return msgspec.to_builtins(shapes.walk_answer(walk))
 
     def diff(self, a: str, b: str) -> dict[str, Any]:
@@ -82,8 +84,13 @@ class FileAnswers:
         found = self._reader.search(text, tuple(kinds))
         return msgspec.to_builtins(shapes.found_answer(found))
 
+    def _node(self, uri: str) -> Uri:
+        if not uri.startswith("mlg://") and "." in uri:
+            uri = named(self._reader, uri) or uri
+        return _stored(uri)
 
-def _node(uri: str) -> Uri:
+
+def _stored(uri: str) -> Uri:
     if not uri.startswith("mlg://") or uri.startswith("mlg://prediction/"):
         raise NotFoundError(
             f"a prediction is found by the control plane only: {uri}",

@@ -14,6 +14,7 @@ from mlg.core.clock import rfc3339
 from mlg.core.events import EdgeFact, NodeFact, Revision, StoredEvent
 from mlg.core.nodes import Attr, Edge, Node
 from mlg.core.reading import NodePage, Production, Walk
+from mlg.graph.columns import KINDS, BreaksAnswer, breaks
 
 
 class NodeAnswer(msgspec.Struct, frozen=True, kw_only=True):
@@ -57,6 +58,8 @@ class WalkAnswer(msgspec.Struct, frozen=True, kw_only=True):
     truncated: bool
     nodes: list[ReachedAnswer]
     edges: list[EdgeAnswer]
+    breaks: BreaksAnswer | None = None
+    """What breaks if the root changes, where it is a column or a feature."""
 
 
 class NodesAnswer(msgspec.Struct, frozen=True, kw_only=True):
@@ -178,7 +181,12 @@ def walk_answer(walk: Walk) -> WalkAnswer:
             for reached in walk.nodes
         ],
         edges=[_edge_answer(edge) for edge in walk.edges],
+        breaks=breaks(walk) if walk.direction == "down" and _kind(walk) in KINDS else None,
     )
+
+
+def _kind(walk: Walk) -> str:
+    return walk.nodes[0].node.kind if walk.nodes else ""
 
 
 def production_answer(production: Production) -> ProductionAnswer:

@@ -5,6 +5,7 @@ made, else nothing is told: a lineage that is partly wrong looks like one that i
 """
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Final
 
@@ -59,16 +60,17 @@ def column_lineage(
         [('b', ['a'])]
     """
     if len(text) > MOST_SQL:
-        return unknown(f"the query has {len(text):,} characters, at most {MOST_SQL:,}")
+        size = f"the query has {len(text):,} characters, at most {MOST_SQL:,}"
+        return unknown(size, inputs, made)
     if max(len(made), *(len(names) for names in inputs.values()), 0) > MOST_COLUMNS:
-        return unknown(f"a table has more than {MOST_COLUMNS:,} columns")
+        return unknown(f"a table has more than {MOST_COLUMNS:,} columns", inputs, made)
     try:
         relation = _last_table(text, inputs)
         told = _matched(relation, made)
     except (SqlglotError, UnreadableQueryError) as error:
-        return unknown(str(error).splitlines()[0][:300])
+        return unknown(str(error).splitlines()[0][:300], inputs, made)
     except RecursionError:
-        return unknown("the query is nested too deeply")
+        return unknown("the query is nested too deeply", inputs, made)
     return _told(told, relation.rows, inputs)
 
 
@@ -85,11 +87,7 @@ def lineage_of(call: StepCall, made: Snapshot, folder: Path, query: str) -> Colu
         ManifestError: The SQL file is not there.
     """
     step = config_of(call, TableConfig).step
-    inputs = {
-        item.name: [column.name for column in item.snapshot.schema]
-        for item in call.inputs
-        if item.snapshot is not None
-    }
+    inputs = columns_of(call)
     names = [column.name for column in made.schema]
     if isinstance(step, SqlStep):
         text = inside(step.sql, folder).read_text("utf-8")
@@ -111,18 +109,30 @@ def opaque(inputs: Mapping[str, Sequence[str]], made: Sequence[str], why: str) -
     )
 
 
+def unknown(
+    reason: str, inputs: Mapping[str, Sequence[str]], made: Sequence[str]
+) -> ColumnLineage:
+    """Return the lineage of a query that could not be read: that of its table as a whole."""
+    return replace(opaque(inputs, made, reason), state="unknown")
+
+
+def columns_of(call: StepCall) -> dict[str, list[str]]:
+    """Return the names of the columns of each table that a step reads."""
+    return {
+        item.name: [column.name for column in item.snapshot.schema]
+        for item in call.inputs
+        if item.snapshot is not None
+    }
+
+
 def _whole(inputs: Mapping[str, Sequence[str]]) -> Sources:
-    """Return every column of the inputs, as what may decide."""
+    """Return every column of the inputs, as what may decide; of very wide ones the rows."""
+    wide = any(len(names) > MOST_COLUMNS for names in inputs.values())
     return frozenset(
         ColumnSource(table=table, column=name, type="INDIRECT", subtype="TRANSFORMATION")
         for table, names in inputs.items()
-        for name in (ROWS, *names)
+        for name in ((ROWS,) if wide else (ROWS, *names))
     )
-
-
-def unknown(reason: str) -> ColumnLineage:
-    """Return the lineage of a query that could not be read."""
-    return ColumnLineage(state="unknown", reason=reason)
 
 
 def _told(
@@ -133,7 +143,8 @@ def _told(
     rows = rows | _whole(inputs) if dark else rows
     size = len(rows) + sum(len(told) for _, told in columns)
     if size > MOST_SOURCES:
-        return unknown(f"the columns have {size:,} sources, at most {MOST_SOURCES:,} are kept")
+        why = f"the columns have {size:,} sources, at most {MOST_SOURCES:,} are kept"
+        return unknown(why, inputs, [name for name, _ in columns])
     return ColumnLineage(
         state="opaque" if dark else "exact",
         reason="it comes from a table that is no input of the step" if dark else "",
