@@ -61,6 +61,16 @@ def test_from_manifest_to_a_proof(cli: Cli) -> None:
     images = [n for n in cli.json("impact", model)["nodes"] if n["kind"] == "image"]
     assert [n["name"] for n in images] == [f"tiny-list@{image[:12]}"]
 
+    # a column of the source, by way of clean.sql, to what answers now
+    broken = cli.json("impact", "plays.second")["breaks"]
+    assert [(m["uri"], m["way"], m["live"]) for m in broken["models"]] == [
+        (model, "values", True)
+    ]
+    assert [d["uri"] for d in broken["deployments"]] == [serving["versions"][0]["deployment"]]
+    assert broken["services"] == ["front"]
+    feature = cli.json("impact", "things.size")["breaks"]["features"]
+    assert [(f["name"], f["way"]) for f in feature] == [("size", "values")]
+
     answer = ask(cli, "/v1/services/front/recommend", {"user_id": 3, "k": 5})
     assert len(answer["items"]) == 5
     assert 0.0 <= answer["confidence"] <= 1.0

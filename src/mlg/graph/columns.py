@@ -66,7 +66,9 @@ def of_column(uri: Uri, options: WalkOptions) -> WalkOptions:
 
 
 def named(reader: GraphReader, text: str) -> Uri | None:
-    """Return the column or dataset called `column`, `dataset.column` or `project.dataset.column`.
+    """Return the column or dataset of a name such as `column` or `dataset.column`.
+
+    The project may come first.
 
     Returns:
         None when nothing has the name.

@@ -98,7 +98,7 @@ def columns_recorded(
             elif origin is not None:
                 edges.append(edge(origin, "derived_from", uri))
         if former is None or {k: former.get(k) for k in _KEPT} != attrs:
-            told = {k: one for k, one in attrs.items() if one is not None or k in (former or {})}
+            told = {k: v for k, v in attrs.items() if v is not None or k in (former or {})}
             nodes.append(node(uri, told, name=name))
             edges += _sources(uri, former or {}, attrs)
         if uri != rows and uri not in known.of_version:

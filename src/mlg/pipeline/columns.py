@@ -27,6 +27,7 @@ from mlg.pipeline.code import inside
 from mlg.pipeline.config import TableConfig, config_of
 from mlg.pipeline.relations import (
     HIDDEN,
+    HiddenTableError,
     Relation,
     Scope,
     Sources,
@@ -67,6 +68,8 @@ def column_lineage(
     try:
         relation = _last_table(text, inputs)
         told = _matched(relation, made)
+    except HiddenTableError as error:
+        return opaque(inputs, made, str(error))
     except (SqlglotError, UnreadableQueryError) as error:
         return unknown(str(error).splitlines()[0][:300], inputs, made)
     except RecursionError:

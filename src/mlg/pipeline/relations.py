@@ -22,6 +22,10 @@ class UnreadableQueryError(ValueError):
     """A query uses something whose columns cannot be told; the message says what."""
 
 
+class HiddenTableError(UnreadableQueryError):
+    """A query shows all columns of a table that is no input."""
+
+
 def key(name: str) -> str:
     """Return what DuckDB compares of a name: letters A to Z count as a to z, quoted or not.
 
@@ -70,8 +74,11 @@ class Relation:
         """All columns.
 
         Raises:
+            HiddenTableError: The table is no input, so it is not known which there are.
             UnreadableQueryError: It is not known which there are.
         """
+        if self.others is not None and HIDDEN in self.others:
+            raise HiddenTableError("it shows a table that is no input of the step")
         if self.others is not None:
             raise UnreadableQueryError("`*` over a table whose columns are not known")
         return self.columns
