@@ -31,6 +31,8 @@ from mlg.graph.answers import (
 from mlg.graph.columns import named, of_column
 from mlg.graph.diff import DiffAnswer
 from mlg.graph.diff import diff as compare
+from mlg.graph.unused import UnusedAnswer, since_seconds
+from mlg.graph.unused import unused as find_unused
 from mlg.graph.why import WhyAnswer
 from mlg.graph.why import why as explain
 
@@ -157,6 +159,27 @@ def impact(
 def diff(services: Services, a: FromQuery[str], b: FromQuery[str]) -> DiffAnswer:
     """Tell what differs between two versions of one kind: data, code, parameters, metrics."""
     return compare(services.reader, Uri(a), Uri(b))
+
+
+@get("/api/v1/unused", opt=VIEWER, sync_to_thread=True)
+def unused(
+    services: Services,
+    kind: FromQuery[list[str] | None] = None,
+    since: FromQuery[str] = "30d",
+    limit: Annotated[int, QueryParameter(ge=1, le=10_000)] = 100,
+) -> UnusedAnswer:
+    """Tell what could be deprecated: nothing live comes of it, nothing used it `since`.
+
+    Raises:
+        ManifestError: A kind is unknown, or `since` is no duration.
+    """
+    return find_unused(
+        services.reader,
+        now=services.clock.now(),
+        kinds=kind or (),
+        since_s=since_seconds(since),
+        limit=limit,
+    )
 
 
 @get("/api/v1/production", opt=VIEWER, sync_to_thread=True)

@@ -21,6 +21,8 @@ from mlg.graph import answers as shapes
 from mlg.graph import audit
 from mlg.graph.columns import named, of_column
 from mlg.graph.diff import diff as compare
+from mlg.graph.unused import since_seconds
+from mlg.graph.unused import unused as find_unused
 from mlg.manifest.load import manifest_from_source
 from mlg.workflows.state import read_applied
 
@@ -38,6 +40,10 @@ class Answers(Protocol):
 
     def diff(self, a: str, b: str) -> dict[str, Any]:
         """Return what differs between two versions."""
+        ...
+
+    def unused(self, *, kinds: list[str], since: str, limit: int) -> dict[str, Any]:
+        """Return what could be deprecated."""
         ...
 
     def production(self, service: str, at: str | None = None) -> dict[str, Any]:
@@ -69,6 +75,17 @@ class FileAnswers:
     def diff(self, a: str, b: str) -> dict[str, Any]:
         """Return what differs between two versions."""
         return msgspec.to_builtins(compare(self._reader, Uri(a), Uri(b)))
+
+    def unused(self, *, kinds: list[str], since: str, limit: int) -> dict[str, Any]:
+        """Return what could be deprecated."""
+        found = find_unused(
+            self._reader,
+            now=SystemClock().now(),
+            kinds=kinds,
+            since_s=since_seconds(since),
+            limit=limit,
+        )
+        return msgspec.to_builtins(found)
 
     def production(self, service: str, at: str | None = None) -> dict[str, Any]:
         """Return what served."""

@@ -172,6 +172,12 @@ class Client:
         """Return what differs between two versions of one kind."""
         return self._get("diff", a=a, b=b)
 
+    def unused(
+        self, *, kinds: Sequence[str] = (), since: str = "30d", limit: int = 100
+    ) -> JsonObject:
+        """Return what nothing live comes of and nothing used since, the longest idle first."""
+        return self._get("unused", kind=kinds, since=since, limit=limit)
+
     def production(self, service: str, at: str | None = None) -> JsonObject:
         """Return which versions took traffic at a time (RFC 3339); now when none is given."""
         return self._get("production", service=service, at=at)
