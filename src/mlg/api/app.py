@@ -85,6 +85,7 @@ ROUTES: Final = (
     routes_graph.diff,
     routes_graph.why,
     routes_graph.unused,
+    routes_graph.quality,
     routes_graph.production,
     routes_graph.search,
     routes_control.status,

@@ -31,6 +31,8 @@ from mlg.graph.answers import (
 from mlg.graph.columns import named, of_column
 from mlg.graph.diff import DiffAnswer
 from mlg.graph.diff import diff as compare
+from mlg.graph.quality import QualityAnswer
+from mlg.graph.quality import quality as judge
 from mlg.graph.unused import UnusedAnswer, since_seconds
 from mlg.graph.unused import unused as find_unused
 from mlg.graph.why import WhyAnswer
@@ -178,6 +180,23 @@ def unused(
         now=services.clock.now(),
         kinds=kind or (),
         since_s=since_seconds(since),
+        limit=limit,
+    )
+
+
+@get("/api/v1/quality", opt=VIEWER, sync_to_thread=True)
+def quality(
+    services: Services,
+    uri: FromQuery[str | None] = None,
+    kind: FromQuery[list[str] | None] = None,
+    limit: Annotated[int, QueryParameter(ge=1, le=10_000)] = 100,
+) -> QualityAnswer:
+    """Tell how well things are described: owner, description, freshness, tags; a score."""
+    return judge(
+        services.reader,
+        now=services.clock.now(),
+        uri=None if uri is None else Uri(_called(services, uri)),
+        kinds=kind or (),
         limit=limit,
     )
 

@@ -21,6 +21,7 @@ from mlg.graph import answers as shapes
 from mlg.graph import audit
 from mlg.graph.columns import named, of_column
 from mlg.graph.diff import diff as compare
+from mlg.graph.quality import quality as judge
 from mlg.graph.unused import since_seconds
 from mlg.graph.unused import unused as find_unused
 from mlg.manifest.load import manifest_from_source
@@ -44,6 +45,10 @@ class Answers(Protocol):
 
     def unused(self, *, kinds: list[str], since: str, limit: int) -> dict[str, Any]:
         """Return what could be deprecated."""
+        ...
+
+    def quality(self, uri: str | None, *, kinds: list[str], limit: int) -> dict[str, Any]:
+        """Return how well things are described."""
         ...
 
     def production(self, service: str, at: str | None = None) -> dict[str, Any]:
@@ -83,6 +88,17 @@ class FileAnswers:
             now=SystemClock().now(),
             kinds=kinds,
             since_s=since_seconds(since),
+            limit=limit,
+        )
+        return msgspec.to_builtins(found)
+
+    def quality(self, uri: str | None, *, kinds: list[str], limit: int) -> dict[str, Any]:
+        """Return how well things are described."""
+        found = judge(
+            self._reader,
+            now=SystemClock().now(),
+            uri=None if uri is None else self._node(uri),
+            kinds=kinds,
             limit=limit,
         )
         return msgspec.to_builtins(found)
