@@ -49,7 +49,7 @@ class EdgeAnswer(msgspec.Struct, frozen=True, kw_only=True, rename={"class_": "c
     """Idempotency key of the event that made it; None for what is told, not stored."""
 
 
-class WalkAnswer(msgspec.Struct, frozen=True, kw_only=True):
+class WalkAnswer(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """A trace or an impact."""
 
     root: str
