@@ -96,7 +96,7 @@ def distance(a: str, b: str, most: int = 2) -> int | None:
 def corrections(word: str, terms: Iterable[Term], most: int = 3) -> tuple[str, ...]:
     """Return what a word may have been meant as, the likeliest first; empty when it is right.
 
-    Fewer slips come first, then words of more nodes. A word that some term begins with is right.
+    Fewer slips come first, then words of more nodes. A word that a term begins with is right.
 
     Args:
         word: As it was typed, folded as the terms are.
