@@ -127,6 +127,8 @@ def _keyed(columns: Iterable[tuple[str, Sources]]) -> dict[str, Sources]:
 def _values(node: exp.Values, around: Scope) -> Relation:
     rows = [list(one.expressions) for one in node.expressions]
     width = len(rows[0]) if rows else 0
+    if any(len(row) != width for row in rows):
+        raise UnreadableQueryError("rows of VALUES that are not equally long")
     columns = tuple(
         (
             f"col{at}",

@@ -338,6 +338,7 @@ def test_sqlglots_own_lineage_finds_the_same_columns(case: Case) -> None:
         ("CREATE MACRO f(x) AS x + 1; SELECT f(a) AS a FROM t", "a statement CREATE before"),
         ("SELECT a, b FROM t", "the query was read as 2 columns; it made 1"),
         ("SELECT b FROM t", "a column was read as 'b'; it is 'a'"),
+        ("SELECT a FROM (VALUES (1, 2), (3)) AS v(a, b)", "VALUES that are not equally long"),
         ("", "there is no query"),
         ("SELECT " + "a" * MOST_SQL, "the query has 1,000,007 characters"),
         ("SELECT " + "(" * 3_000 + "a" + ")" * 3_000 + " AS a FROM t", ""),
