@@ -14,6 +14,7 @@ from mlg.core.clock import rfc3339
 from mlg.core.events import EdgeFact, NodeFact, Revision, StoredEvent
 from mlg.core.nodes import ROLE_CLASS, Attr, Edge, Node
 from mlg.core.reading import NodePage, Production, Walk
+from mlg.graph.columns import KINDS, BreaksAnswer, breaks
 
 
 class NodeAnswer(msgspec.Struct, frozen=True, kw_only=True):
@@ -48,7 +49,7 @@ class EdgeAnswer(msgspec.Struct, frozen=True, kw_only=True, rename={"class_": "c
     """Idempotency key of the event that made it; None for what is told, not stored."""
 
 
-class WalkAnswer(msgspec.Struct, frozen=True, kw_only=True):
+class WalkAnswer(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """A trace or an impact."""
 
     root: str
@@ -57,6 +58,8 @@ class WalkAnswer(msgspec.Struct, frozen=True, kw_only=True):
     truncated: bool
     nodes: list[ReachedAnswer]
     edges: list[EdgeAnswer]
+    breaks: BreaksAnswer | None = None
+    """What breaks if the root changes, where it is a column or a feature."""
 
 
 class NodesAnswer(msgspec.Struct, frozen=True, kw_only=True):
@@ -196,7 +199,12 @@ def walk_answer(walk: Walk) -> WalkAnswer:
             for node in (reached.node,)
         ],
         edges=[_edge_answer(edge) for edge in walk.edges],
+        breaks=breaks(walk) if walk.direction == "down" and _kind(walk) in KINDS else None,
     )
+
+
+def _kind(walk: Walk) -> str:
+    return walk.nodes[0].node.kind if walk.nodes else ""
 
 
 def production_answer(production: Production) -> ProductionAnswer:
