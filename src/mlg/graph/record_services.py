@@ -182,6 +182,10 @@ def policy_changed(
     }
     nodes = [node(subject, attrs)]
     edges = [edge(owner, "version_of", subject), edge(subject, "served_by", owner)]
+    if policy.layout:
+        layout = recorder.uri("layout", policy.service, policy.layout)
+        nodes.append(node(layout, {"service": policy.service}, name=policy.layout))
+        edges.append(edge(layout, "served_by", owner))
     if previous is not None and previous != policy.version:
         old = recorder.uri("policy", policy.service, previous)
         nodes.append(node(old, {}, ended=True))
