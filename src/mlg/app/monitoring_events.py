@@ -16,7 +16,6 @@ from mlg.monitors.evaluate import QUALITY
 from mlg.monitors.kinds import by_kind, drop, kind_of
 from mlg.monitors.windows import REQUESTS
 
-
 _MOST_SIGNALS = 10
 """Statistics of one alert that are told; the rest are counted in the incident's words."""
 

@@ -319,7 +319,7 @@ def _step(
     at: datetime | None,
     cause: EventId | None,
 ) -> Event:
-    pipeline, run_id, step = place
+    pipeline, run_id, _ = place
     subject, run = step_uri(recorder, *place), run_uri(recorder, pipeline, run_id)
     edges: list[EdgeFact] = [
         edge(run, "part_of" if step_kind in _TABLES else "triggered", subject)
