@@ -199,7 +199,8 @@ class Reactor:
         )
         decisions = decide(rules, event, facts)
         for decision in decisions:
-            if decision.outcome != "condition_false":
+            # of each opened alert it is kept which rule did not act, and for what
+            if decision.outcome != "condition_false" or event.type == "mlg.alert.opened":
                 self._begin(
                     Reaction(
                         decision=decision,

@@ -20,6 +20,7 @@ from mlg.core.uris import Uri
 from mlg.graph import answers as shapes
 from mlg.graph import audit
 from mlg.graph.diff import diff as compare
+from mlg.graph.why_not import why_of
 from mlg.manifest.load import manifest_from_source
 from mlg.workflows.state import read_applied
 
@@ -33,6 +34,10 @@ class Answers(Protocol):
 
     def impact(self, uri: str, *, depth: int | None = None) -> dict[str, Any]:
         """Return everything below."""
+        ...
+
+    def why(self, uri: str, *, did_not: str | None = None) -> dict[str, Any]:
+        """Return why a thing is as it is, or why something did not happen."""
         ...
 
     def diff(self, a: str, b: str) -> dict[str, Any]:
@@ -63,6 +68,11 @@ class FileAnswers:
         """Return everything below."""
         walk = self._reader.walk(_node(uri), "down", WalkOptions(depth=depth))
         return msgspec.to_builtins(shapes.walk_answer(walk))
+
+    def why(self, uri: str, *, did_not: str | None = None) -> dict[str, Any]:
+        """Return why a thing is as it is, or why something did not happen."""
+        told = why_of(self._reader, self._reader, uri, did_not)
+        return msgspec.to_builtins(told if told is not None else _node(uri))
 
     def diff(self, a: str, b: str) -> dict[str, Any]:
         """Return what differs between two versions."""

@@ -135,6 +135,38 @@ def alert_changed(
     )
 
 
+def monitor_learned(
+    recorder: Recorder,
+    *,
+    key: str,
+    monitor: str,
+    service: str,
+    streams: Sequence[str],
+    windows: int,
+) -> Event:
+    """Return the event that a monitor has learned what is usual, so that it may alert.
+
+    Args:
+        recorder: Whose event.
+        key: Idempotency key.
+        monitor: The monitor of the manifest.
+        service: The service that it watches.
+        streams: What it knows now: the requests, and answers of versions.
+        windows: Windows that it has seen so far.
+    """
+    return recorder.event(
+        "mlg.monitor.learned",
+        key=key,
+        subject=recorder.uri("service", service),
+        facts={
+            "monitor": monitor,
+            "service": service,
+            "streams": ", ".join(streams),
+            "windows": windows,
+        },
+    )
+
+
 def incident_changed(
     recorder: Recorder,
     *,

@@ -270,6 +270,29 @@ def segment_sealed(
     )
 
 
+def service_restarted(
+    recorder: Recorder,
+    *,
+    key: str,
+    service: str,
+    at: datetime | None = None,
+    cause: EventId | None = None,
+) -> Event:
+    """Return the event that someone had a service's replicas replaced, one after the other."""
+    subject = recorder.uri("service", service)
+    actor = recorder.uri("actor", recorder.actor)
+    return recorder.event(
+        "mlg.service.restarted",
+        key=key,
+        subject=subject,
+        nodes=[node(actor, {}, name=recorder.actor)],
+        edges=[edge(actor, "triggered", subject)],
+        facts={"service": service, "by": recorder.actor},
+        at=at,
+        cause=cause,
+    )
+
+
 def process_changed(
     recorder: Recorder,
     *,
