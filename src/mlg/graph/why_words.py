@@ -51,7 +51,10 @@ def clause_of(stored: StoredEvent, root: Uri | None = None, text: str = "") -> C
 def said(event: Event, root: Uri) -> str:
     """Return what an event says, in one clause without a stop."""
     noun = event.type.split(".")[1] if event.type.count(".") > 1 else ""
-    return _SAID.get(noun, _plainly)(event, facts_of(event), root)
+    try:
+        return _SAID.get(noun, _plainly)(event, facts_of(event), root)
+    except KeyError:  # an event of other times, without some fact of its type
+        return _plainly(event, facts_of(event), root)
 
 
 def facts_of(event: Event, uri: Uri | None = None) -> dict[str, Attr]:

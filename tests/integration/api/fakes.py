@@ -215,7 +215,7 @@ class Control:
     def why_prediction(self, prediction: str) -> WhyAnswer:
         if prediction != "p-1":
             raise NotFoundError("no such prediction", where=prediction)
-        clause = Clause(text="The model answered", at=rfc3339(AT), seq=3, event="k", subject="s")
+        clause = Clause(text="The model", at=rfc3339(AT), seq=3, event="k", subject="s")
         return from_clauses(PREDICTION, [clause])
 
     def audit_export(self, prediction_id: str, principal: Principal) -> tuple[str, bytes]:
