@@ -169,12 +169,14 @@ def train(
         trained_on=[features], step=step("train"),
         supersedes=story.version("a") if letter != "a" else None,
     )  # fmt: skip
+    began("evaluate", "evaluate", features)
     story.tell(
         record_models.evaluation_recorded, key=f"{run}:evaluate", model="ranker",
         version=letter * 12, evaluated_on=[features], metrics={"ndcg@10": 0.07}, passed=passed,
         step=step("evaluate"), facts={} if passed else {"gate.ndcg@10": "FAIL: 0.07 < 0.09"},
     )  # fmt: skip
     if passed:
+        began("package", "package")
         story.tell(
             record_models.model_packaged, key=f"{run}:package", model="ranker",
             version=letter * 12, artifact=Digest(letter * 64), image="movies-ranker",

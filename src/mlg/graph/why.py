@@ -28,9 +28,10 @@ _MOST_WALKED: Final = 300
 _CAUSES: Final = tuple(
     name
     for name, class_ in ROLE_CLASS.items()
-    # a healing explains the incident, not the other way round; what an alert was seen on is
-    # in the alert's own words
-    if class_ == "causal" and name not in {"healed_by", "detected_on", "approved_by"}
+    # a healing explains the incident, not the other way round, and a way back what was left;
+    # what an alert was seen on is in its own words
+    if class_ == "causal"
+    and name not in {"healed_by", "detected_on", "approved_by", "rolled_back_to"}
 )
 _MAKERS: Final = ("produced", "packaged_as", "deployed_as", "part_of")
 _CALM: Final = frozenset(("alert", "incident", "drift_signal", "policy", "layout", "approval"))
@@ -56,6 +57,13 @@ _EFFECTS: Final[dict[str, tuple[tuple[str, ...], int]]] = {
 """What came of a thing and belongs to its story: by which roles, how far."""
 
 
+_FOLLOWED: Final = {
+    "automation": "automation_run",
+    "pipeline": "run",
+    "service": "deployment",
+}
+"""Sorts of things that a thing has many of: the newest of them are told too."""
+_NEWEST: Final = 3
 _QUIET: Final = ("mlg.step.", "mlg.process.")
 """Types that are told only of the thing that was asked about, unless they failed."""
 
@@ -89,16 +97,17 @@ def why(reader: GraphReader, history: GraphHistory, uri: Uri) -> WhyAnswer:
     if not reader.nodes(NodeQuery(uri=uri)).nodes:
         return answer(uri, ())
     causes = causes_of(reader, uri)
-    effects = effects_of(reader, uri)
+    effects = effects_of(reader, uri) or _followed(history, uri)
+    arrows = _arrows(reader, uri, ("rolled_back_to", "healed_by"), ways=("up",))
     things = list(dict.fromkeys((uri, *twins((uri,)), *causes, *effects, *twins(effects))))
     shown = set(things[:MOST_THINGS])
     events = [
         one
-        for one in history.told(things[:MOST_THINGS], limit=EACH)
-        if is_told(one.event, uri, shown)
+        for one in history.told(things[:MOST_THINGS], arrows, limit=EACH)
+        if one.event.id in arrows or is_told(one.event, uri, shown)
     ]
     if not events:  # it is only named, by an arrow
-        events = list(history.told((), _arrows(reader, uri)))
+        events = list(history.told((), _arrows(reader, uri, tuple(ROLE_CLASS))))
     return answer(uri, events, root=uri)
 
 
@@ -113,6 +122,17 @@ def effects_of(reader: GraphReader, uri: Uri) -> list[Uri]:
     """Return what came of a thing and belongs to its story."""
     roles, depth = _EFFECTS.get(parse_uri(uri).kind, ((), 0))
     return _reached(reader, uri, "down", roles, depth) if roles else []
+
+
+def _followed(history: GraphHistory, uri: Uri) -> list[Uri]:
+    """Return the newest things of a sort that a thing has many of, as its events name them."""
+    wanted = _FOLLOWED.get(parse_uri(uri).kind)
+    if wanted is None:
+        return []
+    told = history.told((uri,), limit=EACH)
+    named = [one.event.subject for one in told if parse_uri(one.event.subject).kind == wanted]
+    newest = list(dict.fromkeys(reversed(named)))[:_NEWEST]
+    return newest if wanted != "deployment" else twins(newest)
 
 
 def _reached(
@@ -251,9 +271,13 @@ def resolve(reader: GraphReader, text: str) -> Uri | None:
     return found[0] if found else None
 
 
-def _arrows(reader: GraphReader, uri: Uri) -> list[EventId]:
+def _arrows(
+    reader: GraphReader,
+    uri: Uri,
+    roles: tuple[str, ...],
+    ways: tuple[Direction, ...] = ("up", "down"),
+) -> list[EventId]:
     """Return the events that drew the arrows at a thing."""
-    classes = tuple(dict.fromkeys(ROLE_CLASS.values()))
-    options = WalkOptions(classes=classes, depth=1, limit=MOST_CLAUSES)
-    walks = (reader.walk(uri, way, options) for way in ("up", "down"))
+    options = WalkOptions(roles=roles, depth=1, limit=MOST_CLAUSES)
+    walks = (reader.walk(uri, way, options) for way in ways)
     return list(dict.fromkeys(arrow.event for walk in walks for arrow in walk.edges))

@@ -72,6 +72,9 @@ class Asked:
         """Return the newest rollouts of the thing, oldest first."""
         if self.kind in {"rollout", "deployment"}:
             return [self.uri if self.kind == "rollout" else twins((self.uri,))[0]]
+        if self.kind == "run":
+            below = self.below(self.uri, "triggered")
+            return self.newest(uri for uri in below if parse_uri(uri).kind == "rollout")
         if self.kind == "model_version":
             deployments = self.below(self.uri, "deployed_as")
         else:
@@ -83,7 +86,13 @@ class Asked:
         return self.newest(twins(deployments))
 
     def runs(self) -> list[Uri]:
-        """Return the newest runs of the pipeline behind the service."""
+        """Return the run that made the thing, or the newest of the service's pipeline."""
+        if self.kind == "run":
+            return [self.uri]
+        if self.kind in {"model_version", "image"}:
+            up = WalkOptions(roles=("produced", "packaged_as", "triggered"), depth=3, limit=100)
+            found = (one.node for one in self._reader.walk(self.uri, "up", up).nodes)
+            return [node.uri for node in found if node.kind == "run"][:1]
         node = self.node(self.service)
         model = dict(node.attrs).get("model") if node else None
         if not model:
@@ -262,13 +271,13 @@ def _promoted(asked: Asked) -> Found:
         events += asked.told(*(u for u in checks if parse_uri(u).kind == "health_check"))
     begun = [s.seq for s in events if s.event.type == "mlg.rollout.begun"]
     after = max(begun, default=0)
-    if asked.kind in {"service", "run", "model_version", "pipeline", "model"}:
-        runs = [asked.uri] if asked.kind == "run" else asked.runs()
-        events += _runs(asked, runs, after if asked.kind == "service" else 0)
+    if asked.kind not in {"rollout", "deployment"}:
+        events += _runs(asked, asked.runs(), after)
     if happened:
         return events, False
     if asked.kind == "model_version" and not rollouts:
-        events += asked.told(asked.uri)
+        judged = asked.below(asked.uri, "checked_by")
+        events += asked.told(asked.uri, *judged)
     held = (s for uri in asked.incidents() if asked.is_open(uri) for s in asked.told(uri))
     events += [s for s in held if s.event.type == "mlg.incident.quarantined"]
     return [*events, *asked.frozen()], True

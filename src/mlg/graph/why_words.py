@@ -39,8 +39,9 @@ def clause_of(stored: StoredEvent, root: Uri | None = None, text: str = "") -> C
     """
     event = stored.event
     words = text or said(event, root or event.subject)
+    plain = words.partition(" ")[0].rstrip(":").isalpha()  # a name keeps its letters
     return Clause(
-        text=words[:1].upper() + words[1:],
+        text=words[:1].upper() + words[1:] if plain else words,
         at=rfc3339(event.at),
         seq=stored.seq,
         event=event.key,
@@ -271,11 +272,14 @@ def _process(event: Event, facts: Facts, root: Uri) -> str:
     code = facts.get("exit_code")
     ended = f" with exit code {code}" if code is not None else ""
     detail = f": {facts['detail']}" if facts.get("detail") else ""
-    return f"process {facts.get('process', '')} was {word_of(event)}{ended}{detail}"
+    what = "crashes in a loop" if word_of(event) == "crash looped" else word_of(event)
+    return f"process {facts.get('process', '')} {what}{ended}{detail}"
 
 
 def _rollout(event: Event, facts: Facts, root: Uri) -> str:
-    del root
+    asked, own = parse_uri(root), parse_uri(event.subject)
+    other = asked.kind in {"deployment", "service"} and asked.version != own.version
+    which = f"rollout {short(event.subject)}" if other else "the rollout"
     word = word_of(event)
     if word == "begun":
         before = f" from {facts['stable']}" if facts.get("stable") else ""
@@ -284,10 +288,8 @@ def _rollout(event: Event, facts: Facts, root: Uri) -> str:
         return f"{'a person was called' if word == 'called' else 'noted'}: {facts['reason']}"
     share = f" at {percent(facts['share_bp'])}" if "share_bp" in facts else ""
     if word == "held":
-        return (
-            f"the rollout was held in {facts['phase']}{share}{because(facts)}{gates_of(event)}"
-        )
-    return f"the rollout came to {word}{share}{because(facts)}{gates_of(event)}"
+        return f"{which} was held in {facts['phase']}{share}{because(facts)}{gates_of(event)}"
+    return f"{which} came to {word}{share}{because(facts)}{gates_of(event)}"
 
 
 def _staging(event: Event, facts: Facts, root: Uri) -> str:
@@ -339,9 +341,11 @@ def _incident(event: Event, facts: Facts, root: Uri) -> str:
     word = word_of(event)
     if word in {"opened", "grown"}:
         reasons = f" ({facts['reasons']})" if facts.get("reasons") else ""
+        heals = facts.get("on_alert", "heal") == "heal"
+        alone = "" if heals else "; its monitor does not heal"
         return (
             f"the incident of {facts['service']} {word}, taken for {facts['cause']}{reasons}: "
-            f"{facts['remediation']}"
+            f"{facts['remediation']}{alone}"
         )
     if word == "closed":
         return "the incident closed"
