@@ -38,14 +38,13 @@ class Graph:
 
 def check_hops(graph: Graph, end: str) -> None:
     """Check that each link of the chain above its end reaches each other in one call."""
-    above = graph.reached("trace", end)
-    chain: list[str] = []
-    for kind in CHAIN[: CHAIN.index(parse_uri(end).kind)]:
+    chain, up = [end], {end: graph.reached("trace", end)}
+    for kind in reversed(CHAIN[: CHAIN.index(parse_uri(end).kind)]):
+        above = up[chain[0]]
         found = [uri for uri, of in above.items() if of == kind]
-        assert found, (kind, sorted(set(above.values())))
-        chain.append(found[0])
-    chain.append(end)
-    up = {uri: graph.reached("trace", uri) for uri in chain}
+        assert found, (kind, chain[0], sorted(set(above.values())))
+        chain.insert(0, found[0])
+        up[found[0]] = graph.reached("trace", found[0])
     down = {uri: graph.reached("impact", uri) for uri in chain}
     for first, last in itertools.combinations(chain, 2):
         assert last in down[first], (first, last)

@@ -289,7 +289,7 @@ def opening(story: Story) -> None:
                health="healthy")  # fmt: skip
     story.tell(record_services.service_restarted, key="restart", service="home")
     story.tell(record_alerts.monitor_learned, key="learned", monitor="home-features",
-               service="home", streams=["request"], windows=40)  # fmt: skip
+               service="home", stream="request", windows=40)  # fmt: skip
 
 
 def setbacks(story: Story) -> None:

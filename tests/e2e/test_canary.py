@@ -131,6 +131,8 @@ def test_a_broken_version_is_taken_back(cli: Cli, fault: dict[str, Any]) -> None
             mine = [uri for uri in checks if name in uri and done["rollout"] in uri]
             check_hops(graph, mine[-1])
         check_arrows(graph)
+        held = [e for e in graph.events() if e["type"] == "mlg.rollout.held"]
+        assert 0 < len(held) < 60  # one for each want, not one a look
         why = graph.get("why", uri="front", **{"not": "promoted"})
         assert why["holds"]
         assert "FAIL" in why["paragraph"]

@@ -372,7 +372,7 @@ def test_ten_times_the_log_gives_no_more_to_read(log: Log) -> None:
         for n in range(more):
             story.tell(
                 record_alerts.monitor_learned, key=f"other:{n}", monitor="m",
-                service=f"other-{n}", streams=["request"], windows=1,
+                service=f"other-{n}", stream="request", windows=1,
             )  # fmt: skip
         train(story, "d")
         reader = log(*story.events)
@@ -531,7 +531,7 @@ def test_no_alert_says_who_watches_and_what_was_learned(log: Log) -> None:
     told = not_(log(*story.events), story.service, "alerted")
     assert told.holds
     assert "monitors home-features of home" in texts(told)["apply"]
-    assert "learned what is usual in request from 40 windows" in texts(told)["learned"]
+    assert "learned what is usual in stream request, 40 windows" in texts(told)["learned"]
     quarantined(story)
     assert not not_(log(*story.events), story.service, "alerted").holds
 

@@ -261,18 +261,21 @@ class Monitoring:
         return kinds
 
     def _tell_learned(self, name: str, before: Stored, after: Stored) -> None:
-        """Tell of each stream whose phase I is over since the last look."""
+        """Tell of each stream whose phase I is over since the last look, once an incident."""
+        number = after.monitor.alerts.number
         new = ready_streams(after.monitor) - ready_streams(before.monitor)
-        if new:
-            event = monitor_learned(
+        events = [
+            monitor_learned(
                 self._recorder(),
-                key=f"monitor:{name}@{after.born}:learned:{after.windows}:{','.join(sorted(new))}",
+                key=f"monitor:{name}@{after.born}:learned:{number}:{stream}",
                 monitor=name,
                 service=after.spec.watch,
-                streams=sorted(new),
+                stream=stream,
                 windows=after.windows,
             )
-            append_once(self._store, (event,))
+            for stream in sorted(new)
+        ]
+        append_once(self._store, events)
 
     def _told(self, name: str, stored: Stored) -> Told:
         spec = self._spec()

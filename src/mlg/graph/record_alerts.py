@@ -141,7 +141,7 @@ def monitor_learned(
     key: str,
     monitor: str,
     service: str,
-    streams: Sequence[str],
+    stream: str,
     windows: int,
 ) -> Event:
     """Return the event that a monitor has learned what is usual, so that it may alert.
@@ -151,7 +151,7 @@ def monitor_learned(
         key: Idempotency key.
         monitor: The monitor of the manifest.
         service: The service that it watches.
-        streams: What it knows now: the requests, and answers of versions.
+        stream: What it knows now: the requests, or the answers of a version.
         windows: Windows that it has seen so far.
     """
     return recorder.event(
@@ -161,7 +161,7 @@ def monitor_learned(
         facts={
             "monitor": monitor,
             "service": service,
-            "streams": ", ".join(streams),
+            "stream": stream,
             "windows": windows,
         },
     )

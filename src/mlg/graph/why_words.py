@@ -325,8 +325,8 @@ def _monitor(event: Event, facts: Facts, root: Uri) -> str:
     if word_of(event) != "learned":
         return _plainly(event, facts, root)
     return (
-        f"monitor {facts['monitor']} had learned what is usual in {facts['streams']} from "
-        f"{facts['windows']} windows"
+        f"monitor {facts['monitor']} had learned what is usual in stream {facts['stream']}, "
+        f"{facts['windows']} windows after it began"
     )
 
 
