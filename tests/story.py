@@ -158,21 +158,21 @@ def train(
     story.tell(record_runs.dataset_snapshotted, key=f"{run}:features", kind="feature_snapshot",
                snapshot=table("train_set", letter.upper()), step=step("features"))  # fmt: skip
     ended("features", "python", [data], [features])
-    began("train", "train", features)
-    ended("train", "train", [features], [])
+    began("train", "train", features, data)
+    ended("train", "train", [features, data], [])
     story.tell(
         record_models.model_registered, key=f"{run}:register",
         model=ModelVersion(
             name="ranker", version=letter * 12, artifact=Digest(letter * 64), trained_on=(),
             code=Digest("c" * 64), params=(("k", 10),), metrics=(("ndcg@10", 0.07),), seed=7,
         ),
-        trained_on=[features], step=step("train"),
+        trained_on=[features, data], step=step("train"),
         supersedes=story.version("a") if letter != "a" else None,
     )  # fmt: skip
-    began("evaluate", "evaluate", features)
+    began("evaluate", "evaluate", features, data)
     story.tell(
         record_models.evaluation_recorded, key=f"{run}:evaluate", model="ranker",
-        version=letter * 12, evaluated_on=[features], metrics={"ndcg@10": 0.07}, passed=passed,
+        version=letter * 12, evaluated_on=[features, data], metrics={"ndcg@10": 0.07}, passed=passed,
         step=step("evaluate"), facts={} if passed else {"gate.ndcg@10": "FAIL: 0.07 < 0.09"},
     )  # fmt: skip
     if passed:

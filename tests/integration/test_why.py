@@ -236,7 +236,7 @@ EXPECTED: dict[str, tuple[Uri, dict[str, str]]] = {
     "model_version": (
         WHOLE.version("c"),
         {
-            "rc:register": "on train_set@CCCCCCCCCCCC: ndcg@10 0.07",
+            "rc:register": "on train_set@CCCCCCCCCCCC, ratings@cccccccccccc: ndcg@10 0.07",
             "dc:staged": "Staging said PASS",
             "dc:4": "rolling back at 0 %, because errors FAIL",
         },
