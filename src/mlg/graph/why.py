@@ -47,7 +47,6 @@ _EFFECTS: Final[dict[str, tuple[tuple[str, ...], int]]] = {
     "automation_run": (("triggered",), 1),
     "commit": (("triggered",), 1),
     "drift_signal": (("caused",), 2),
-    "evaluation": ((), 0),
     "image": (("deployed_as",), 1),
     "incident": (("triggered", "healed_by"), 1),
     "model_version": (("checked_by", "packaged_as", "deployed_as"), 2),
@@ -55,7 +54,6 @@ _EFFECTS: Final[dict[str, tuple[tuple[str, ...], int]]] = {
     "step": (("produced",), 1),
 }
 """What came of a thing and belongs to its story: by which roles, how far."""
-
 
 _FOLLOWED: Final = {
     "automation": "automation_run",
