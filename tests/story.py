@@ -173,7 +173,8 @@ def train(
     story.tell(
         record_models.evaluation_recorded, key=f"{run}:evaluate", model="ranker",
         version=letter * 12, evaluated_on=[features, data], metrics={"ndcg@10": 0.07},
-        passed=passed, step=step("evaluate"), facts={} if passed else {"gate.ndcg@10": "FAIL: 0.07 < 0.09"},
+        passed=passed, step=step("evaluate"),
+        facts={} if passed else {"gate.ndcg@10": "FAIL: 0.07 < 0.09"},
     )  # fmt: skip
     if passed:
         began("package", "package")
