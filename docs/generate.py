@@ -86,14 +86,70 @@ def with_metrics(page: str, metrics: Sequence[Any]) -> str:
     return page[: page.index(METRICS_HEAD)] + metric_rows(metrics)
 
 
+def taxonomy_page(kinds: Sequence[Any], roles: Sequence[Any]) -> str:
+    """Return `docs/taxonomy.md` from rows of `tests.taxonomy`."""
+    lines = [
+        "# Kinds and roles of the graph",
+        "",
+        "Made by `docs/generate.py` from `mlg.core.nodes`, `mlg.graph.taxonomy` and the events",
+        "that the recorders make in `tests/story.py`; do not edit. A test fails when a kind or",
+        "a role has neither a recorder nor a way in for others.",
+        "",
+        "An arrow goes from what came first, or caused, to what came of it: `up` walks against",
+        "it. An event may draw no arrow but those named here.",
+        "A walk follows the classes lineage and causal unless it is told otherwise.",
+        "",
+        "## Kinds of nodes",
+        "",
+        "| kind | what it is | who makes it |",
+        "| --- | --- | --- |",
+    ]
+    lines += [f"| `{k.name}` | {_cell(k.meaning)} | {_makers(k)} |" for k in kinds]
+    lines += [
+        "| `prediction` | One answer: a first node that answers carry, never stored. | "
+        "`mlg trace ID`, `mlg why ID` |",
+        "",
+        "## Roles of edges",
+        "",
+    ]
+    for role in roles:
+        lines += [f"### {role.name}", ""]
+        lines += [f"Class {role.edge_class}. {role.meaning}", ""]
+        lines += [f"- Made by: {_makers(role)}", *_pairs(role.pairs), ""]
+    return "\n".join(lines)
+
+
+def _pairs(pairs: Sequence[tuple[str, str]]) -> Iterator[str]:
+    """Yield a line for the kinds that may point to the same kinds."""
+    ends: dict[str, list[str]] = {}
+    for src, dst in pairs:
+        ends.setdefault(src, []).append(dst)
+    alike: dict[tuple[str, ...], list[str]] = {}
+    for src, dsts in ends.items():
+        alike.setdefault(tuple(dsts), []).append(src)
+    for dsts, srcs in alike.items():
+        yield f"- From {_coded(srcs)} to {_coded(dsts)}"
+
+
+def _makers(row: Any) -> str:
+    parts = [_coded(row.makers)] if row.makers else []
+    return "; ".join([*parts, *([_cell(row.ingest)] if row.ingest else [])])
+
+
 def main() -> None:
     """Write the pages."""
+    import sys
+
     import typer
 
     from mlg.cli.main import app
     from mlg.telemetry.metrics import METRICS
 
     (DOCS / "cli.md").write_text(cli_page(typer.main.get_command(app)), encoding="utf-8")
+    sys.path.insert(0, str(DOCS.parent))
+    from tests.taxonomy import kind_rows, role_rows
+
+    (DOCS / "taxonomy.md").write_text(taxonomy_page(kind_rows(), role_rows()), encoding="utf-8")
     glossary = DOCS / "glossary.md"
     page = with_metrics(glossary.read_text(encoding="utf-8"), METRICS)
     glossary.write_text(page, encoding="utf-8")

@@ -182,8 +182,8 @@ def uris(walk) -> list[str]:
 def test_up_from_a_model_reaches_its_sources_and_no_other_model(reader) -> None:
     walk = reader.walk(MODEL, "up", WalkOptions())
     assert kinds(walk) == {
-        "model_version", "feature_snapshot", "step", "run", "commit", "dataset_version",
-        "dataset", "source",
+        "model_version", "feature", "feature_snapshot", "step", "run", "commit",
+        "dataset_version", "dataset", "source",
     }  # fmt: skip
     assert OTHER not in uris(walk)
     assert walk.nodes[0].node.uri == MODEL

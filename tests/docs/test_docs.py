@@ -10,6 +10,7 @@ from urllib.parse import unquote
 from xml.etree import ElementTree as ET
 
 import pytest
+from tests.taxonomy import kind_rows, role_rows
 
 import mlg
 import mlg.core.errors
@@ -86,6 +87,12 @@ def test_the_glossary_lists_every_error_with_its_codes() -> None:
 def test_the_glossary_lists_every_metric() -> None:
     page = (DOCS / "glossary.md").read_text(encoding="utf-8")
     assert page == GENERATE.with_metrics(page, METRICS), "run: python docs/generate.py"
+
+
+def test_the_page_of_kinds_and_roles_is_made_from_the_recorders() -> None:
+    page = (DOCS / "taxonomy.md").read_text(encoding="utf-8")
+    made = GENERATE.taxonomy_page(kind_rows(), role_rows())
+    assert page == made, "run: python docs/generate.py"
 
 
 def test_the_page_of_backends_has_a_row_for_every_port() -> None:

@@ -12,6 +12,7 @@ from typing import Any
 
 import pytest
 from tests.conftest import Cli, until
+from tests.instance import Graph, check_arrows, check_hops
 
 ROLLOUT = """
     rollout:
@@ -123,6 +124,19 @@ def test_a_broken_version_is_taken_back(cli: Cli, fault: dict[str, Any]) -> None
             120,
         )
         assert (done["state"], done["candidate"]) == ("rolled_back", second), done
+        graph = Graph(cli)
+        checks = [n["uri"] for n in graph.get("nodes", kind="health_check")["nodes"]]
+        for part in ("/staging@", "/gates/"):
+            name = part.replace("/", "%2F")
+            mine = [uri for uri in checks if name in uri and done["rollout"] in uri]
+            check_hops(graph, mine[-1])
+        check_arrows(graph)
+        held = [e for e in graph.events() if e["type"] == "mlg.rollout.held"]
+        assert 0 < len(held) < 60  # one for each want, not one a look
+        why = graph.get("why", uri="front", **{"not": "promoted"})
+        assert why["holds"]
+        assert "FAIL" in why["paragraph"]
+        assert "rolled back" in why["paragraph"]
     assert viewers.failed == []
     serving = cli.json("production", "front")["versions"]
     assert [(v["model_version"][-12:], v["share_bp"]) for v in serving] == [(first, 10_000)]

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from tests.conftest import Cli, until
+from tests.instance import Graph, check_arrows, check_hops, check_whys
 
 from mlg.adapters.image_layout import verify_layout
 
@@ -33,6 +34,30 @@ def events(cli: Cli) -> list[dict[str, Any]]:
     url = f"http://127.0.0.1:{port}/api/v1/events?newest=50"
     with urllib.request.urlopen(url, timeout=10) as answer:
         return json.loads(answer.read())["events"]
+
+
+def check_graph(cli: Cli, prediction: str) -> None:
+    """Check hops, arrows and reasons of the whole graph, and why one answer was given."""
+    graph = Graph(cli)
+    steps = [n["uri"] for n in graph.get("nodes", kind="rollout_step")["nodes"]]
+    check_hops(graph, steps[-1])
+    check_arrows(graph)
+    check_whys(graph)
+    why = cli.json("why", prediction)
+    told = [clause["text"] for clause in why["clauses"]]
+    assert "answered front" in told[0]
+    assert any("had all of the traffic of front" in text for text in told)
+    assert any("was trained by step list/" in text for text in told)
+    assert not cli.json("why", "front", "--not", "promoted")["holds"]
+    assert "one of promoted" in cli("why", "front", "--not", "eaten", code=2)
+
+
+def check_files(cli: Cli, model: str) -> None:
+    """Check that the files answer without a control plane."""
+    assert cli.json("audit", "verify")["ok"]
+    assert cli.json("trace", model)["total"] > 3
+    assert "was trained by step list/" in cli("why", model)
+    assert cli.json("search", "list")["nodes"]
 
 
 def test_from_manifest_to_a_proof(cli: Cli) -> None:
@@ -74,6 +99,7 @@ def test_from_manifest_to_a_proof(cli: Cli) -> None:
     down = cli.json("impact", next(n["uri"] for n in walk["nodes"] if n["kind"] == "source"))
     assert model in {node["uri"] for node in down["nodes"]}
 
+    check_graph(cli, prediction)
     bundle = cli.json("audit", "export", "--prediction", prediction, "--to", "out")
     with zipfile.ZipFile(cli.folder / bundle["path"]) as archive:
         archive.extractall(cli.folder / "proof")
@@ -89,10 +115,7 @@ def test_from_manifest_to_a_proof(cli: Cli) -> None:
     pids = cli.pids()
     cli("down")
     assert not any(_alive(pid) for pid in pids.values())
-    # the files answer without a control plane
-    assert cli.json("audit", "verify")["ok"]
-    assert cli.json("trace", model)["total"] > 3
-    assert cli.json("search", "list")["nodes"]
+    check_files(cli, model)
 
 
 def _columns_lead_to(cli: Cli, model: str, deployment: str) -> None:

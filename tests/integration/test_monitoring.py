@@ -184,6 +184,16 @@ def test_a_shift_is_one_incident_told_with_slice_sample_and_remedy(alerted: Worl
     sample = json.loads(alerted.artifacts.open(alert["sample"]).read_bytes())
     assert 0 < len(sample["prediction_ids"]) <= 1_000
     assert alerted.types().count("mlg.incident.opened") == 1
+    learned = [s for s in alerted.store.events(limit=1_000) if "learned" in s.event.type]
+    assert {dict(s.event.data)["stream"] for s in learned} == {"requests", alerted.version}
+    signals = [
+        s.event for s in alerted.store.events(limit=1_000) if "alert.opened" in s.event.type
+    ]
+    drawn = {(e.src.split("/")[2], e.role, e.dst.split("/")[2]) for e in signals[0].edges}
+    assert {
+        ("feature", "detected_on", "drift_signal"),
+        ("drift_signal", "caused", "alert"),
+    } <= drawn
     assert {one.monitor for one in alerted.healed} == {"home-features"}
     assert len({one.incident for one in alerted.healed}) == 1
 
@@ -198,6 +208,7 @@ def test_new_monitors_go_on_where_the_old_ones_died_and_tell_nothing_twice(
 
 def test_records_read_again_after_a_crash_are_not_told_again(alerted: World) -> None:
     told = alerted.types()
+    assert "mlg.monitor.learned" in told
     assert alerted.before is not None
     alerted.files.write("monitors/home-features.json", alerted.before)
     again = drained(alerted.monitoring())

@@ -14,7 +14,7 @@ from mlg.adapters.ids_uuid7 import Uuid7Ids
 from mlg.app.reactor import STATE, Reactor
 from mlg.core.clock import ManualClock
 from mlg.graph import record_runs
-from mlg.graph.record import Recorder
+from mlg.graph.record import Recorder, node
 from mlg.manifest.load import parse_manifest
 
 MANIFEST = (Path(__file__).parents[1] / "projects" / "tiny" / "mlg.yaml").read_text()
@@ -24,6 +24,11 @@ automations:
     autonomy: act
     on: {run: done}
     do: [{audit: {note: done}}]
+  guard:
+    autonomy: act
+    on: {alert: confidence_drop}
+    if: 'event.data.drop > 0.2 && event.data.n > 50 && !(event.data.kind == "x")'
+    do: [{restart: {service: front}}]
 """
 
 
@@ -49,7 +54,17 @@ def it(tmp_path: Path) -> Iterator[SimpleNamespace]:
         )  # fmt: skip
         store.append((event,))
 
-    yield SimpleNamespace(reactor=reactor, run_done=run_done, begun=begun, files=files)
+    def alert(word: str) -> None:
+        uri = recorder.uri("alert", "a1")
+        facts = {"kind": "confidence_drop", "service": "front", "drop": 0.9, "n": 9}
+        event = recorder.event(
+            f"mlg.alert.{word}", key=word, subject=uri, nodes=[node(uri, facts)], facts=facts
+        )
+        store.append((event,))
+
+    yield SimpleNamespace(
+        reactor=reactor, run_done=run_done, alert=alert, begun=begun, files=files
+    )
     reader.close()
     store.close()
 
@@ -85,3 +100,15 @@ def test_a_place_that_cannot_be_read_begins_at_the_head(it: SimpleNamespace) -> 
     reactor.open()
     it.run_done(2)
     assert (reactor.round(), len(it.begun)) == (1, 1)
+
+
+def test_a_rule_that_does_not_act_on_an_opened_alert_says_for_what(it: SimpleNamespace) -> None:
+    reactor = it.reactor()
+    reactor.open()
+    it.alert("opened")
+    it.alert("grown")
+    assert reactor.round() == 2
+    (one,) = it.begun  # not of each growth
+    assert (one.decision.rule, one.decision.outcome) == ("guard", "condition_false")
+    assert one.decision.reason == "the condition does not hold: event.data.n > 50"
+    assert one.decision.commands == ()

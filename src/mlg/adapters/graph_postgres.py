@@ -11,16 +11,18 @@ from typing import TYPE_CHECKING, Any, Final, Self
 from urllib.parse import unquote
 
 from mlg.adapters.graph_postgres_schema import LOCK, MIGRATIONS
+from mlg.adapters.graph_sql_history import read_told
 from mlg.adapters.graph_sql_read import MOST, read_nodes, read_serving
 from mlg.adapters.graph_sql_rows import matching
 from mlg.adapters.graph_sql_store import SqlGraph, read_last_seq, read_links
 from mlg.adapters.graph_sql_walk import COLUMNS, node_of, walk
 from mlg.adapters.graph_words import row_words, tokens
 from mlg.core.errors import BackendError
+from mlg.core.events import StoredEvent
 from mlg.core.nodes import ROLE_CLASS, Node
-from mlg.core.ports import GraphReader, GraphStore
+from mlg.core.ports import GraphHistory, GraphReader, GraphStore
 from mlg.core.reading import Direction, NodePage, NodeQuery, Production, Walk, WalkOptions
-from mlg.core.uris import Uri
+from mlg.core.uris import EventId, Uri
 from mlg.graph.audit import Link, RawEvent
 
 _PART: Final = 500
@@ -64,7 +66,7 @@ class PostgresGraphReader:
         """Close the connections that no one is using."""
         self._pool.close()
 
-    # --- the port
+    # --- the ports
 
     def walk(self, root: Uri, direction: Direction, options: WalkOptions) -> Walk:
         with self._pool.snapshot() as connection:
@@ -101,7 +103,13 @@ class PostgresGraphReader:
             ).fetchall()
             return tuple(node_of(row) for row in rows)
 
-    # --- beside the port: what `verify_chain` and the bundle read
+    def told(
+        self, uris: Sequence[Uri], ids: Sequence[EventId] = (), limit: int = 40
+    ) -> tuple[StoredEvent, ...]:
+        with self._pool.snapshot() as connection:
+            return read_told(connection, uris, ids, limit, by_seq="seq + 0")
+
+    # --- beside the ports: what `verify_chain` and the bundle read
 
     def chain(self, after: int = 0, limit: int = 1_000) -> tuple[RawEvent, ...]:
         """Return the stored bytes and columns of events with seq > `after`, unchecked."""
@@ -378,3 +386,4 @@ def _driver() -> Any:
 if TYPE_CHECKING:
     _store: GraphStore = PostgresGraph("")
     _reader: GraphReader = PostgresGraphReader("")
+    _history: GraphHistory = PostgresGraphReader("")

@@ -1,20 +1,23 @@
 """Questions to the graph's SQLite file, over connections that can only read."""
 
 import sqlite3
+from collections.abc import Sequence
 from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Self
 
+from mlg.adapters.graph_sql_history import read_told
 from mlg.adapters.graph_sql_read import MOST, read_nodes, read_serving
 from mlg.adapters.graph_sql_store import read_last_seq, read_links
 from mlg.adapters.graph_sql_walk import walk
 from mlg.adapters.graph_sqlite_misspelt import search_misspelt
 from mlg.adapters.graph_sqlite_schema import ReadPool
 from mlg.adapters.graph_sqlite_search import search
+from mlg.core.events import StoredEvent
 from mlg.core.nodes import Node
-from mlg.core.ports import GraphReader
+from mlg.core.ports import GraphHistory, GraphReader
 from mlg.core.reading import Direction, NodePage, NodeQuery, Production, Walk, WalkOptions
-from mlg.core.uris import Uri
+from mlg.core.uris import EventId, Uri
 from mlg.graph.audit import Link, RawEvent
 
 
@@ -40,7 +43,7 @@ class SqliteGraphReader:
         """Close the connections that no one is using."""
         self._pool.close()
 
-    # --- the port
+    # --- the ports
 
     def walk(self, root: Uri, direction: Direction, options: WalkOptions) -> Walk:
         with self._pool.snapshot() as connection:
@@ -63,7 +66,13 @@ class SqliteGraphReader:
             found = search(connection, text, kinds, min(limit, MOST))
             return found or search_misspelt(connection, text, kinds, min(limit, MOST))
 
-    # --- beside the port: what `verify_chain` and the bundle read
+    def told(
+        self, uris: Sequence[Uri], ids: Sequence[EventId] = (), limit: int = 40
+    ) -> tuple[StoredEvent, ...]:
+        with self._pool.snapshot() as connection:
+            return read_told(connection, uris, ids, limit)
+
+    # --- beside the ports: what `verify_chain` and the bundle read
 
     def chain(self, after: int = 0, limit: int = 1_000) -> tuple[RawEvent, ...]:
         """Return the stored bytes and columns of events with seq > `after`, unchecked."""
@@ -95,3 +104,4 @@ def read_chain(connection: sqlite3.Connection, after: int, limit: int) -> tuple[
 
 if TYPE_CHECKING:
     _: GraphReader = SqliteGraphReader(Path())
+    _history: GraphHistory = SqliteGraphReader(Path())

@@ -1,15 +1,18 @@
 """What the API needs of the control plane, as values and functions handed in."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 from mlg.api.security import Denial, Failure
 from mlg.core.clock import Clock
 from mlg.core.errors import NotFoundError
-from mlg.core.ports import GraphReader, GraphStore, Ids
+from mlg.core.events import StoredEvent
+from mlg.core.ports import GraphHistory, GraphReader, GraphStore, Ids
 from mlg.core.principal import Principal
+from mlg.core.uris import EventId, Uri
 from mlg.graph.answers import WalkAnswer
+from mlg.graph.why import WhyAnswer
 
 JsonObject = dict[str, Any]
 """A JSON object; its fields may be added to, never renamed."""
@@ -88,6 +91,14 @@ class Operations(Protocol):
 
     def trace_prediction(self, prediction: str) -> WalkAnswer:
         """Return the trace, in the shape of `trace`, of a prediction's URI or bare id.
+
+        Raises:
+            NotFoundError: No such prediction.
+        """
+        ...
+
+    def why_prediction(self, prediction: str) -> WhyAnswer:
+        """Return why one answer was given, of a prediction's URI or bare id.
 
         Raises:
             NotFoundError: No such prediction.
@@ -211,6 +222,17 @@ class NoHooks:
         )
 
 
+class NoHistory:
+    """Knows of nothing."""
+
+    def told(
+        self, uris: Sequence[Uri], ids: Sequence[EventId] = (), limit: int = 40
+    ) -> tuple[StoredEvent, ...]:
+        """Return no event."""
+        del uris, ids, limit
+        return ()
+
+
 def _unrecorded(_: Denial | Failure) -> None:
     return None
 
@@ -224,6 +246,7 @@ class ApiServices:
     operations: Operations
     clock: Clock
     ids: Ids
+    history: GraphHistory = field(default_factory=NoHistory)
     hooks: Hooks = field(default_factory=NoHooks)
     on_denied: Callable[[Denial], None] = _unrecorded
     """Called in a thread for each recorded denial."""

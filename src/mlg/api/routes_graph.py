@@ -1,6 +1,5 @@
 """Questions to the graph: events, nodes, trace, impact, production, search."""
 
-from collections.abc import Iterator
 from datetime import datetime
 from typing import Annotated, Final
 
@@ -9,10 +8,8 @@ from litestar.params import FromQuery, QueryParameter, SkipValidation
 
 from mlg.api.operations import ApiServices
 from mlg.core.clock import parse_time
-from mlg.core.errors import ManifestError, NotFoundError
-from mlg.core.events import StoredEvent
+from mlg.core.errors import ManifestError
 from mlg.core.nodes import EdgeClass
-from mlg.core.ports import GraphStore
 from mlg.core.reading import Direction, NodeQuery, WalkOptions
 from mlg.core.uris import Uri, parse_uri
 from mlg.graph.answers import (
@@ -36,12 +33,14 @@ from mlg.graph.quality import quality as judge
 from mlg.graph.unused import UnusedAnswer, since_seconds
 from mlg.graph.unused import unused as find_unused
 from mlg.graph.why import WhyAnswer
-from mlg.graph.why import why as explain
+from mlg.graph.why_not import why_of
 
 Limit = Annotated[int, QueryParameter(ge=1, le=10_000)]
 Services = SkipValidation[ApiServices]
 
 VIEWER: Final = {"role": "viewer"}
+_MOST_URI: Final = 4_096
+"""Characters of a URI that is asked about."""
 
 _CLASSES: Final[tuple[EdgeClass, ...]] = ("lineage", "causal", "version", "ownership")
 
@@ -106,26 +105,21 @@ def trace(
 
 
 @get("/api/v1/why", opt=VIEWER, sync_to_thread=True)
-def why(services: Services, uri: FromQuery[str]) -> WhyAnswer:
+def why(
+    services: Services,
+    uri: Annotated[str, QueryParameter(max_length=_MOST_URI)],
+    asked: Annotated[str | None, QueryParameter(name="not", max_length=20)] = None,
+) -> WhyAnswer:
     """Tell in a paragraph why a thing is as it is; each clause names its event.
 
-    Raises:
-        NotFoundError: No event is about the thing.
+    `uri` is a thing's URI, the URI or id of a prediction, or the name of a service; `not` is
+    `promoted`, `restarted`, `healed` or `alerted` and asks why that did not happen.
+
     """
-    told = explain(_log(services.store), Uri(uri))
-    if not told.clauses:
-        raise NotFoundError(
-            "no event is about this", where=uri, hint="mlg search TEXT finds URIs."
-        )
+    told = why_of(services.reader, services.history, uri, asked)
+    if told is None:
+        return services.operations.why_prediction(_prediction_id(uri) or uri)
     return told
-
-
-def _log(store: GraphStore) -> Iterator[StoredEvent]:
-    """Yield the whole log in order."""
-    after = 0
-    while page := store.events(after, 1_000):
-        yield from page
-        after = page[-1].seq
 
 
 @get("/api/v1/impact", opt=VIEWER, sync_to_thread=True)

@@ -97,6 +97,7 @@ def _start(parts: Parts, operations: ControlOperations) -> ApiServer:
     server = start_api(
         create_app(
             ApiServices(
+                history=parts.reader,
                 reader=parts.reader,
                 store=parts.store,
                 operations=operations,

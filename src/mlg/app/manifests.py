@@ -108,7 +108,13 @@ class Manifests:
                     pipelines=sorted(spec.pipelines),
                     services={n: s.model or "" for n, s in spec.services.items()},
                     removed=[Uri(uri) for uri in removed],
-                    facts={"manifest": manifest.digest, "file": path.name},
+                    facts={
+                        "manifest": manifest.digest,
+                        "file": path.name,
+                        "monitors": ", ".join(
+                            f"{name} of {one.watch}" for name, one in spec.monitors.items()
+                        ),
+                    },
                 ),
                 *([told] if told else []),
             )

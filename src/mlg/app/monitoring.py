@@ -27,7 +27,7 @@ from mlg.core.ports import ArtifactStore, Cursor, Files, GraphStore
 from mlg.core.traffic import version_of
 from mlg.core.uris import Digest, Uri
 from mlg.graph.record import Recorder
-from mlg.graph.record_alerts import incident_uri
+from mlg.graph.record_alerts import incident_uri, monitor_learned
 from mlg.manifest.specs import ManifestSpec
 from mlg.manifest.specs_watch import MonitorSpec
 from mlg.monitors.alert import Command
@@ -39,6 +39,7 @@ from mlg.monitors.monitor import (
     observe,
     plan_of,
     policy_now,
+    ready_streams,
     settled,
 )
 from mlg.monitors.severity import PolicyChange
@@ -231,6 +232,7 @@ class Monitoring:
             opened=windows if any(c.kind == "open" for c in seen.commands) else stored.opened,
         )
         # told before it is kept: what fails here is read and told again
+        self._tell_learned(name, stored, after)
         kinds = self._tell(name, stored, seen.commands)
         self._of[name] = msgspec.structs.replace(after, kinds=kinds)
         self._dirty.add(name)
@@ -257,6 +259,23 @@ class Monitoring:
                     )
                 )
         return kinds
+
+    def _tell_learned(self, name: str, before: Stored, after: Stored) -> None:
+        """Tell of each stream whose phase I is over since the last look, once an incident."""
+        number = after.monitor.alerts.number
+        new = ready_streams(after.monitor) - ready_streams(before.monitor)
+        events = [
+            monitor_learned(
+                self._recorder(),
+                key=f"monitor:{name}@{after.born}:learned:{number}:{stream}",
+                monitor=name,
+                service=after.spec.watch,
+                stream=stream,
+                windows=after.windows,
+            )
+            for stream in sorted(new)
+        ]
+        append_once(self._store, events)
 
     def _told(self, name: str, stored: Stored) -> Told:
         spec = self._spec()

@@ -16,6 +16,9 @@ from mlg.monitors.evaluate import QUALITY
 from mlg.monitors.kinds import by_kind, drop, kind_of
 from mlg.monitors.windows import REQUESTS
 
+_MOST_SIGNALS = 10
+"""Statistics of one alert that are told; the rest are counted in the incident's words."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Told:
@@ -128,8 +131,31 @@ def _alert_event(
         feature=signal.feature,
         severity=part.policy.drift_severity,
         cause_named=part.cause.cause,
+        model=told.model,
+        signals=_signals(part),
         facts=facts,
     )
+
+
+def _signals(part: Incident) -> dict[str, dict[str, Attr]]:
+    """Return the facts of the statistics that are out, the worst few of them."""
+    farthest = sorted(
+        part.signals.items(), key=lambda item: -abs(item[1].statistic / (item[1].limit or 1.0))
+    )
+    return {
+        name: {
+            "feature": signal.feature,
+            "metric": signal.metric,
+            "chart": signal.chart,
+            "statistic": signal.statistic,
+            "limit": signal.limit,
+            "usual": signal.usual,
+            "now": signal.now,
+            "effect": signal.effect,
+            "n": signal.n,
+        }
+        for name, signal in farthest[:_MOST_SIGNALS]
+    }
 
 
 def incident_facts(incident: Incident, told: Told) -> dict[str, Attr]:

@@ -23,10 +23,12 @@ from mlg.core.events import Event
 from mlg.core.nodes import Attr
 from mlg.core.principal import Principal
 from mlg.core.uris import Digest, parse_uri
-from mlg.graph import audit, bundle, record_acts
+from mlg.graph import audit, bundle, record_acts, record_services
 from mlg.graph.answers import WalkAnswer, walk_answer
 from mlg.graph.lineage import Answered, trace_prediction
 from mlg.graph.record import Recorder, model_uri
+from mlg.graph.why import WhyAnswer
+from mlg.graph.why_prediction import why_prediction
 from mlg.monitors.live_summary import summary
 from mlg.workflows import durable
 
@@ -110,6 +112,11 @@ class ControlOperations:
         """Return the walk from one answer to its sources."""
         return walk_answer(trace_prediction(self._answered(prediction)[0], self._parts.reader))
 
+    def why_prediction(self, prediction: str) -> WhyAnswer:
+        """Return why one answer was given."""
+        parts = self._parts
+        return why_prediction(parts.reader, parts.reader, self._answered(prediction)[0])
+
     def audit_export(self, prediction_id: str, principal: Principal) -> tuple[str, bytes]:
         """Return the bundle of one answer, anchoring the log first if needed."""
         parts = self._parts
@@ -158,6 +165,13 @@ class ControlOperations:
         parts = self._parts
         mark = f"{principal.subject} {parts.ids.new_id()}"
         mark_restart(parts.files, parts.manifests, service, mark)
+        parts.store.append(
+            (
+                record_services.service_restarted(
+                    parts.recorder(principal.subject), key=f"restart:{mark}", service=service
+                ),
+            )
+        )
         parts.fleet.refresh()
         return {"service": service, "state": "restarting"}
 
@@ -274,7 +288,10 @@ class ControlOperations:
         recorder = parts.recorder("system:control")
         spec = parts.manifests.spec()
         model = (spec.services[segment.service].model if spec else None) or segment.service
-        shown = ("served_by", "reason", "confidence", "raw_confidence", "policy", "latency_ms")
+        shown = (
+            "served_by", "reason", "confidence", "raw_confidence", "policy", "latency_ms",
+            "arm", "propensity",
+        )  # fmt: skip
         attrs: dict[str, Attr] = {name: row.get(name) for name in shown}
         attrs["event_time"] = row["at"]
         version = row.get("model_version")

@@ -41,6 +41,8 @@ _BEFORE: Final = 10_000
 """How many events before the place in the log are read at a start, to know their causes."""
 _MOST_KNOWN: Final = 10_000
 _HOUR: Final = timedelta(hours=1)
+_LEADS: Final = ("triggered", "part_of")
+"""Roles by which what happens to one thing comes of another."""
 
 logger = logging.getLogger("mlg.reactor")
 
@@ -71,14 +73,14 @@ class Ancestry:
         """Return the event with its cause, and remember it if a rule's act led to it."""
         cause = event.cause
         if cause is None or cause not in self._events:
-            touched = (event.subject, *(e.src for e in event.edges if e.role == "triggered"))
+            touched = (event.subject, *(e.src for e in event.edges if e.role in _LEADS))
             found = (self._of[uri] for uri in touched if uri in self._of)
             cause = next((id_ for id_ in found if id_ != event.id), cause)
         event = replace(event, cause=cause)
         if event.actor.startswith(ACTOR) or cause in self._events:
             self._events[event.id] = event
             for arrow in event.edges:
-                if arrow.role == "triggered" and not _is_lasting(arrow.dst):
+                if arrow.role in _LEADS and not _is_lasting(arrow.dst):
                     self._of.setdefault(arrow.dst, event.id)
             _shorten(self._events)
             _shorten(self._of)
@@ -197,7 +199,8 @@ class Reactor:
         )
         decisions = decide(rules, event, facts)
         for decision in decisions:
-            if decision.outcome != "condition_false":
+            # of each opened alert it is kept which rule did not act, and for what
+            if decision.outcome != "condition_false" or event.type == "mlg.alert.opened":
                 self._begin(
                     Reaction(
                         decision=decision,

@@ -30,7 +30,7 @@ def run_document(reader: GraphReader, run_id: str, result: dict[str, Any]) -> di
         raise NotFoundError(f"no run {run_id}", where="graph", hint="mlg search run")
     run = page.nodes[0]
     attrs = dict(run.attrs)
-    walk = reader.walk(run.uri, "down", WalkOptions(roles=("triggered",), depth=1))
+    walk = reader.walk(run.uri, "down", WalkOptions(roles=("triggered", "part_of"), depth=1))
     steps = sorted(
         (reached.node for reached in walk.nodes if reached.node.kind == "step"),
         key=lambda node: (node.valid_from, node.uri),

@@ -162,6 +162,9 @@ class Seals:
             first_at=parse_time(segment.first_at),
             last_at=parse_time(segment.last_at),
             deployments=deployments,
+            policies=[
+                recorder.uri("policy", segment.service, policy) for policy in segment.policies
+            ],
         )
         self._store.append((event,))
 

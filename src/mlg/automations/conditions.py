@@ -149,6 +149,46 @@ def holds(condition: str | None, event: Event, graph: GraphFunctions) -> Verdict
     return Verdict(outcome="true" if found else "false")
 
 
+def unmet(condition: str, event: Event, graph: GraphFunctions) -> str:
+    """Return the first part of a false condition, between `&&`, that is false by itself.
+
+    Raises:
+        BackendError: The graph could not be asked.
+
+    Examples:
+        >>> parts_of("a > 1 && !(b && c) && d == '&&'")
+        ['a > 1', '!(b && c)', "d == '&&'"]
+    """
+    parts = parts_of(condition)
+    if len(parts) > 1:
+        for part in parts:
+            if holds(part, event, graph).outcome == "false":
+                return part
+    return condition
+
+
+def parts_of(condition: str) -> list[str]:
+    """Return what a condition joins by `&&`, outside brackets and texts; `||` joins all."""
+    parts, depth, quote, start, skip = list[str](), 0, "", 0, False
+    for at, sign in enumerate(condition):
+        if skip:
+            skip = False
+        elif quote:
+            skip, quote = sign == "\\", "" if sign == quote else quote
+        elif sign in "\"'":
+            quote = sign
+        elif sign in "([{":
+            depth += 1
+        elif sign in ")]}":
+            depth -= 1
+        elif depth == 0 and condition.startswith(("||", "?"), at):
+            return [condition.strip()]
+        elif depth == 0 and condition.startswith("&&", at):
+            parts.append(condition[start:at].strip())
+            start, skip = at + 2, True
+    return [*parts, condition[start:].strip()]
+
+
 @lru_cache(maxsize=512)
 def _compiled(condition: str) -> cel.Program:
     return cel.compile(condition)

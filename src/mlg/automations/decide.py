@@ -11,7 +11,7 @@ from typing import Final, Literal
 import msgspec
 
 from mlg.automations.actions import NOT_YET, Command, RollBackService, commands_of, firing_key
-from mlg.automations.conditions import GraphFunctions, holds
+from mlg.automations.conditions import GraphFunctions, holds, unmet
 from mlg.automations.freeze import Freeze
 from mlg.automations.happened import project_of
 from mlg.automations.triggers import matches
@@ -215,7 +215,8 @@ def _held_back(rule: Rule, key: str, event: Event, facts: Facts) -> tuple[Outcom
     if verdict.outcome == "error":
         return "condition_error", verdict.reason
     if verdict.outcome == "false":
-        return "condition_false", "the condition does not hold"
+        part = unmet(rule.spec.condition or "", event, facts.graph)
+        return "condition_false", f"the condition does not hold: {part}"
     before = [one for one in facts.fired if one.rule == rule.name and one.key != key]
     cooldown = rule.spec.cooldown_s
     if cooldown is not None and before:

@@ -34,21 +34,24 @@ def trace(
 
 
 def why(
-    uri: str = typer.Argument(help="URI of a rollout, an alert, an incident, a run, …"),
+    uri: str = typer.Argument(
+        help="URI of anything, the id or URI of a prediction, or the name of a service."
+    ),
+    did_not: str | None = typer.Option(
+        None, "--not", help="What did not happen: promoted, restarted, healed or alerted."
+    ),
     home: Path | None = HomeOption,
     as_json: bool = JsonOption,
 ) -> None:
     """Tell in a paragraph why a thing is as it is; the numbers are those of the events.
 
-    Example: mlg why mlg://rollout/mlg/movies/home@01a20c61-793a-76fe-9942-18bc6ae8fe15-12
+    With --not: why something did not happen, and whether it did after all.
+
+    Example: mlg why home --not promoted
     """
     with reported(as_json):
-        document = connect(home_of(home)).why(uri)
-        show(
-            document,
-            as_json,
-            lambda told: out.print(told["paragraph"], markup=False, soft_wrap=True),
-        )
+        document = answers(home_of(home)).why(uri, did_not=did_not)
+        show(document, as_json, _print_why)
 
 
 def impact(
@@ -139,6 +142,14 @@ def rebuild(home: Path | None = HomeOption, as_json: bool = JsonOption) -> None:
     with reported(as_json):
         document = connect(home_of(home), timeout_s=600).rebuild()
         show(document, as_json, lambda found: out.print(f"{found['events']} events read"))
+
+
+def _print_why(told: dict[str, Any]) -> None:
+    if not told["holds"]:
+        out.print(f"It was {told['question'].removeprefix('not ')}:")
+    if told["truncated"]:
+        out.print("(the oldest of it is left out)")
+    out.print(told["paragraph"], markup=False, soft_wrap=True)
 
 
 def _print_diff(found: dict[str, Any]) -> None:

@@ -24,6 +24,7 @@ from mlg.graph.diff import diff as compare
 from mlg.graph.quality import quality as judge
 from mlg.graph.unused import since_seconds
 from mlg.graph.unused import unused as find_unused
+from mlg.graph.why_not import why_of
 from mlg.manifest.load import manifest_from_source
 from mlg.workflows.state import read_applied
 
@@ -37,6 +38,10 @@ class Answers(Protocol):
 
     def impact(self, uri: str, *, depth: int | None = None) -> dict[str, Any]:
         """Return everything below."""
+        ...
+
+    def why(self, uri: str, *, did_not: str | None = None) -> dict[str, Any]:
+        """Return why a thing is as it is, or why something did not happen."""
         ...
 
     def diff(self, a: str, b: str) -> dict[str, Any]:
@@ -76,6 +81,11 @@ class FileAnswers:
         root = self._node(uri)
         walk = self._reader.walk(root, "down", of_column(root, WalkOptions(depth=depth)))
         return msgspec.to_builtins(shapes.walk_answer(walk))
+
+    def why(self, uri: str, *, did_not: str | None = None) -> dict[str, Any]:
+        """Return why a thing is as it is, or why something did not happen."""
+        told = why_of(self._reader, self._reader, uri, did_not)
+        return msgspec.to_builtins(told if told is not None else self._node(uri))
 
     def diff(self, a: str, b: str) -> dict[str, Any]:
         """Return what differs between two versions."""

@@ -150,9 +150,14 @@ class Client:
             "trace", uri=uri, depth=depth, limit=limit, as_of=as_of, stop_at=stop_at
         )
 
-    def why(self, uri: str) -> JsonObject:
-        """Return `{"uri", "paragraph", "clauses", "truncated"}`; a clause names its event."""
-        return self._get("why", uri=uri)
+    def why(self, uri: str, *, did_not: str | None = None) -> JsonObject:
+        """Return `{"uri", "paragraph", "clauses", …}`; a clause names its event.
+
+        Args:
+            uri: A thing, a prediction or its bare id, or the name of a service.
+            did_not: What did not happen: promoted, restarted, healed or alerted.
+        """
+        return self._get("why", None, **{"uri": uri, "not": did_not})
 
     def impact(
         self,

@@ -51,6 +51,7 @@ ROLE_CLASS: Final[dict[str, EdgeClass]] = {
     "approved_by": "causal",
     "supersedes": "version",
     "version_of": "version",
+    "part_of": "version",
     "owned_by": "ownership",
 }
 
@@ -80,7 +81,7 @@ _CAUSES: Final = (
 ALLOWED: Final[dict[str, frozenset[tuple[str, str]]]] = {
     "derived_from": _pairs(_DATA, _DATA),
     "used": _pairs((*_DATA, "model_version", "commit"), _WORK),
-    "produced": _pairs(_WORK, (*_MADE, "dataset")),
+    "produced": _pairs(_WORK, (*_MADE, "dataset", "experiment_cell")),
     "trained_on": _pairs(
         ("dataset_version", "feature_snapshot", "feature", "column"), ("model_version",)
     ),
@@ -88,7 +89,7 @@ ALLOWED: Final[dict[str, frozenset[tuple[str, str]]]] = {
         ("dataset_version", "feature_snapshot", "model_version"), ("evaluation",)
     ),
     "packaged_as": _pairs(("model_version",), ("image",)),
-    "deployed_as": _pairs(("image", "model_version"), ("deployment",)),
+    "deployed_as": _pairs(("image", "model_version"), ("deployment", "experiment_cell")),
     "served_by": _pairs(
         ("deployment", "policy", "layout"), ("prediction_segment", "endpoint", "service")
     ),
@@ -101,8 +102,10 @@ ALLOWED: Final[dict[str, frozenset[tuple[str, str]]]] = {
         ("feature", "service", "deployment", "model_version"), ("drift_signal", "alert")
     ),
     "checked_by": _pairs(
-        ("deployment", "image", "model_version", "service"), ("health_check", "evaluation")
-    ),
+        ("deployment", "image", "model_version", "service", "rollout_step"),
+        ("health_check", "evaluation"),
+    )
+    | {("deployment", "rollout_step")},
     "rolled_back_to": _pairs(("rollout", "rollout_step"), ("deployment",)),
     "healed_by": _pairs(("incident", "alert"), ("deployment", "run", "automation_run")),
     "approved_by": _pairs(("actor",), ("approval",)),
@@ -112,7 +115,9 @@ ALLOWED: Final[dict[str, frozenset[tuple[str, str]]]] = {
     "version_of": _pairs(
         ("dataset", "model", "feature", "pipeline", "service", "policy"),
         ("dataset_version", "model_version", "feature_snapshot", "run", "deployment", "policy"),
-    ),
+    )
+    | {("experiment", "experiment_cell")},
+    "part_of": _pairs(("run",), ("step",)),
     "owned_by": _pairs(("actor", "team"), tuple(sorted(KINDS - {"actor"}))),
 }  # fmt: skip
 """Allowed (src kind, dst kind) of each role; the page of the docs is made from this."""

@@ -19,7 +19,7 @@ from mlg.core.processes import ProcessSpec, ProcessState
 from mlg.core.reading import Direction, NodePage, NodeQuery, Production, Walk, WalkOptions
 from mlg.core.steps import StepCall, StepResult
 from mlg.core.traffic import Attempts, ServiceEndpoints, TrafficSplit
-from mlg.core.uris import Digest, Uri
+from mlg.core.uris import Digest, EventId, Uri
 
 
 class GraphStore(Protocol):
@@ -84,6 +84,21 @@ class GraphReader(Protocol):
         """Return nodes whose name, URI or attributes match every word, best first.
 
         The beginning of a word matches it.
+        """
+        ...
+
+
+class GraphHistory(Protocol):
+    """What the log says of a few things, without reading the log."""
+
+    def told(
+        self, uris: Sequence[Uri], ids: Sequence[EventId] = (), limit: int = 40
+    ) -> tuple[StoredEvent, ...]:
+        """Return the events about these things and those of these ids, in the log's order.
+
+        An event is about a thing when it happened to it, or says something of its node. Of
+        each thing come the first and the newest `limit` of either sort. Of more than 500
+        things or 5,000 ids the rest are left out; what is not known gives nothing.
         """
         ...
 

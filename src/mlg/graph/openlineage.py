@@ -14,6 +14,7 @@ from mlg.core.events import Event, NodeFact
 from mlg.core.nodes import Attr
 from mlg.core.uris import Uri, make_uri
 from mlg.graph.openlineage_check import Checked, LineageEventError, original
+from mlg.graph.openlineage_mlg import say_model_and_experiment
 from mlg.graph.record import Recorder, edge, node
 
 PROVIDER: Final = "openlineage"
@@ -167,6 +168,11 @@ def _run(said: _Said, content: Json, pipeline: Uri) -> Uri:
         },
     )
     said.edge(pipeline, "version_of", uri)
+
+    def of_job(kind: str, name: str, version: str | None, where: str) -> Uri:
+        return _uri(kind, job["namespace"], name, version, where)
+
+    say_model_and_experiment(said, facets, uri, of_job)
     names = tuple(
         _text(facets, "parent", *path)
         for path in (("job", "namespace"), ("job", "name"), ("run", "runId"))

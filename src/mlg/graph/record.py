@@ -8,6 +8,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Final
+from urllib.parse import quote
 
 from mlg.core.clock import Clock
 from mlg.core.events import EdgeFact, Event, NodeFact
@@ -120,6 +121,11 @@ def snapshot_uri(
 ) -> Uri:
     """Return `dataset_version ratings@<digest12>`, or the same as `feature_snapshot`."""
     return recorder.uri(kind, dataset, digest[:12])
+
+
+def feature_uri(recorder: Recorder, owner: str, name: str) -> Uri:
+    """Return `feature <owner>/<name>`; the owner is a table, or a model for what it logs."""
+    return recorder.uri("feature", f"{quote(owner, safe='')}/{name}")
 
 
 def model_uri(recorder: Recorder, name: str, version: str) -> Uri:

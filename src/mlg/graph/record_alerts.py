@@ -8,8 +8,8 @@ from mlg.core.clock import rfc3339
 from mlg.core.events import Event
 from mlg.core.measure import Alert
 from mlg.core.nodes import Attr
-from mlg.core.uris import EventId, Uri
-from mlg.graph.record import Recorder, edge, node
+from mlg.core.uris import EventId, Uri, parse_uri
+from mlg.graph.record import Recorder, edge, feature_uri, node
 
 ALERT_WORDS: Final = frozenset(("opened", "grown", "closed"))
 INCIDENT_WORDS: Final = frozenset(
@@ -32,6 +32,13 @@ def incident_uri(recorder: Recorder, incident: str) -> Uri:
     return recorder.uri("incident", name, version or None)
 
 
+def drift_signal_uri(recorder: Recorder, alert: Uri, statistic: str) -> Uri:
+    """Return `drift_signal home-features:1/request/age.location@<birth of the monitor>`."""
+    parts = parse_uri(alert)
+    name = f"{parts.name.rpartition('/')[0]}/{statistic}"
+    return recorder.uri("drift_signal", name, parts.version)
+
+
 def alert_changed(
     recorder: Recorder,
     *,
@@ -45,6 +52,8 @@ def alert_changed(
     feature: str,
     severity: float,
     cause_named: str,
+    model: str = "",
+    signals: Mapping[str, Mapping[str, Attr]] | None = None,
     facts: Mapping[str, Attr] | None = None,
     at: datetime | None = None,
     cause: EventId | None = None,
@@ -64,6 +73,8 @@ def alert_changed(
         feature: The logged feature behind it.
         severity: 0..1.
         cause_named: What it is taken for, from the published table.
+        model: The model that logs the features; empty: no feature is named.
+        signals: Facts of each statistic behind it, by `stream/metric`; `feature` among them.
         facts: More attributes of the alert.
         at: When; None is now.
         cause: The event that led to it.
@@ -103,17 +114,56 @@ def alert_changed(
     ]
     if measured.subject != owner:
         edges.append(edge(measured.subject, "detected_on", alert.uri, provenance="observed"))
+    nodes = [node(owner, {}, name=service), node(alert.uri, attrs, ended=word == "closed")]
+    for name, told in sorted((signals or {}).items()):
+        signal = drift_signal_uri(recorder, alert.uri, name)
+        nodes.append(node(signal, told, name=name, ended=word == "closed"))
+        edges.append(edge(signal, "caused", alert.uri, provenance="observed"))
+        edges.append(edge(measured.subject, "detected_on", signal, provenance="observed"))
+        if model and told.get("feature"):
+            logged = feature_uri(recorder, model, str(told["feature"]))
+            nodes.append(node(logged, {"model": model}, name=str(told["feature"])))
+            edges.append(edge(logged, "detected_on", signal, provenance="observed"))
     return recorder.event(
         f"mlg.alert.{word}",
         key=key,
         subject=alert.uri,
-        nodes=[
-            node(owner, {}, name=service),
-            node(alert.uri, attrs, ended=word == "closed"),
-        ],
+        nodes=nodes,
         edges=edges,
         at=at,
         cause=cause,
+    )
+
+
+def monitor_learned(
+    recorder: Recorder,
+    *,
+    key: str,
+    monitor: str,
+    service: str,
+    stream: str,
+    windows: int,
+) -> Event:
+    """Return the event that a monitor has learned what is usual, so that it may alert.
+
+    Args:
+        recorder: Whose event.
+        key: Idempotency key.
+        monitor: The monitor of the manifest.
+        service: The service that it watches.
+        stream: What it knows now: the requests, or the answers of a version.
+        windows: Windows that it has seen so far.
+    """
+    return recorder.event(
+        "mlg.monitor.learned",
+        key=key,
+        subject=recorder.uri("service", service),
+        facts={
+            "monitor": monitor,
+            "service": service,
+            "stream": stream,
+            "windows": windows,
+        },
     )
 
 

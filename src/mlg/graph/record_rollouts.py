@@ -14,6 +14,22 @@ def rollout_uri(recorder: Recorder, service: str, rollout_id: str) -> Uri:
     return recorder.uri("rollout", service, rollout_id)
 
 
+def rollout_step_uri(recorder: Recorder, service: str, rollout_id: str, number: int) -> Uri:
+    """Return `rollout_step home/3@<rollout id>`; numbers count transitions from 1."""
+    return recorder.uri("rollout_step", f"{service}/{number}", rollout_id)
+
+
+def worst(gates: Mapping[str, str]) -> str:
+    """Return the worst verdict of gates' words; ERROR is worse than FAIL.
+
+    Examples:
+        >>> worst({"errors": "PASS: 0 of 9", "ctr": "INCONCLUSIVE: 3 of 9"})
+        'INCONCLUSIVE'
+    """
+    said = {text.partition(":")[0] for text in gates.values()}
+    return next((v for v in ("ERROR", "FAIL", "INCONCLUSIVE") if v in said), "PASS")
+
+
 def rollout_begun(
     recorder: Recorder,
     *,
@@ -103,7 +119,8 @@ def rollout_moved(
         cause: The event that led to it.
     """
     rollout = rollout_uri(recorder, service, rollout_id)
-    step = recorder.uri("rollout_step", f"{service}/{number}", rollout_id)
+    step = rollout_step_uri(recorder, service, rollout_id, number)
+    deployment = deployment_uri(recorder, service, rollout_id)
     attrs: dict[str, Attr] = {
         "service": service,
         "before": before,
@@ -116,7 +133,13 @@ def rollout_moved(
     }
     ended = after in {"done", "rolled_back", "failed"}
     latest: dict[str, Attr] = {"phase": after, "share_bp": share_bp, "reason": reason}
-    edges = [edge(rollout, "caused", step)]
+    nodes = [node(rollout, latest, ended=ended), node(step, attrs)]
+    edges = [edge(rollout, "caused", step), edge(deployment, "checked_by", step)]
+    if gates:
+        check = recorder.uri("health_check", f"{service}/gates/{number}", rollout_id)
+        judged = {f"gate.{name}": text for name, text in sorted(gates.items())}
+        nodes.append(node(check, {"service": service, "verdict": worst(gates), **judged}))
+        edges += [edge(end, "checked_by", check) for end in (step, deployment)]
     if rolled_back_to is not None:
         back = deployment_uri(recorder, service, rolled_back_to)
         edges.append(edge(rollout, "rolled_back_to", back, provenance="observed"))
@@ -125,10 +148,52 @@ def rollout_moved(
         f"mlg.rollout.{after}",
         key=key,
         subject=rollout,
-        nodes=[node(rollout, latest, ended=ended), node(step, attrs)],
+        nodes=nodes,
         edges=edges,
         facts={"reason": reason, "by": by, "share_bp": share_bp, "before": before},
         at=at,
+        cause=cause,
+    )
+
+
+def rollout_held(
+    recorder: Recorder,
+    *,
+    key: str,
+    service: str,
+    rollout_id: str,
+    phase: str,
+    share_bp: int,
+    reason: str,
+    gates: Mapping[str, str] | None = None,
+    cause: EventId | None = None,
+) -> Event:
+    """Return the event that a rollout stays where it is, and for want of what.
+
+    Args:
+        recorder: Whose event.
+        key: Idempotency key: the transition and the kind of reason, so that the same want
+            seen again and again is one event.
+        service: The service's name.
+        rollout_id: Which rollout.
+        phase: Where it stays.
+        share_bp: The candidate's share there.
+        reason: What it waits for, in words.
+        gates: Verdict and evidence of each gate, in words, by name.
+        cause: The event that led to it.
+    """
+    judged = {f"gate.{name}": text for name, text in sorted((gates or {}).items())}
+    return recorder.event(
+        "mlg.rollout.held",
+        key=key,
+        subject=rollout_uri(recorder, service, rollout_id),
+        facts={
+            **judged,
+            "service": service,
+            "phase": phase,
+            "share_bp": share_bp,
+            "reason": reason,
+        },
         cause=cause,
     )
 
@@ -159,6 +224,7 @@ def staging_ended(
     key: str,
     service: str,
     rollout_id: str,
+    number: int,
     model_version: Uri,
     verdict: str,
     reason: str,
@@ -172,6 +238,7 @@ def staging_ended(
         key: Idempotency key.
         service: The service's name.
         rollout_id: Which rollout.
+        number: Of the transition to staging.
         model_version: What was tested.
         verdict: PASS, FAIL, INCONCLUSIVE or ERROR.
         reason: Why, in words.
@@ -179,16 +246,19 @@ def staging_ended(
         cause: The event that led to it.
     """
     check = recorder.uri("health_check", f"{service}/staging", rollout_id)
-    attrs: dict[str, Attr] = {"verdict": verdict, "reason": reason}
+    rollout = rollout_uri(recorder, service, rollout_id)
+    step = rollout_step_uri(recorder, service, rollout_id, number)
+    attrs: dict[str, Attr] = {"service": service, "verdict": verdict, "reason": reason}
     attrs |= {f"test.{name}": text for name, text in sorted(results.items())}
     return recorder.event(
         "mlg.staging.ended",
         key=key,
         subject=check,
-        nodes=[node(check, attrs)],
+        nodes=[node(check, attrs), node(rollout, {"staging": verdict})],
         edges=[
             edge(model_version, "checked_by", check, provenance="observed"),
-            edge(rollout_uri(recorder, service, rollout_id), "triggered", check),
+            edge(step, "checked_by", check, provenance="observed"),
+            edge(rollout, "triggered", check),
         ],
         cause=cause,
     )

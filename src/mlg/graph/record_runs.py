@@ -1,21 +1,33 @@
-"""Events of data versions, runs and steps."""
+"""Events of data versions, runs and steps.
+
+A step that makes a table is a part of its run, but no effect of it: else all that a run read
+would lie above each table it made. The run lies between the data that its model learns from
+and the steps that make the model.
+"""
 
 from collections.abc import Mapping, Sequence
 from datetime import datetime
+from typing import Final
 
 from mlg.core.artifacts import Snapshot
 from mlg.core.errors import LifecycleError
-from mlg.core.events import Event
+from mlg.core.events import EdgeFact, Event
 from mlg.core.nodes import Attr
 from mlg.core.uris import Digest, EventId, Uri
 from mlg.graph.record import (
     Recorder,
     edge,
+    feature_uri,
     node,
     run_uri,
     snapshot_uri,
     step_uri,
 )
+
+MOST_FEATURES: Final = 500
+"""Columns of a feature snapshot that become nodes; more are counted in `features_left_out`."""
+_TABLES: Final = frozenset(("source", "sql", "python"))
+"""Kinds of steps that make a table."""
 
 
 def dataset_snapshotted(
@@ -69,12 +81,20 @@ def dataset_snapshotted(
         ]
     if step is not None:
         edges.append(edge(step, "produced", version, provenance="observed"))
+    left_out = 0
+    if kind == "feature_snapshot":
+        left_out = max(0, len(snapshot.schema) - MOST_FEATURES)
+        for column in snapshot.schema[:MOST_FEATURES]:
+            feature = feature_uri(recorder, snapshot.dataset, column.name)
+            nodes.append(node(feature, {"type": column.type}, name=column.name))
+            edges.append(edge(feature, "derived_from", version))
     return recorder.event(
         "mlg.dataset_version.created",
         key=key,
         subject=version,
         nodes=nodes,
         edges=edges,
+        facts={"features_left_out": left_out} if left_out else None,
         at=at,
         cause=cause,
     )
@@ -156,10 +176,26 @@ def step_started(
     step_kind: str,
     inputs: Sequence[Uri] = (),
     code: Digest | None = None,
+    commit: Uri | None = None,
     at: datetime | None = None,
     cause: EventId | None = None,
 ) -> Event:
-    """Return the event that a step began; `inputs` are data and model versions."""
+    """Return the event that a step began.
+
+    Args:
+        recorder: Whose event.
+        key: Idempotency key.
+        pipeline: The pipeline's name.
+        run_id: Which run.
+        step: The step's name.
+        step_kind: `source`, `sql`, `python`, `train`, `evaluate` or `package`; what a
+            training reads, its run has used.
+        inputs: Data and model versions that it reads.
+        code: Digest of the code that runs.
+        commit: The commit whose code that is.
+        at: When; None is now.
+        cause: The event that led to it.
+    """
     attrs = {"step": step, "step_kind": step_kind, "state": "running", "code": code}
     return _step(
         recorder,
@@ -167,7 +203,9 @@ def step_started(
         key,
         (pipeline, run_id, step),
         attrs,
+        step_kind=step_kind,
         inputs=inputs,
+        commit=commit,
         at=at,
         cause=cause,
     )
@@ -181,6 +219,7 @@ def step_finished(
     run_id: str,
     step: str,
     seconds: float,
+    step_kind: str = "",
     inputs: Sequence[Uri] = (),
     outputs: Sequence[Uri] = (),
     facts: Mapping[str, Attr] | None = None,
@@ -195,6 +234,7 @@ def step_finished(
         key,
         (pipeline, run_id, step),
         attrs,
+        step_kind=step_kind,
         inputs=inputs,
         outputs=outputs,
         at=at,
@@ -230,6 +270,7 @@ def step_cached(
         key,
         (pipeline, run_id, step),
         attrs,
+        step_kind=step_kind,
         inputs=inputs,
         at=at,
         cause=cause,
@@ -244,6 +285,7 @@ def step_failed(
     run_id: str,
     step: str,
     error: LifecycleError,
+    step_kind: str = "",
     inputs: Sequence[Uri] = (),
     at: datetime | None = None,
     cause: EventId | None = None,
@@ -256,6 +298,7 @@ def step_failed(
         key,
         (pipeline, run_id, step),
         attrs,
+        step_kind=step_kind,
         inputs=inputs,
         at=at,
         cause=cause,
@@ -269,21 +312,29 @@ def _step(
     place: tuple[str, str, str],
     attrs: Mapping[str, Attr],
     *,
+    step_kind: str,
     inputs: Sequence[Uri] = (),
     outputs: Sequence[Uri] = (),
+    commit: Uri | None = None,
     at: datetime | None,
     cause: EventId | None,
 ) -> Event:
-    pipeline, run_id, step = place
-    subject = step_uri(recorder, pipeline, run_id, step)
-    edges = [edge(run_uri(recorder, pipeline, run_id), "triggered", subject)]
+    pipeline, run_id, _ = place
+    subject, run = step_uri(recorder, *place), run_uri(recorder, pipeline, run_id)
+    edges: list[EdgeFact] = [
+        edge(run, "part_of" if step_kind in _TABLES else "triggered", subject)
+    ]
+    if commit is not None:
+        edges.append(edge(commit, "used", subject, provenance="observed"))
     edges += [edge(uri, "used", subject, provenance="observed") for uri in inputs]
+    if step_kind == "train":
+        edges += [edge(uri, "used", run, provenance="observed") for uri in inputs]
     edges += [edge(subject, "produced", uri, provenance="observed") for uri in outputs]
     return recorder.event(
         f"mlg.step.{what}",
         key=key,
         subject=subject,
-        nodes=[node(subject, attrs)],
+        nodes=[node(subject, {**attrs, "run_id": run_id})],
         edges=edges,
         at=at,
         cause=cause,

@@ -182,6 +182,10 @@ def policy_changed(
     }
     nodes = [node(subject, attrs)]
     edges = [edge(owner, "version_of", subject), edge(subject, "served_by", owner)]
+    if policy.layout:
+        layout = recorder.uri("layout", policy.service, policy.layout)
+        nodes.append(node(layout, {"service": policy.service}, name=policy.layout))
+        edges.append(edge(layout, "served_by", owner))
     if previous is not None and previous != policy.version:
         old = recorder.uri("policy", policy.service, previous)
         nodes.append(node(old, {}, ended=True))
@@ -261,6 +265,29 @@ def segment_sealed(
             edge(uri, "served_by", subject, provenance="observed")
             for uri in (*deployments, *policies)
         ],
+        at=at,
+        cause=cause,
+    )
+
+
+def service_restarted(
+    recorder: Recorder,
+    *,
+    key: str,
+    service: str,
+    at: datetime | None = None,
+    cause: EventId | None = None,
+) -> Event:
+    """Return the event that someone had a service's replicas replaced, one after the other."""
+    subject = recorder.uri("service", service)
+    actor = recorder.uri("actor", recorder.actor)
+    return recorder.event(
+        "mlg.service.restarted",
+        key=key,
+        subject=subject,
+        nodes=[node(actor, {}, name=recorder.actor)],
+        edges=[edge(actor, "triggered", subject)],
+        facts={"service": service, "by": recorder.actor},
         at=at,
         cause=cause,
     )

@@ -1,36 +1,69 @@
 """Why a thing is as it is: the events that made it so, each in one clause.
 
-No language model: every clause is one event, in the words that its facts give.
+No language model: every clause is one event, in the words that its facts give. Only what
+lies near the thing is read, by index: its causes, itself, what came of it.
 """
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from typing import Final
 
 import msgspec
 
-from mlg.core.clock import rfc3339
+from mlg.core.errors import ManifestError, NotFoundError
 from mlg.core.events import Event, StoredEvent
 from mlg.core.nodes import ROLE_CLASS, Attr
-from mlg.core.uris import Uri, parse_uri
+from mlg.core.ports import GraphHistory, GraphReader
+from mlg.core.reading import Direction, NodeQuery, WalkOptions
+from mlg.core.uris import EventId, Uri, make_uri, parse_uri
+from mlg.graph.why_words import Clause, clause_of, facts_of
 
-_DEPTH: Final = 3
-"""How many causes of causes are told."""
-_MOST: Final = 40
-_QUIET: Final = ("mlg.step.", "mlg.process.", "mlg.dataset.")
+MOST_CLAUSES: Final = 40
+EACH: Final = 40
+"""Of each thing so many of the first and of the newest events are read."""
+MOST_THINGS: Final = 60
+"""Things whose events are told: the thing, its causes, what came of it; nearest first."""
+_DEPTH: Final = 6
+_MOST_WALKED: Final = 300
 
-Facts = dict[str, Attr]
+_CAUSES: Final = tuple(
+    name
+    for name, class_ in ROLE_CLASS.items()
+    # a healing explains the incident, not the other way round, and a way back what was left;
+    # what an alert was seen on is in its own words
+    if class_ == "causal"
+    and name not in {"healed_by", "detected_on", "approved_by", "rolled_back_to"}
+)
+_MAKERS: Final = ("produced", "packaged_as", "deployed_as", "part_of")
+_CALM: Final = frozenset(("alert", "incident", "drift_signal", "policy", "layout", "approval"))
+"""Kinds whose story is their causes only, not how those were made."""
+_WIDE: Final = frozenset(
+    ("actor", "service", "pipeline", "team", "dataset", "source", "model", "endpoint")
+)
+"""Kinds that many other things hang on: as a cause they explain nothing."""
 
+_EFFECTS: Final[dict[str, tuple[tuple[str, ...], int]]] = {
+    "alert": (("caused", "triggered"), 1),
+    "approval": (("triggered",), 1),
+    "automation_run": (("triggered",), 1),
+    "commit": (("triggered",), 1),
+    "drift_signal": (("caused",), 2),
+    "image": (("deployed_as",), 1),
+    "incident": (("triggered", "healed_by"), 1),
+    "model_version": (("checked_by", "packaged_as", "deployed_as"), 2),
+    "run": (("triggered", "produced"), 2),
+    "step": (("produced",), 1),
+}
+"""What came of a thing and belongs to its story: by which roles, how far."""
 
-class Clause(msgspec.Struct, frozen=True, kw_only=True):
-    """One event, in words."""
-
-    text: str
-    at: str
-    """RFC 3339."""
-    seq: int
-    event: str
-    """Idempotency key of the event."""
-    subject: str
+_FOLLOWED: Final = {
+    "automation": "automation_run",
+    "pipeline": "run",
+    "service": "deployment",
+}
+"""Sorts of things that a thing has many of: the newest of them are told too."""
+_NEWEST: Final = 3
+_QUIET: Final = ("mlg.step.", "mlg.process.")
+"""Types that are told only of the thing that was asked about, unless they failed."""
 
 
 class WhyAnswer(msgspec.Struct, frozen=True, kw_only=True):
@@ -40,44 +73,171 @@ class WhyAnswer(msgspec.Struct, frozen=True, kw_only=True):
     paragraph: str
     clauses: list[Clause]
     truncated: bool
-    """Whether the oldest clauses were left out."""
+    """Whether some of the oldest clauses were left out."""
+    question: str = "why"
+    """`why`, or what did not happen: `not promoted`, `not restarted`, …"""
+    holds: bool = True
+    """False when the opposite of what was asked about is so: it was promoted after all."""
 
 
-def why(events: Iterable[StoredEvent], uri: Uri) -> WhyAnswer:
+def why(reader: GraphReader, history: GraphHistory, uri: Uri) -> WhyAnswer:
     """Return what led to a thing and what became of it, oldest first.
 
     Args:
-        events: The log, in order.
+        reader: The graph.
+        history: Its log, by index.
         uri: The thing.
 
     Returns:
-        A clause for each event that happened to the thing, and to what caused it, up to
-        three causes back. No clauses if nothing in the log is about it.
+        A clause for each event that happened to the thing or says something of it, and for
+        those of what caused it and of what came of it. No clauses if nothing is known of it.
     """
-    kept = tuple(stored for stored in events if not stored.event.type.startswith(_QUIET))
-    wanted = _with_causes(kept, uri)
-    whole = [one for one in kept if one.event.subject in wanted]
-    told = _without_growth(whole, causes=True)
-    if len(told) > _MOST:  # a cause that is found anew again and again is no story
-        told = _without_growth(whole, causes=False)
-    clauses = [_clause(one) for one in told[-_MOST:]]
-    sentences = [f"{clause.text} [{clause.seq}]." for clause in clauses]
-    return WhyAnswer(
-        uri=uri,
-        paragraph=" ".join(sentences),
-        clauses=clauses,
-        truncated=len(told) > _MOST,
+    if not reader.nodes(NodeQuery(uri=uri)).nodes:
+        return answer(uri, ())
+    causes = causes_of(reader, uri)
+    effects = effects_of(reader, uri) or _followed(history, uri)
+    arrows = _arrows(reader, uri, ("rolled_back_to", "healed_by"), ways=("up",))
+    things = list(dict.fromkeys((uri, *twins((uri,)), *causes, *effects, *twins(effects))))
+    shown = set(things[:MOST_THINGS])
+    events = [
+        one
+        for one in history.told(things[:MOST_THINGS], arrows, limit=EACH)
+        if one.event.id in arrows or is_told(one.event, uri, shown)
+    ]
+    if not events:  # it is only named, by an arrow
+        events = list(history.told((), _arrows(reader, uri, tuple(ROLE_CLASS))))
+    return answer(uri, events, root=uri)
+
+
+def causes_of(reader: GraphReader, uri: Uri) -> list[Uri]:
+    """Return what led to a thing, nearest first: no people, and no whole services."""
+    kind = parse_uri(uri).kind
+    roles = _CAUSES if kind in _CALM else (*_CAUSES, *_MAKERS)
+    return _reached(reader, uri, "up", roles, _DEPTH)
+
+
+def effects_of(reader: GraphReader, uri: Uri) -> list[Uri]:
+    """Return what came of a thing and belongs to its story."""
+    roles, depth = _EFFECTS.get(parse_uri(uri).kind, ((), 0))
+    return _reached(reader, uri, "down", roles, depth) if roles else []
+
+
+def _followed(history: GraphHistory, uri: Uri) -> list[Uri]:
+    """Return the newest things of a sort that a thing has many of, as its events name them."""
+    wanted = _FOLLOWED.get(parse_uri(uri).kind)
+    if wanted is None:
+        return []
+    told = history.told((uri,), limit=EACH)
+    named = [one.event.subject for one in told if parse_uri(one.event.subject).kind == wanted]
+    newest = list(dict.fromkeys(reversed(named)))[:_NEWEST]
+    return newest if wanted != "deployment" else twins(newest)
+
+
+def _reached(
+    reader: GraphReader, uri: Uri, direction: Direction, roles: Sequence[str], depth: int
+) -> list[Uri]:
+    """Return what a walk comes to without going through what many things hang on."""
+    options = WalkOptions(roles=tuple(roles), depth=depth, limit=_MOST_WALKED)
+    walk = reader.walk(uri, direction, options)
+    ahead: dict[Uri, list[Uri]] = {}
+    for arrow in walk.edges:
+        near, far = (arrow.dst, arrow.src) if direction == "up" else (arrow.src, arrow.dst)
+        if parse_uri(far).kind not in _WIDE:
+            ahead.setdefault(near, []).append(far)
+    found, front = [uri], [uri]
+    while front:
+        front = list(dict.fromkeys(far for near in front for far in ahead.get(near, ())))
+        front = [far for far in front if far not in found]
+        found += front
+    return found[1:]
+
+
+def twins(uris: Iterable[Uri]) -> list[Uri]:
+    """Return the rollout of each deployment, the deployment of each rollout: one id names both.
+
+    Examples:
+        >>> twins([Uri("mlg://deployment/mlg/movies/home@d1")])
+        ['mlg://rollout/mlg/movies/home@d1']
+    """
+    other = {"deployment": "rollout", "rollout": "deployment"}
+    parts = [parse_uri(uri) for uri in uris]
+    return [
+        make_uri(other[p.kind], p.namespace, p.name, p.version, provider=p.provider)
+        for p in parts
+        if p.kind in other
+    ]
+
+
+def is_told(event: Event, root: Uri, shown: set[Uri]) -> bool:
+    """Return whether an event belongs to the story of a thing.
+
+    Args:
+        event: One that was found by index.
+        root: The thing.
+        shown: The thing, its causes and effects.
+    """
+    if event.subject == root:
+        return True
+    mentioned = any(fact.uri == root for fact in event.nodes)
+    if event.type.startswith(_QUIET):
+        return mentioned or (event.type.endswith(".failed") and event.subject in shown)
+    return mentioned or event.subject in shown
+
+
+def answer(
+    uri: Uri,
+    events: Iterable[StoredEvent],
+    *,
+    root: Uri | None = None,
+    question: str = "why",
+    holds: bool = True,
+) -> WhyAnswer:
+    """Return events as an answer, without each growth of what grows.
+
+    Args:
+        uri: What was asked about.
+        events: In the order of the log.
+        root: The thing that clauses speak of where an event says something of it.
+        question: What was asked.
+        holds: Whether what was asked about is so.
+    """
+    whole = list(events)
+    told = without_growth(whole, causes=True)
+    if len(told) > MOST_CLAUSES:  # a cause that is found anew again and again is no story
+        told = without_growth(whole, causes=False)
+    clauses = [clause_of(one, root) for one in told[-MOST_CLAUSES:]]
+    return from_clauses(
+        uri, clauses, truncated=len(told) > MOST_CLAUSES, question=question, holds=holds
     )
 
 
-def _without_growth(told: Sequence[StoredEvent], *, causes: bool) -> list[StoredEvent]:
+def from_clauses(
+    uri: Uri,
+    clauses: Sequence[Clause],
+    *,
+    truncated: bool = False,
+    question: str = "why",
+    holds: bool = True,
+) -> WhyAnswer:
+    """Return clauses as an answer with its paragraph; each sentence ends with its event."""
+    return WhyAnswer(
+        uri=uri,
+        paragraph=" ".join(f"{clause.text} [{clause.seq}]." for clause in clauses),
+        clauses=list(clauses),
+        truncated=truncated,
+        question=question,
+        holds=holds,
+    )
+
+
+def without_growth(told: Sequence[StoredEvent], *, causes: bool) -> list[StoredEvent]:
     """Return the events with only the last growth of each thing, and those to a new cause."""
     last = {one.event.subject: one.seq for one in told if one.event.type.endswith(".grown")}
     known: dict[Uri, Attr] = {}
     kept: list[StoredEvent] = []
     for one in told:
         uri = one.event.subject
-        before, now = known.get(uri), _facts(one.event).get("cause")
+        before, now = known.get(uri), facts_of(one.event).get("cause")
         known[uri] = now if now is not None else before
         new = causes and before != now and one.event.type == "mlg.incident.grown"
         if not one.event.type.endswith(".grown") or last[uri] == one.seq or new:
@@ -85,145 +245,37 @@ def _without_growth(told: Sequence[StoredEvent], *, causes: bool) -> list[Stored
     return kept
 
 
-def _with_causes(events: Sequence[StoredEvent], uri: Uri) -> set[Uri]:
-    """Return the thing and what caused it, by the causal arrows of the log."""
-    above: dict[Uri, set[Uri]] = {}
-    for stored in events:
-        for arrow in stored.event.edges:
-            if ROLE_CLASS[arrow.role] == "causal" and not arrow.ended:
-                cause, effect = arrow.src, arrow.dst
-                if arrow.role == "healed_by":
-                    continue  # a healing explains the incident, not the other way round
-                above.setdefault(effect, set()).add(cause)
-    found, edge = {uri}, {uri}
-    for _ in range(_DEPTH):
-        edge = {cause for one in edge for cause in above.get(one, ())} - found
-        edge = {one for one in edge if parse_uri(one).kind not in {"actor", "service"}}
-        found |= edge
-    return found
+def resolve(reader: GraphReader, text: str) -> Uri | None:
+    """Return the URI that a text is, or that of the service of that name; None: no such one.
 
-
-def _clause(stored: StoredEvent) -> Clause:
-    event = stored.event
-    facts = _facts(event)
-    noun = event.type.split(".")[1]
-    words = _SAID.get(noun, _plainly)(event, facts)
-    return Clause(
-        text=words[:1].upper() + words[1:],
-        at=rfc3339(event.at),
-        seq=stored.seq,
-        event=event.key,
-        subject=event.subject,
-    )
-
-
-def _facts(event: Event) -> Facts:
-    """Return what an event says of its subject."""
-    facts: Facts = {k: v for n in event.nodes if n.uri == event.subject for k, v in n.attrs}
-    return facts | dict(event.data)
-
-
-def _rollout(event: Event, facts: Facts) -> str:
-    word = _word(event)
-    if word == "begun":
-        before = f" from {facts['stable']}" if facts.get("stable") else ""
-        return f"version {facts['candidate']} asked to take over {facts['service']}{before}"
-    if word in {"noted", "called"}:
-        return f"{'a person was called' if word == 'called' else 'noted'}: {facts['reason']}"
-    share = f" at {int(facts['share_bp'] or 0) / 100:g} %" if "share_bp" in facts else ""
-    return f"the rollout came to {word}{share}{_because(facts)}{_gates(event)}"
-
-
-def _gates(event: Event) -> str:
-    """Return how many gates passed at a transition, and what the others said."""
-    said = {
-        name.removeprefix("gate."): str(text)
-        for fact in event.nodes
-        for name, text in fact.attrs
-        if name.startswith("gate.")
-    }
-    passed = sorted(name for name, text in said.items() if text.startswith("PASS"))
-    others = [f"{name} {text}" for name, text in sorted(said.items()) if name not in passed]
-    words = [f"{', '.join(passed)} PASS"] if passed else []
-    return f"; gates: {'; '.join([*words, *others])}" if said else ""
-
-
-def _alert(event: Event, facts: Facts) -> str:
-    kind = str(facts["kind"]).replace("_", " ")
-    if _word(event) == "closed":
-        return f"the alert of {kind} closed"
-    where = f" where {facts['slice']}" if facts.get("slice") else ""
-    chart = f"{facts['metric']} at {_figure(facts['statistic'])}, its limit being"
-    return (
-        f"{facts['monitor']}: alert of {kind} {_word(event)}, with {chart} "
-        f"{_figure(facts['limit'])}{where} on {facts['n']} answers"
-    )
-
-
-def _incident(event: Event, facts: Facts) -> str:
-    word = _word(event)
-    if word in {"opened", "grown"}:
-        said = f" ({facts['reasons']})" if facts.get("reasons") else ""
-        return (
-            f"the incident of {facts['service']} {word}, taken for {facts['cause']}{said}: "
-            f"{facts['remediation']}"
+    Raises:
+        ManifestError: The text begins like a URI and is none.
+        NotFoundError: Services of several projects have the name.
+    """
+    if text.startswith("mlg://"):
+        try:
+            parse_uri(text)
+        except ValueError as wrong:
+            raise ManifestError(
+                str(wrong), where="uri", hint="`mlg search` finds the URIs of things."
+            ) from wrong
+        return Uri(text)
+    page = reader.nodes(NodeQuery(kinds=("service",), limit=10_000))
+    found = [node.uri for node in page.nodes if parse_uri(node.uri).name == text]
+    if len(found) > 1:
+        raise NotFoundError(
+            f"{len(found)} services have this name", where=text, hint=f"name one: {found[0]}"
         )
-    if word == "closed":
-        return "the incident closed"
-    return f"healing: {word}{_because(facts)}"
+    return found[0] if found else None
 
 
-def _figure(value: Attr) -> str:
-    return f"{value:.3g}" if isinstance(value, float) else str(value)
-
-
-def _run(event: Event, facts: Facts) -> str:
-    name = parse_uri(event.subject).name
-    if _word(event) == "failed":
-        return f"the run of {name} failed: {facts.get('what') or facts.get('error') or ''}"
-    verdict = facts.get("verdict")
-    told = f" ({verdict})" if verdict else ""
-    return f"a run of {name} was {_word(event)}{told}"
-
-
-def _rule(event: Event, facts: Facts) -> str:
-    word, rule = _word(event), facts.get("rule", "")
-    if word == "decided":
-        return (
-            f"rule {rule} answered {facts['event_type']}: {facts['outcome']}{_because(facts)}"
-        )
-    if word in {"acted", "noted", "begun", "failed"}:
-        what = facts.get("what") or facts.get("note") or facts.get("to") or ""
-        return f"its action {facts['action']} was {word}{f': {what}' if what else ''}"
-    return f"the answer of rule {rule} was {word}{_because(facts)}"
-
-
-def _commit(event: Event, facts: Facts) -> str:
-    of = parse_uri(event.subject)
-    author = f" by {facts['author']}" if facts.get("author") else ""
-    return f"commit {(of.version or '')[:12]} of {of.name}{author} came in"
-
-
-def _plainly(event: Event, facts: Facts) -> str:
-    parts = event.type.split(".")[1:]
-    of = parse_uri(event.subject)
-    what = " ".join(part.replace("_", " ") for part in parts)
-    return f"{what} ({of.kind} {of.name}){_because(facts)}"
-
-
-def _word(event: Event) -> str:
-    return event.type.rpartition(".")[2].replace("_", " ")
-
-
-def _because(facts: Facts) -> str:
-    return f", because {facts['reason']}" if facts.get("reason") else ""
-
-
-_SAID: Final[dict[str, Callable[[Event, Facts], str]]] = {
-    "rollout": _rollout,
-    "alert": _alert,
-    "incident": _incident,
-    "run": _run,
-    "automation_run": _rule,
-    "hook": _commit,
-}
+def _arrows(
+    reader: GraphReader,
+    uri: Uri,
+    roles: tuple[str, ...],
+    ways: tuple[Direction, ...] = ("up", "down"),
+) -> list[EventId]:
+    """Return the events that drew the arrows at a thing."""
+    options = WalkOptions(roles=roles, depth=1, limit=MOST_CLAUSES)
+    walks = (reader.walk(uri, way, options) for way in ways)
+    return list(dict.fromkeys(arrow.event for walk in walks for arrow in walk.edges))

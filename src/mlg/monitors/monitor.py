@@ -272,6 +272,12 @@ def settled(monitor: Monitor, at: str) -> tuple[Monitor, tuple[Command, ...]]:
     return monitor, commands
 
 
+def ready_streams(monitor: Monitor) -> frozenset[str]:
+    """Return the streams of which it is known what is usual, so that they may signal."""
+    streams = monitor.charts.streams
+    return frozenset(name for name, one in streams.items() if one.baseline.ready)
+
+
 def policy_now(monitor: Monitor) -> PolicyChange:
     """Return what the service's live policy should be now; zeros while all is usual."""
     incident = monitor.alerts.incident

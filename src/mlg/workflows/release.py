@@ -5,9 +5,11 @@
 dies between the two does the same commands again, and each may be done twice.
 """
 
-from collections.abc import Mapping
+import re
+from collections.abc import Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from datetime import timedelta
+from hashlib import sha256
 from typing import Any, Final
 
 import msgspec
@@ -37,6 +39,7 @@ from mlg.release.rollout_types import (
     StartStaging,
     StartVersions,
 )
+from mlg.release.verdicts import GateResult
 from mlg.workflows.packaged import read_packaged
 from mlg.workflows.record import append_once
 from mlg.workflows.release_ports import BackRequest, ReleasePorts
@@ -57,6 +60,9 @@ QUIET_EVERY_S: Final = 2.0
 
 _TRIES: Final = 12
 """A full disk or a silent gateway does not end a rollout: DBOS waits 1, 1.5, 2.25, … s."""
+
+_FIGURES: Final = re.compile(r"[-+]?\d[\d.,:e+TZ-]*")
+"""Numbers and times in the words of a reason."""
 
 _COMMANDS: Final = tuple[RolloutCommand, ...]
 
@@ -185,6 +191,8 @@ class Release(DBOSConfiguredInstance):
         if (state.phase, state.step) != (look.state.phase, look.state.step):
             look = self._ports.watch.close_step(look)
             look = msgspec.structs.replace(look, began_at=self._ports.clock.now())
+        if not commands and state.reason != look.state.reason:
+            self._held(state)
         kept = self._kept(msgspec.structs.replace(look, state=state))
         if not commands and state.phase in ENDED:
             return {**kept, "done": self._result(state)}, []
@@ -256,6 +264,7 @@ class Release(DBOSConfiguredInstance):
                 key=f"{command.key}:ended",
                 service=state.service,
                 rollout_id=state.id,
+                number=state.seq,
                 model_version=model_uri(recorder, model, command.version),
                 verdict=verdict,
                 reason=reason,
@@ -365,9 +374,25 @@ class Release(DBOSConfiguredInstance):
                 share_bp=command.share_bp,
                 reason=command.reason,
                 by=command.by,
-                gates={g.name: f"{g.verdict}: {g.reason}" for g in command.gates},
+                gates=_words(command.gates),
                 event_time=rfc3339(command.at),
                 rolled_back_to=back.deployment if back else None,
+            )
+        )
+
+    def _held(self, state: RolloutState) -> None:
+        """Tell what the rollout waits for; the same want with other figures is told once."""
+        want = sha256(_FIGURES.sub("#", state.reason).encode()).hexdigest()[:12]
+        self._record(
+            record_rollouts.rollout_held(
+                self._ports.recorder(),
+                key=f"{state.id}:{state.seq}:held:{want}",
+                service=state.service,
+                rollout_id=state.id,
+                phase=state.phase,
+                share_bp=state.share_bp,
+                reason=state.reason,
+                gates=_words(state.gates),
             )
         )
 
@@ -393,6 +418,10 @@ class Release(DBOSConfiguredInstance):
 
     def _record(self, *events: Event) -> None:
         append_once(self._ports.store, events)
+
+
+def _words(gates: Iterable[GateResult]) -> dict[str, str]:
+    return {gate.name: f"{gate.verdict}: {gate.reason}" for gate in gates}
 
 
 def start_back(release: Release, request: BackRequest) -> None:

@@ -90,6 +90,7 @@ def step_ended(
                 pipeline=pipeline,
                 run_id=run_id,
                 step=call.name,
+                step_kind=call.kind,
                 seconds=seconds,
                 inputs=inputs,
                 outputs=outputs,

@@ -153,9 +153,10 @@ class Train(DBOSConfiguredInstance):
         recorder, plan = self._ports.recorder(), self._ports.plan
         key = f"{request.run_id}:{name}"
         sources = plan.sources(request)
-        began_s = self._ports.clock.monotonic_s()
+        began_s, kind = self._ports.clock.monotonic_s(), "source"
         try:
             call = plan.call(request, name, _typed(results))
+            kind = call.kind
             self._record(
                 record_runs.step_started(
                     recorder,
@@ -166,13 +167,14 @@ class Train(DBOSConfiguredInstance):
                     step_kind=call.kind,
                     inputs=used_by(recorder, call, sources),
                     code=call.code,
+                    commit=recorder.uri("commit", "manifest", request.folder[:12]),
                 )
             )
             path = f"cache/{plan.cache_key(call)}.json"
             cached = self._cached(path)
             result = cached or self._ports.runner.run(call)
         except LifecycleError as error:
-            self._fail(request, name, error)
+            self._fail(request, name, kind, error)
             return {"error": error.as_dict()}
         self._note_source(request, name, None)
         if cached is None:
@@ -255,7 +257,7 @@ class Train(DBOSConfiguredInstance):
         if dataset in self._ports.plan.sources(request):
             note_source(self._ports.files, dataset, request.run_id, error)
 
-    def _fail(self, request: TrainRequest, name: str, error: LifecycleError) -> None:
+    def _fail(self, request: TrainRequest, name: str, kind: str, error: LifecycleError) -> None:
         self._note_source(request, name, error)
         recorder = self._ports.recorder()
         key = f"{request.run_id}:{name}"
@@ -269,6 +271,7 @@ class Train(DBOSConfiguredInstance):
                 pipeline=request.pipeline,
                 run_id=request.run_id,
                 step=name,
+                step_kind=kind,
                 error=error,
             ),
             *(

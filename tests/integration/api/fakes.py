@@ -24,6 +24,8 @@ from mlg.core.reading import (
 )
 from mlg.core.uris import EventId, Uri, make_uri
 from mlg.graph.answers import ReachedAnswer, WalkAnswer
+from mlg.graph.why import WhyAnswer, from_clauses
+from mlg.graph.why_words import Clause
 
 AT = datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC)
 HOSTILE = "<img src=x onerror=alert(1)>\"'</script>"
@@ -209,6 +211,12 @@ class Control:
             ],
             edges=[],
         )
+
+    def why_prediction(self, prediction: str) -> WhyAnswer:
+        if prediction != "p-1":
+            raise NotFoundError("no such prediction", where=prediction)
+        clause = Clause(text="The model", at=rfc3339(AT), seq=3, event="k", subject="s")
+        return from_clauses(PREDICTION, [clause])
 
     def audit_export(self, prediction_id: str, principal: Principal) -> tuple[str, bytes]:
         self.calls.append(("audit_export", prediction_id, principal.subject))

@@ -15,6 +15,8 @@ from mlg.automations.conditions import (
     MAX_QUESTIONS,
     holds,
     mistake_in,
+    parts_of,
+    unmet,
 )
 from mlg.core.errors import BackendError, NotFoundError
 from mlg.core.nodes import Node
@@ -231,3 +233,34 @@ def test_one_compiled_condition_serves_many_threads(event: Any, at: Any) -> None
 
 def test_every_function_of_the_graph_is_there(at: Any) -> None:
     assert set(graph_functions(Graph(at), at)) == set(GRAPH_NAMES)
+
+
+@pytest.mark.parametrize(
+    ("condition", "parts"),
+    [
+        ("a", ["a"]),
+        ("a && b && c", ["a", "b", "c"]),
+        ("a && (b && c)", ["a", "(b && c)"]),
+        ("a && [b && c][0]", ["a", "[b && c][0]"]),
+        ("a == '&&' && b", ["a == '&&'", "b"]),
+        (r"a == 'it\'s && so' && b", [r"a == 'it\'s && so'", "b"]),
+        ("a || b && c", ["a || b && c"]),
+        ("a && b || c", ["a && b || c"]),
+        ("a ? b && c : d", ["a ? b && c : d"]),
+        ("(a || b) && c", ["(a || b)", "c"]),
+    ],
+)
+def test_a_condition_falls_apart_at_its_outer_ands_only(
+    condition: str, parts: list[str]
+) -> None:
+    assert parts_of(condition) == parts
+
+
+def test_the_first_part_that_is_false_is_named(event: Any) -> None:
+    told = event(attrs=DATA, data=DATA)
+    whole = "event.data.drop > 0.2 && event.data.count > 5 && event.data.drop > 9.0"
+    assert unmet(whole, told, NO_GRAPH) == "event.data.count > 5"
+    alone = "event.data.drop > 0.5"
+    assert unmet(alone, told, NO_GRAPH) == alone
+    either = "event.data.drop > 0.5 || event.data.count > 5"
+    assert unmet(either, told, NO_GRAPH) == either

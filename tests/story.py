@@ -1,0 +1,384 @@
+"""A whole life told by the product's recorders: from a manifest to a healed service.
+
+Version a serves at once; b fails its evaluation; c is taken back from its canary; drift opens
+an incident, a run heals it with d, which serves. Each event is kept with its recorder.
+"""
+
+import itertools
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+from mlg.core.artifacts import Column, ModelVersion, Snapshot
+from mlg.core.clock import ManualClock
+from mlg.core.errors import BackendError
+from mlg.core.events import Event
+from mlg.core.measure import Alert, Measurement
+from mlg.core.predict import ServingPolicy
+from mlg.core.uris import Digest, Uri
+from mlg.graph import (
+    record_acts,
+    record_alerts,
+    record_automations,
+    record_models,
+    record_rollouts,
+    record_runs,
+    record_services,
+)
+from mlg.graph.record import (
+    Recorder,
+    deployment_uri,
+    image_uri,
+    model_uri,
+    run_uri,
+    snapshot_uri,
+    step_uri,
+)
+
+START = datetime(2026, 1, 1, tzinfo=UTC)
+SOURCE_TEXT = "movielens-100k://ratings"
+FOLDER = Digest("f00" + "0" * 61)
+
+
+class Counter:
+    """Ids in order."""
+
+    def __init__(self) -> None:
+        self._next = itertools.count(1)
+
+    def new_id(self) -> str:
+        return f"id-{next(self._next):09d}"
+
+
+@dataclass
+class Story:
+    """Events in order, each with the recorder that made it."""
+
+    clock: ManualClock = field(default_factory=lambda: ManualClock(START))
+    events: list[Event] = field(default_factory=list)
+    makers: list[str] = field(default_factory=list)
+
+    def __post_init__(self) -> None:
+        self.by = Recorder(project="movies", actor="local:ada", clock=self.clock, ids=Counter())
+        self.rule = Recorder(
+            project="movies", actor="automation:guard", clock=self.clock, ids=self.by.ids
+        )
+
+    def tell(
+        self, recorder: Callable[..., Event], *, who: Recorder | None = None, **facts: Any
+    ) -> Event:
+        """Record one event a minute after the last; return it."""
+        self.clock.wait(60.0)
+        event = recorder(who or self.by, **facts)
+        self.events.append(event)
+        self.makers.append(f"{recorder.__module__.rpartition('.')[2]}.{recorder.__name__}")
+        return event
+
+    def seq(self, key: str) -> int:
+        """Return the place in the log of the event of this key."""
+        return next(n for n, event in enumerate(self.events, 1) if event.key == key)
+
+    # things
+
+    @property
+    def commit(self) -> Uri:
+        return self.by.uri("commit", "manifest", FOLDER[:12])
+
+    @property
+    def service(self) -> Uri:
+        return self.by.uri("service", "home")
+
+    def data(self, letter: str) -> Uri:
+        return snapshot_uri(self.by, "ratings", letter * 64)
+
+    def features(self, letter: str) -> Uri:
+        return snapshot_uri(self.by, "train_set", letter.upper() * 64, "feature_snapshot")
+
+    def version(self, letter: str) -> Uri:
+        return model_uri(self.by, "ranker", letter * 12)
+
+    def image(self, letter: str) -> Uri:
+        return image_uri(self.by, "movies-ranker", Digest(letter * 64))
+
+    def run(self, letter: str) -> Uri:
+        return run_uri(self.by, "ranker", f"r{letter}")
+
+    def deployment(self, letter: str) -> Uri:
+        return deployment_uri(self.by, "home", f"d{letter}")
+
+    def rollout(self, letter: str) -> Uri:
+        return record_rollouts.rollout_uri(self.by, "home", f"d{letter}")
+
+    def rollout_step(self, letter: str, number: int) -> Uri:
+        return record_rollouts.rollout_step_uri(self.by, "home", f"d{letter}", number)
+
+    def incident(self) -> Uri:
+        return record_alerts.incident_uri(self.by, "home-features:1@ab12")
+
+    def alert(self) -> Uri:
+        return record_alerts.alert_uri(self.by, "home-features:1@ab12", "confidence_drop")
+
+    def segment(self) -> Uri:
+        return self.by.uri("prediction_segment", "home", "9" * 12)
+
+
+def table(name: str, letter: str) -> Snapshot:
+    return Snapshot(
+        dataset=name, digest=Digest(letter * 64), content_digest=Digest(letter * 64), rows=10,
+        as_of=START, schema=(Column(name="age", type="int64"),), location=f"artifacts/{letter}",
+    )  # fmt: skip
+
+
+def train(
+    story: Story, letter: str, *, passed: bool = True, because: Uri | None = None
+) -> None:
+    """Tell a run: source -> ratings -> train_set -> model -> evaluation -> image."""
+    by, run = story.by, f"r{letter}"
+    place = {"pipeline": "ranker", "run_id": run}
+    data, features = story.data(letter), story.features(letter)
+
+    def step(name: str) -> Uri:
+        return step_uri(by, "ranker", run, name)
+
+    def began(name: str, kind: str, *inputs: Uri) -> None:
+        story.tell(record_runs.step_started, key=f"{run}:{name}:start", **place, step=name,
+                   step_kind=kind, inputs=inputs, commit=story.commit)  # fmt: skip
+
+    def ended(name: str, kind: str, inputs: list[Uri], outputs: list[Uri]) -> None:
+        story.tell(record_runs.step_finished, key=f"{run}:{name}:done", **place, step=name,
+                   step_kind=kind, seconds=1.5, inputs=inputs, outputs=outputs)  # fmt: skip
+
+    story.tell(record_runs.run_started, key=f"{run}:begin", **place,
+               triggered_by=because or story.commit)  # fmt: skip
+    began("source_ratings", "source")
+    story.tell(record_runs.dataset_snapshotted, key=f"{run}:source", source=SOURCE_TEXT,
+               snapshot=table("ratings", letter), step=step("source_ratings"))  # fmt: skip
+    began("features", "python", data)
+    story.tell(record_runs.dataset_snapshotted, key=f"{run}:features", kind="feature_snapshot",
+               snapshot=table("train_set", letter.upper()), step=step("features"))  # fmt: skip
+    ended("features", "python", [data], [features])
+    began("train", "train", features, data)
+    ended("train", "train", [features, data], [])
+    story.tell(
+        record_models.model_registered, key=f"{run}:register",
+        model=ModelVersion(
+            name="ranker", version=letter * 12, artifact=Digest(letter * 64), trained_on=(),
+            code=Digest("c" * 64), params=(("k", 10),), metrics=(("ndcg@10", 0.07),), seed=7,
+        ),
+        trained_on=[features, data], step=step("train"),
+        supersedes=story.version("a") if letter != "a" else None,
+    )  # fmt: skip
+    began("evaluate", "evaluate", features, data)
+    story.tell(
+        record_models.evaluation_recorded, key=f"{run}:evaluate", model="ranker",
+        version=letter * 12, evaluated_on=[features, data], metrics={"ndcg@10": 0.07},
+        passed=passed, step=step("evaluate"),
+        facts={} if passed else {"gate.ndcg@10": "FAIL: 0.07 < 0.09"},
+    )  # fmt: skip
+    if passed:
+        began("package", "package")
+        story.tell(
+            record_models.model_packaged, key=f"{run}:package", model="ranker",
+            version=letter * 12, artifact=Digest(letter * 64), image="movies-ranker",
+            image_digest=Digest(letter * 64), step=step("package"),
+        )  # fmt: skip
+    story.tell(
+        record_runs.run_finished, key=f"{run}:end", **place, seconds=9.0,
+        facts={"verdict": "done"} if passed else {"verdict": "rejected", "step": "evaluate"},
+    )  # fmt: skip
+
+
+def begin_rollout(story: Story, letter: str, stable: str | None) -> None:
+    """Tell that a version asks to take over, is staged and warm."""
+    id_, run = f"d{letter}", story.run(letter)
+    story.tell(record_services.deployment_started, key=f"{id_}:deployment", service="home",
+               deployment_id=id_, model_version=story.version(letter), share_bp=0,
+               image_digest=letter * 64, image=story.image(letter), health="starting",
+               triggered_by=run)  # fmt: skip
+    story.tell(record_rollouts.rollout_begun, key=f"{id_}:begin", service="home",
+               rollout_id=id_, candidate=letter * 12, stable=stable, triggered_by=run
+               )  # fmt: skip
+    move(story, letter, 1, "pending", "staging", 0, "the battery of tests runs")
+    story.tell(record_rollouts.staging_ended, key=f"{id_}:staged", service="home",
+               rollout_id=id_, number=1, model_version=story.version(letter), verdict="PASS",
+               reason="all tests passed", results={"golden": "PASS: 9 of 9"})  # fmt: skip
+    move(story, letter, 2, "staging", "warming", 0, "all tests passed")
+
+
+def move(
+    story: Story, letter: str, number: int, before: str, after: str, share_bp: int, reason: str,
+    gates: dict[str, str] | None = None, back: str | None = None,
+) -> None:  # fmt: skip
+    """Tell one transition of a rollout."""
+    story.tell(record_rollouts.rollout_moved, key=f"d{letter}:{number}", service="home",
+               rollout_id=f"d{letter}", number=number, before=before, after=after,
+               share_bp=share_bp, reason=reason, by="mlg", gates=gates,
+               rolled_back_to=back)  # fmt: skip
+
+
+def shares(story: Story, key: str, **parts: int) -> None:
+    """Tell a split of the traffic by letter."""
+    story.tell(record_services.shares_changed, key=key, service="home",
+               shares={story.deployment(letter): bp for letter, bp in parts.items()}
+               )  # fmt: skip
+
+
+def alert_event(story: Story, word: str) -> None:
+    """Tell what the alert of the story came to."""
+    now = story.clock.now()
+    signal = {"feature": "raw_confidence", "metric": "raw_confidence.mean", "chart": "cusum",
+              "statistic": -9.0, "limit": -6.0, "usual": 0.6, "now": 0.4}  # fmt: skip
+    story.tell(
+        record_alerts.alert_changed, key=f"alert:{word}", word=word,
+        alert=Alert(
+            uri=story.alert(),
+            measurement=Measurement(
+                subject=story.version("a"), metric="raw_confidence.mean", value=-9.0,
+                unit="cusum_sd", n=1_000, start=now, end=now, limits=(-6.0, 6.0),
+                verdict="FAIL",
+            ),
+            slice="age < 25", remediation="Retrain.", opened_at=now,
+        ),
+        kind="confidence_drop", monitor="home-features", service="home",
+        incident=story.incident(), feature="raw_confidence", severity=0.8,
+        cause_named="measured loss", model="ranker",
+        signals={"aaaaaaaaaaaa/raw_confidence.mean": signal},
+    )  # fmt: skip
+
+
+def incident_event(story: Story, word: str) -> None:
+    """Tell what the incident of the story came to."""
+    story.tell(
+        record_alerts.incident_changed, key=f"incident:{word}", word=word,
+        incident=story.incident(),
+        facts={"service": "home", "monitor": "home-features", "cause": "measured loss",
+               "action": "retrain", "reasons": "hits fell", "remediation": "Retrain."},
+    )  # fmt: skip
+
+
+def handled(story: Story, word: str, reason: str, **more: Any) -> None:
+    """Tell what healing did."""
+    story.tell(record_alerts.incident_handled, key=f"heal:{word}", word=word,
+               incident=story.incident(), service="home", reason=reason, **more)  # fmt: skip
+
+
+def opening(story: Story) -> None:
+    """Tell the manifest, the first version, its service and its process."""
+    by = story.by
+    story.tell(
+        record_acts.manifest_applied, key="apply", folder=FOLDER,
+        datasets={"ratings": SOURCE_TEXT}, pipelines=["ranker"], services={"home": "ranker"},
+        facts={"monitors": "home-features of home"},
+    )  # fmt: skip
+    policy = ServingPolicy(service="home", version="1", abstain_below=0.35)
+    story.tell(record_services.policy_changed, key="policy:1", policy=policy,
+               reason="manifest applied")  # fmt: skip
+    story.tell(record_automations.hook_refused, key="hook:0", outcome="stale",
+               reason="it is an hour old")  # fmt: skip
+    story.tell(record_automations.hook_accepted, key="hook:1", repository="org/movies",
+               commit="ab" * 20, facts={"author": "Ada"}, runs={"ranker": "ra"})  # fmt: skip
+    train(story, "a", because=by.uri("commit", "org/movies", "ab" * 20))
+    begin_rollout(story, "a", None)
+    shares(story, "da:shares", a=10_000)
+    move(story, "a", 3, "warming", "swapped", 10_000, "the first version serves")
+    move(story, "a", 4, "swapped", "done", 10_000, "the first version serves")
+    story.tell(record_services.process_changed, key="process", process_id="replica-home-1",
+               state="crash_looped", service="home", deployment=story.deployment("a"),
+               exit_code=-9, restarts=5, detail="no memory")  # fmt: skip
+    story.tell(record_services.health_changed, key="health", deployment=story.deployment("a"),
+               health="healthy")  # fmt: skip
+    story.tell(record_services.service_restarted, key="restart", service="home")
+    story.tell(record_alerts.monitor_learned, key="learned", monitor="home-features",
+               service="home", stream="request", windows=40)  # fmt: skip
+
+
+def setbacks(story: Story) -> None:
+    """Tell a rejected version, a run that failed, and a canary that was taken back."""
+    by = story.by
+    train(story, "b", passed=False)
+    error = BackendError("expected int64, got text", where="ratings.rating", hint="fix it")
+    place = {"pipeline": "ranker", "run_id": "rx"}
+    story.tell(record_runs.run_started, key="rx:begin", **place, triggered_by=story.commit)
+    story.tell(record_runs.step_cached, key="rx:cached", **place, step="features",
+               step_kind="python", inputs=[story.data("a")],
+               outputs=[story.features("a")])  # fmt: skip
+    story.tell(record_runs.step_failed, key="rx:failed", **place, step="source_ratings",
+               step_kind="source", error=error)  # fmt: skip
+    story.tell(record_acts.failure_recorded, key="rx:failure",
+               subject=by.uri("dataset", "ratings"), error=error, command="run")  # fmt: skip
+    story.tell(record_runs.run_failed, key="rx:end", **place, step="source_ratings",
+               error=error)  # fmt: skip
+    train(story, "c")
+    begin_rollout(story, "c", "a" * 12)
+    shares(story, "dc:shares", a=9_500, c=500)
+    move(story, "c", 3, "warming", "canary", 500, "5 % after: warm")
+    story.tell(record_rollouts.rollout_held, key="dc:held", service="home", rollout_id="dc",
+               phase="canary", share_bp=500, reason="49 of 200 sticky units",
+               gates={"errors": "INCONCLUSIVE: 0 of 49"})  # fmt: skip
+    shares(story, "dc:back", a=10_000, c=0)
+    move(story, "c", 4, "canary", "rolling_back", 0, "errors FAIL", {"errors": "FAIL: 9 of 60"},
+         back="da")  # fmt: skip
+    story.tell(record_rollouts.rollout_told, key="dc:call", service="home", rollout_id="dc",
+               reason="home: c taken back: errors FAIL", needs_person=True)  # fmt: skip
+    move(story, "c", 5, "rolling_back", "rolled_back", 0, "errors FAIL", back="da")
+    story.tell(record_services.deployment_ended, key="dc:ended",
+               deployment=story.deployment("c"), reason="errors FAIL")  # fmt: skip
+
+
+def healing(story: Story) -> None:
+    """Tell drift, what rules and people did, and the version that healed it."""
+    alert_event(story, "opened")
+    incident_event(story, "opened")
+    key = "automation:guard:one"
+    story.tell(
+        record_automations.automation_decided, who=story.rule, key=key, rule="guard",
+        outcome="proposed", reason="a person must approve", subject=story.alert(),
+        event_type="mlg.alert.opened", actions=["restart (held back: waits for approval)"],
+    )  # fmt: skip
+    answer = record_automations.automation_run_uri(story.by, "guard", key)
+    story.tell(record_automations.proposal_answered, key=key, rule="guard", act=True,
+               reason="go on")  # fmt: skip
+    story.tell(record_automations.automation_acted, who=story.rule, key=f"{key}:0",
+               rule="guard", run=answer, word="acted", action="restart",
+               facts={"service": "home"})  # fmt: skip
+    story.tell(record_automations.automation_finished, who=story.rule, key=key, rule="guard",
+               run=answer, done=1, failed=0)  # fmt: skip
+    drifted = ServingPolicy(service="home", version="2", abstain_below=0.35, drift_severity=0.8)
+    story.tell(record_services.policy_changed, key="policy:2", policy=drifted, previous="1",
+               reason="measured loss", caused_by=story.incident())  # fmt: skip
+    handled(story, "retraining_begun", "training 1 for this incident", triggered=story.run("d"))
+    train(story, "d", because=story.incident())
+    begin_rollout(story, "d", "a" * 12)
+    shares(story, "dd:canary", a=9_500, d=500)
+    move(story, "d", 3, "warming", "canary", 500, "5 % after: warm")
+    shares(story, "dd:shares", a=0, d=10_000)
+    move(story, "d", 4, "promoting", "swapped", 10_000, "300 sticky units; errors PASS",
+         {"errors": "PASS: 0 of 300"})  # fmt: skip
+    handled(story, "healed", "dddddddddddd has all of the traffic",
+            healed_by=(story.run("d"), story.deployment("d")))  # fmt: skip
+    alert_event(story, "closed")
+    incident_event(story, "closed")
+    story.tell(record_services.segment_sealed, key="seal", service="home", root="9" * 64,
+               digest=Digest("8" * 64), rows=3, location="segments/home/9.parquet",
+               first_at=START, last_at=story.clock.now(),
+               deployments=[story.deployment("a"), story.deployment("d")],
+               policies=[story.by.uri("policy", "home", "2")])  # fmt: skip
+    story.tell(record_acts.audit_exported, key="export", bundle=Digest("7" * 64),
+               prediction=Uri("mlg://prediction/mlg/movies/home@p1"),
+               segment=story.segment(), files=10)  # fmt: skip
+    story.tell(record_automations.freeze_changed, key="freeze", on=True, reason="a holiday")
+
+
+def whole_story() -> Story:
+    """Return everything, told once."""
+    story = Story()
+    opening(story)
+    setbacks(story)
+    healing(story)
+    return story
+
+
+def later(minutes: float) -> datetime:
+    """Return the time so many minutes after the start."""
+    return START + timedelta(minutes=minutes)
