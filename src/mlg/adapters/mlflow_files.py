@@ -152,13 +152,16 @@ def _texts(folder: Path) -> list[dict[str, str]]:
         return []
     files = sorted(path for path in folder.rglob("*") if path.is_file())
     return [
-        {"key": path.relative_to(folder).as_posix(), "value": path.read_text("utf-8").rstrip("\n")}
+        {
+            "key": path.relative_to(folder).as_posix(),
+            "value": path.read_text("utf-8").rstrip("\n"),
+        }
         for path in files
     ]
 
 
 def _metrics(folder: Path) -> list[Json]:
-    """Return the newest value of each metric: by step, then time, then value, as MLflow does."""
+    """Return the newest of each metric: by step, then time, then value, as MLflow does."""
     found: list[Json] = []
     for one in _texts(folder):
         points = [line.split(" ") for line in one["value"].splitlines() if line.strip()]

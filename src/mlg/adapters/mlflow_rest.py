@@ -91,8 +91,11 @@ class MlflowRest:
         self._credentials, self._secrets = credentials, secrets
 
     def pages(self, what: str, within: str = "") -> Iterator[Json]:
-        """Yield everything of a sort: `experiments`, `runs` of an experiment, `models`,
-        `versions` of a model; deleted ones too, where the server still has them.
+        """Yield everything of a sort, deleted ones too where the server still has them.
+
+        Args:
+            what: `experiments`, `runs` of an experiment, `models`, `versions` of a model.
+            within: The experiment's id, or the model's name.
 
         Raises:
             BackendError: The server does not answer, or refuses.

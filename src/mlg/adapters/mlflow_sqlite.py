@@ -113,7 +113,10 @@ def _row(database: sqlite3.Connection, sql: str, *given: object) -> dict[str, An
 
 def _pairs(database: sqlite3.Connection, table: str, id_: object) -> list[Json]:
     sql = f"SELECT key, value FROM {table} WHERE {_PAIRS[table]} = ?"  # noqa: S608 - a constant
-    return [{"key": row["key"], "value": row["value"] or ""} for row in database.execute(sql, (id_,))]
+    return [
+        {"key": row["key"], "value": row["value"] or ""}
+        for row in database.execute(sql, (id_,))
+    ]
 
 
 def _experiment(database: sqlite3.Connection, id_: str) -> Json:
@@ -180,7 +183,9 @@ def _run(database: sqlite3.Connection, id_: str) -> Json:
 
 def _model(database: sqlite3.Connection, name: str) -> Json:
     row = _row(database, "SELECT * FROM registered_models WHERE name = ?", name)
-    tags = database.execute("SELECT key, value FROM registered_model_tags WHERE name = ?", (name,))
+    tags = database.execute(
+        "SELECT key, value FROM registered_model_tags WHERE name = ?", (name,)
+    )
     aliases = database.execute(
         "SELECT alias, version FROM registered_model_aliases WHERE name = ?", (name,)
     )

@@ -54,10 +54,12 @@ class MlflowProvider:
         return mlflow.TYPES
 
     def tell(self, thing: Thing) -> tuple[Told, ...]:
-        if thing.type not in mlflow.TYPES:
+        if thing.type not in {*mlflow.TYPES, mlflow.EVALUATION}:
             raise ValueError(f"expected one of {mlflow.TYPES}, got {thing.type!r}")
         at = self._clock.now()
-        return self._understood(lambda: self._tell(thing, at))
+        absent = mlflow.gone(self._names, thing, at)
+        told = self._understood(lambda: self._tell(thing, at))
+        return told if any(one.thing == thing for one in told) else (*told, absent)
 
     def tell_all(self) -> Iterator[Told]:
         names = self._names
@@ -73,22 +75,18 @@ class MlflowProvider:
             yield from self._understood(lambda: self._whole(found, at))  # noqa: B023
 
     def _tell(self, thing: Thing, at: datetime) -> tuple[Told, ...]:
-        names = self._names
-        if thing.type in {"experiment", "run"}:
-            found = self._reads.one(thing.type, thing.id)
-            if found is None:
-                return (mlflow.gone(names, thing, at),)
-            if thing.type == "run":
-                return mlflow.run(names, found, at)
-            return (mlflow.experiment(names, found, at),)
-        name = thing.id
-        if thing.type == "model_version":
-            name, _ = mlflow.version_id(thing.id)
-        found = self._reads.one("model", name)
-        told = self._whole(found, at) if found is not None else ()
-        if any(one.thing == thing for one in told):
-            return told
-        return (*told, mlflow.gone(names, thing, at))
+        """Return the thing with what changes together with it; nothing when it is not there."""
+        if thing.type in {"registered_model", "model_version"}:
+            name = thing.id if thing.type[0] == "r" else mlflow.version_id(thing.id)[0]
+            model = self._reads.one("model", name)
+            return self._whole(model, at) if model is not None else ()
+        sort = "experiment" if thing.type == "experiment" else "run"
+        found = self._reads.one(sort, thing.id)
+        if found is None:
+            return ()
+        if sort == "run":
+            return mlflow.run(self._names, found, at)
+        return (mlflow.experiment(self._names, found, at),)
 
     def _whole(self, found: Json, at: datetime) -> tuple[Told, ...]:
         """Return a model with all its versions; each run is asked for once."""

@@ -43,8 +43,8 @@ class Told:
     nodes: tuple[NodeFact, ...] = ()
     """What else it names, with what never changes of it."""
     edges: tuple[EdgeFact, ...] = ()
-    named: tuple[Thing, ...] = ()
-    """Other things that it names; those that the graph does not know are asked for too."""
+    named: tuple[tuple[Uri, Thing], ...] = ()
+    """Other things that it names, with their nodes; unknown ones are asked for too."""
     gone: bool = False
     """Whether the source has it no more."""
 

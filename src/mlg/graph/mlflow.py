@@ -20,6 +20,8 @@ from mlg.graph.record import edge, node
 
 PROVIDER: Final = "mlflow"
 TYPES: Final = ("experiment", "model_version", "registered_model", "run")
+EVALUATION: Final = "evaluation"
+"""Type of what a run judged; told with its run, and no thin event names it."""
 
 MOST: Final = 500
 """Most parameters, metrics and tags of one thing, each; the rest is counted in `left_out`."""
@@ -180,8 +182,8 @@ def gone(names: Names, thing: Thing, observed_at: datetime) -> Told:
         name, number = version_id(thing.id)
         subject = names.uri("model_version", name, number)
     else:
-        kind = {"experiment": "pipeline", "registered_model": "model"}.get(thing.type, "run")
-        subject = names.uri(kind, thing.id)
+        kinds = {"experiment": "pipeline", "registered_model": "model"}
+        subject = names.uri(kinds.get(thing.type, thing.type), thing.id)
     return Told(thing=thing, subject=subject, name="", observed_at=observed_at, gone=True)
 
 
@@ -218,8 +220,7 @@ def _version(
     measured: dict[str, Attr] = {}
     made_by = run_of(run_id) if run_id else None
     if run_id:
-        said.edge(names.uri("run", run_id), "produced", subject)
-        said.name(Thing(type="run", id=run_id))
+        said.edge(said.name(names.uri("run", run_id), "run", run_id), "produced", subject)
     if made_by is not None:
         measured, more = _measured(_dict(made_by.get("data")))
         left += more
@@ -267,7 +268,7 @@ def _evaluation(names: Names, whole: Told, judged: list[Uri]) -> Told:
     edges = [edge(uri, "evaluated_on", subject, provenance="observed") for uri in judged]
     edges.append(edge(whole.subject, "produced", subject, provenance="observed"))
     return Told(
-        thing=Thing(type="evaluation", id=whole.thing.id),
+        thing=Thing(type=EVALUATION, id=whole.thing.id),
         subject=subject,
         name=whole.name,
         observed_at=whole.observed_at,
@@ -282,10 +283,10 @@ class _Said:
     """Nodes, arrows and names that one state tells besides its subject; each once."""
 
     def __init__(self, names: Names) -> None:
-        self._names = names
+        self.names = names
         self._nodes: dict[Uri, NodeFact] = {}
         self._edges: dict[tuple[Uri, str, Uri], EdgeFact] = {}
-        self._named: dict[Thing, None] = {}
+        self._named: dict[tuple[Uri, Thing], None] = {}
 
     def node(self, uri: Uri, name: str, attrs: Mapping[str, Attr] | None = None) -> Uri:
         said = {key: value for key, value in (attrs or {}).items() if value is not None}
@@ -296,12 +297,13 @@ class _Said:
         how = "declared" if declared else "observed"
         self._edges[src, role, dst] = edge(src, role, dst, provenance=how)
 
-    def name(self, thing: Thing) -> None:
-        self._named[thing] = None
+    def name(self, uri: Uri, type_: str, id_: str) -> Uri:
+        self._named[uri, Thing(type=type_, id=id_)] = None
+        return uri
 
     def owner(self, user: str, owned: Uri) -> None:
         if user:
-            actor = self.node(self._names.uri("actor", user), user)
+            actor = self.node(self.names.uri("actor", user), user)
             self.edge(actor, "owned_by", owned)
 
     def data(self, found: Json, reader: Uri) -> list[tuple[Uri, str]]:
@@ -320,8 +322,8 @@ class _Said:
 
     def trained(self, made_by: Json, version: Uri, evaluation: Uri) -> None:
         """Say the data that a version's run learned from and was judged by."""
-        subject = self._names.uri("run", _run_id(made_by))
-        run_said = _Said(self._names)
+        subject = self.names.uri("run", _run_id(made_by))
+        run_said = _Said(self.names)
         for uri, context in run_said.data(made_by, subject):
             if context in _JUDGING:
                 self.edge(version, "evaluated_on", evaluation)
@@ -334,13 +336,13 @@ class _Said:
     def edges(self) -> tuple[EdgeFact, ...]:
         return tuple(self._edges[key] for key in sorted(self._edges))
 
-    def named(self) -> tuple[Thing, ...]:
+    def named(self) -> tuple[tuple[Uri, Thing], ...]:
         return tuple(sorted(self._named))
 
     def _dataset(self, name: str, digest: str, data: Json) -> Uri:
-        plain = self.node(self._names.uri("dataset", name), name)
+        plain = self.node(self.names.uri("dataset", name), name)
         version = self.node(
-            self._names.uri("dataset_version", name, digest),
+            self.names.uri("dataset_version", name, digest),
             f"{name}@{digest}",
             {
                 "source_type": _clip(_text(data.get("source_type"))) or None,
@@ -357,10 +359,10 @@ def _work(
     said: _Said, subject: Uri, experiment_id: str, tags: Mapping[str, str], user: str
 ) -> None:
     """Say what a run belongs to: experiment, commit, user, parent."""
-    names = said._names  # noqa: SLF001 - one module
+    names = said.names
     if experiment_id:
-        said.edge(names.uri("pipeline", experiment_id), "version_of", subject, declared=True)
-        said.name(Thing(type="experiment", id=experiment_id))
+        above = said.name(names.uri("pipeline", experiment_id), "experiment", experiment_id)
+        said.edge(above, "version_of", subject, declared=True)
     commit = tags.get("mlflow.source.git.commit", "")
     if commit:
         repository = tags.get("mlflow.source.git.repoURL") or "git"
@@ -370,8 +372,7 @@ def _work(
     said.owner(tags.get("mlflow.user") or user, subject)
     parent = tags.get("mlflow.parentRunId", "")
     if parent:
-        said.edge(names.uri("run", parent), "triggered", subject)
-        said.name(Thing(type="run", id=parent))
+        said.edge(said.name(names.uri("run", parent), "run", parent), "triggered", subject)
 
 
 def _run_id(found: Json) -> str:

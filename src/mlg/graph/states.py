@@ -23,6 +23,8 @@ from mlg.graph.record import Recorder, node
 
 DIGEST_ATTR: Final = "state_digest"
 """Attribute of the subject: digest of the state it was last told to be in."""
+THING_ATTR: Final = "thing"
+"""Attribute of the subject: its type and id in the source, `run:0afb…`."""
 MAX_URI: Final = 2_048
 MAX_FACTS: Final = 2_000
 """Most attributes, and most other nodes and arrows, of one state."""
@@ -105,7 +107,12 @@ def state_events(
 def _standing(told: Told, before: Mapping[str, Attr], digest: str) -> NodeFact:
     left = {name: None for name, value in before.items() if value is not None}
     kept = {} if told.gone else dict(told.attrs)
-    attrs: dict[str, Attr] = {**({} if told.gone else left), **kept, DIGEST_ATTR: digest}
+    attrs: dict[str, Attr] = {
+        **({} if told.gone else left),
+        **kept,
+        THING_ATTR: f"{told.thing.type}:{told.thing.id}",
+        DIGEST_ATTR: digest,
+    }
     return node(told.subject, attrs, name=told.name, ended=told.gone)
 
 
@@ -141,22 +148,32 @@ def _check(provider: str, told: Told) -> None:
         raise StateError("a thing needs a type and an id", told)
     if max(len(told.attrs), len(told.nodes), len(told.edges)) > MAX_FACTS:
         raise StateError(f"a state may have {MAX_FACTS} attributes, nodes and edges", told)
-    named: list[Uri] = [told.subject, *(fact.uri for fact in told.nodes)]
-    named += [uri for edge in told.edges for uri in (edge.src, edge.dst)]
-    for uri in named:
-        if len(uri) > MAX_URI:
-            raise StateError(f"a URI may have {MAX_URI} characters, got {len(uri)}", told)
-        try:
-            found = parse_uri(uri).provider
-        except ValueError as wrong:
-            raise StateError(str(wrong), told) from wrong
-        if found != provider:
-            raise StateError(f"expected nodes of {provider!r}, got one of {found!r}", told)
-    for pairs in (told.attrs, *(fact.attrs for fact in told.nodes)):
-        for name, value in pairs:
-            if len(name) > MAX_TEXT or (isinstance(value, str) and len(value) > MAX_TEXT):
-                raise StateError(f"an attribute may have {MAX_TEXT} characters", told)
-            if "\0" in name or (isinstance(value, str) and "\0" in value):
-                raise StateError(f"the attribute {name[:80]!r} holds a NUL", told)
     if any(at is not None and at < _EARLIEST for at in (told.since, told.changed_at)):
         raise StateError("expected times since 1970", told)
+    named = [told.subject, *(fact.uri for fact in told.nodes)]
+    named += [uri for edge in told.edges for uri in (edge.src, edge.dst)]
+    problems = [_uri_problem(uri, provider) for uri in named]
+    for pairs in (told.attrs, *(fact.attrs for fact in told.nodes)):
+        problems += [_text_problem(text) for pair in pairs for text in pair]
+    texts = [told.name, told.thing.type, told.thing.id, *(fact.name for fact in told.nodes)]
+    for problem in (*problems, *map(_text_problem, texts)):
+        if problem:
+            raise StateError(problem, told)
+
+
+def _uri_problem(uri: Uri, provider: str) -> str:
+    if len(uri) > MAX_URI:
+        return f"a URI may have {MAX_URI} characters, got {len(uri)}"
+    try:
+        found = parse_uri(uri).provider
+    except ValueError as wrong:
+        return str(wrong)
+    return "" if found == provider else f"expected nodes of {provider!r}, got one of {found!r}"
+
+
+def _text_problem(text: Attr) -> str:
+    if not isinstance(text, str):
+        return ""
+    if len(text) > MAX_TEXT:
+        return f"a text may have {MAX_TEXT} characters, got {len(text)}"
+    return "a text holds a NUL, which no database takes" if "\0" in text else ""
