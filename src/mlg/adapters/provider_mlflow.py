@@ -10,7 +10,7 @@ from mlg.adapters.mlflow_files import MlflowFiles
 from mlg.adapters.mlflow_rest import Credentials, MlflowRest
 from mlg.adapters.mlflow_sqlite import MlflowSqlite
 from mlg.adapters.network_paced import PacedNetwork
-from mlg.adapters.providers import ProviderContext
+from mlg.adapters.provider_context import ProviderContext
 from mlg.core.clock import Clock
 from mlg.core.errors import BackendError, ManifestError
 from mlg.core.providers import Thing, Told

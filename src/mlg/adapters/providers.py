@@ -1,41 +1,20 @@
 """Which providers there are: the built-in ones, and those that packages bring."""
 
 from collections.abc import Callable
-from dataclasses import dataclass, field
 from importlib.metadata import entry_points
-from pathlib import Path
 from typing import Final
 
-from mlg.core.clock import Clock
+from mlg.adapters.provider_context import ProviderContext
+from mlg.adapters.provider_mlflow import open_provider as open_mlflow
 from mlg.core.errors import ManifestError
-from mlg.core.ports import Network, Provider, Secrets
+from mlg.core.ports import Provider
 
 GROUP: Final = "mlg.providers"
 """Entry points of this group name a function of a `ProviderContext` that returns a provider."""
-BUILT_IN: Final = ("mlflow",)
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ProviderContext:
-    """What a provider is opened with: its settings and its way to the world."""
-
-    url: str
-    """Address of the source of truth."""
-    namespace: str = ""
-    """Second part of the URIs; empty: the provider takes it from the address."""
-    token: str = field(default="", repr=False)
-    username: str = ""
-    password: str = field(default="", repr=False)
-    """Token and password may be `secret://…`; `secrets` resolves them at use."""
-    requests_per_s: float = 10.0
-    folder: Path = Path()
-    """Where relative paths begin."""
-    network: Network
-    secrets: Secrets
-    clock: Clock
-
 
 Opener = Callable[[ProviderContext], Provider]
+
+BUILT_IN: Final[dict[str, Opener]] = {"mlflow": open_mlflow}
 
 
 def opener(plugin: str) -> Opener:
@@ -44,10 +23,8 @@ def opener(plugin: str) -> Opener:
     Raises:
         ManifestError: No such plug-in, or it cannot be imported.
     """
-    if plugin == "mlflow":
-        from mlg.adapters.provider_mlflow import open_provider
-
-        return open_provider
+    if plugin in BUILT_IN:
+        return BUILT_IN[plugin]
     found = entry_points(group=GROUP, name=plugin)
     for point in found:
         try:
