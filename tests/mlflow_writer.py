@@ -73,15 +73,15 @@ def change(client, runs):
 def main():
     import mlflow
 
-    mlflow.set_tracking_uri("sqlite://")  # nothing is to be written beside this script
+    answers, sys.stdout = sys.stdout, sys.stderr  # MLflow prints
     written = {}
     for line in sys.stdin:
         asked = json.loads(line)
         uri = asked["uri"]
         client = mlflow.MlflowClient(tracking_uri=uri, registry_uri=uri)
         written[uri] = write(client) if asked["do"] == "write" else change(client, written[uri])
-        sys.stdout.write(json.dumps(written[uri]) + "\n")
-        sys.stdout.flush()
+        answers.write(json.dumps(written[uri]) + "\n")
+        answers.flush()
 
 
 if __name__ == "__main__":

@@ -75,11 +75,11 @@ async def states(
 def providers(
     services: SkipValidation[ApiServices],
     provider: FromQuery[str] = "",
-    state: FromQuery[str] = "",
+    things: FromQuery[str] = "",
     limit: Annotated[int, QueryParameter(ge=0, le=10_000)] = 100,
 ) -> ProvidersAnswer:
-    """Tell where providers stand, and things of a `state`: waiting, enriched, failing."""
-    found = services.providers.standings(provider, state, limit)
+    """Tell where providers stand, and `things` that are waiting, enriched or failing."""
+    found = services.providers.standings(provider, things, limit)
     return msgspec.convert(found, ProvidersAnswer)
 
 

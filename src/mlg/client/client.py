@@ -265,7 +265,7 @@ class Client:
 
     def providers(self, provider: str = "", state: str = "", limit: int = 100) -> JsonObject:
         """Return `{"providers", "things"}`: where each stands; empty texts stand for all."""
-        return self._get("providers", provider=provider, state=state, limit=limit)
+        return self._get("providers", provider=provider, things=state, limit=limit)
 
     def down(self) -> JsonObject:
         """End everything, the control plane last."""

@@ -154,6 +154,8 @@ def _check(provider: str, told: Told) -> None:
     named += [uri for edge in told.edges for uri in (edge.src, edge.dst)]
     problems = [_uri_problem(uri, provider) for uri in named]
     for pairs in (told.attrs, *(fact.attrs for fact in told.nodes)):
+        if len(dict(pairs)) != len(pairs):
+            problems.append("an attribute comes twice")
         problems += [_text_problem(text) for pair in pairs for text in pair]
     texts = [told.name, told.thing.type, told.thing.id, *(fact.name for fact in told.nodes)]
     for problem in (*problems, *map(_text_problem, texts)):
