@@ -104,7 +104,10 @@ class MlflowRest:
         while True:
             answer = self._page(what, within, token)
             found = answer.get(_LISTS[what])
-            yield from cast("list[Json]", found) if isinstance(found, list) else ()
+            listed = cast("list[Json]", found) if isinstance(found, list) else []
+            if what == "versions":  # a name that no filter can hold was not filtered by
+                listed = [one for one in listed if one.get("name") == within]
+            yield from listed
             following = answer.get("next_page_token")
             if not isinstance(following, str) or not following or following == token:
                 return
@@ -133,7 +136,8 @@ class MlflowRest:
         elif what == "models":
             answer = self._asked("GET", f"registered-models/search?{urlencode(asked)}")
         else:
-            asked["filter"] = f"name={_quoted(within)}"
+            if not {"'", '"'} <= set(within):
+                asked["filter"] = f"name={_quoted(within)}"
             answer = self._asked("GET", f"model-versions/search?{urlencode(asked)}")
         return answer or {}
 
@@ -208,5 +212,5 @@ def _code(reply: Reply) -> str:
 
 
 def _quoted(text: str) -> str:
-    """Return the text as MLflow's filters take it; they know no escape, but both quotes."""
+    """Return the text as MLflow's filters take it: they know both quotes, but no escape."""
     return f'"{text}"' if "'" in text else f"'{text}'"
