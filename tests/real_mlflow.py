@@ -99,12 +99,8 @@ def tracking_server(python: Path, folder: Path) -> Iterator[str]:
         yield url
     finally:
         with contextlib.suppress(ProcessLookupError):
-            os.killpg(process.pid, signal.SIGTERM)
-        try:
-            process.wait(10)
-        except subprocess.TimeoutExpired:
             os.killpg(process.pid, signal.SIGKILL)
-            process.wait(10)
+        process.wait(10)
 
 
 def _answers(url: str) -> bool:
@@ -128,7 +124,7 @@ class Writer:
         )  # fmt: skip
 
     def __call__(self, do: str, uri: str) -> dict[str, Any]:
-        """Do `write` or `change`; return ids of what was written."""
+        """Do `serve`, `write` or `change`; return its address, or ids of what was written."""
         assert self._process.stdin is not None
         assert self._process.stdout is not None
         self._process.stdin.write(json.dumps({"do": do, "uri": uri}) + "\n")

@@ -1,6 +1,7 @@
 """`mlg import mlflow`: registries that real MLflow wrote, in a server and in files."""
 
 import json
+import os
 from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import datetime
@@ -11,6 +12,7 @@ import pytest
 from tests.real_mlflow import Writer, interpreter, tracking_server
 from typer.testing import CliRunner
 
+from mlg.adapters import mlflow_files
 from mlg.adapters.clock_system import SystemClock
 from mlg.adapters.enrichment_memory import MemoryEnrichment
 from mlg.adapters.graph_sqlite import SqliteGraph
@@ -25,6 +27,7 @@ from mlg.api.operations import ApiServices
 from mlg.api.security import LOOPBACK_HOSTS, loopback_principal
 from mlg.app.enrichment import Enrichers
 from mlg.app.serve_api import start_api
+from mlg.cli import commands_providers
 from mlg.cli.main import app
 from mlg.core.providers import Told
 from mlg.core.reading import NodeQuery, WalkOptions
@@ -83,8 +86,14 @@ def writer(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Writer]:
 
 
 @pytest.fixture(scope="module")
-def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[str, Path]]:
+def server(
+    writer: Writer, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[tuple[str, Path]]:
+    """Run MLflow's server: in the writer's process, which is quicker, or by its command."""
     folder = tmp_path_factory.mktemp("mlflow")
+    if not os.environ.get("MLG_FULL"):
+        yield writer("serve", f"sqlite:///{folder / 'mlflow.db'}")["url"], folder
+        return
     with tracking_server(interpreter(), folder) as url:
         yield url, folder
 
@@ -118,7 +127,10 @@ def labelled(told: list[Told]) -> dict[str, Any]:
 
     return {
         shown(one.subject): (
-            {key: ids.get(str(value), value) for key, value in one.attrs},
+            {
+                key: ids[str(value)] if key.endswith("_id") else value
+                for key, value in one.attrs
+            },
             {(shown(e.src), e.role, shown(e.dst)) for e in one.edges},
             {fact.uri: fact.attrs for fact in one.nodes},
         )
@@ -194,6 +206,36 @@ def _written(writer: Writer, url: str) -> dict[str, Any]:
     if not found:
         return writer("write", url)
     return {one.name: one.thing.id for one in found}
+
+
+def test_an_import_that_is_broken_off_keeps_what_is_in_and_the_next_one_goes_on(
+    graph: Graph, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Ctrl-C in the middle of a page, which the reader of files meets as an exception."""
+    store = tmp_path / "mlruns"
+    runs = commands_providers.BATCH + 50
+    for number in range(runs):
+        folder = store / "1" / f"r{number:04}"
+        folder.mkdir(parents=True)
+        (folder / "meta.yaml").write_text(f"run_id: r{number:04}\nexperiment_id: '1'\n")
+    (store / "1" / "meta.yaml").write_text("experiment_id: '1'\nname: one\n")
+    whole = mlflow_files.MlflowFiles._run
+    read: list[Path] = []
+
+    def broken_off(reader: mlflow_files.MlflowFiles, folder: Path) -> Any:
+        read.append(folder)
+        if len(read) > commands_providers.BATCH + 10:
+            raise KeyboardInterrupt
+        return whole(reader, folder)
+
+    monkeypatch.setattr(mlflow_files.MlflowFiles, "_run", broken_off)
+    told = bring(graph.home, str(store), code=130)
+    assert (told["complete"], told["recorded"]) == (False, commands_providers.BATCH)
+    monkeypatch.undo()
+    told = bring(graph.home, str(store))
+    assert told["complete"]
+    assert told["unchanged"] == commands_providers.BATCH
+    assert told["recorded"] == runs + 1 - commands_providers.BATCH
 
 
 def test_a_server_that_does_not_answer_is_a_clear_error(graph: Graph) -> None:

@@ -65,6 +65,8 @@ class Enricher:
         self._stop, self._woken = threading.Event(), threading.Event()
         self._thread = threading.Thread(target=self._run, name=f"mlg-{name}", daemon=True)
         self._failed = 0
+        self._is_down: bool | None = None
+        """Whether the graph has it as down; None before the first answer or failure."""
         self._problem = ""
         self._paused_s = float("-inf")
         self._sweep: Iterator[Told] | None = None
@@ -182,17 +184,24 @@ class Enricher:
         pause_s = min(2.0 ** min(self._failed - 1, 20), LONGEST_PAUSE_S)
         self._paused_s = self._clock.monotonic_s() + pause_s
         logger.warning("%s: %s; again in %.0f s", self.name, error, pause_s)
-        if self._failed == DOWN_AFTER:
+        if self._failed >= DOWN_AFTER:
             self._tell("mlg.provider.failed", reachable=False)
 
     def _note_answer(self) -> None:
-        if self._failed >= DOWN_AFTER:
-            self._tell("mlg.provider.recovered", reachable=True)
         self._failed, self._problem = 0, ""
+        self._tell("mlg.provider.recovered", reachable=True)
 
     def _tell(self, type_: str, *, reachable: bool) -> None:
+        """Record that it went or came back, unless the graph has it so already."""
+        if self._is_down is (not reachable):
+            return
         recorder = self._states.recorder("system:enrichment")
         subject = recorder.uri("source", f"provider/{self.name}")
+        known = self._states.known(subject)
+        was_down = known is not None and dict(known.attrs).get("reachable") is False
+        self._is_down = not reachable
+        if was_down is self._is_down:
+            return
         attrs = {"reachable": reachable, "problem": self._problem if not reachable else None}
         event = recorder.event(
             type_,

@@ -63,7 +63,7 @@ class States:
         events: list[Event] = []
         for one in {state.subject: state for state in told}.values():
             try:
-                made = state_events(recorder, plugin, one, self._known(one.subject))
+                made = state_events(recorder, plugin, one, self.known(one.subject))
             except LifecycleError as error:
                 outcomes.append(_outcome(one, "refused", error))
             else:
@@ -91,10 +91,11 @@ class States:
         return vanished(page, plugin, namespace, seen)
 
     def _is_told(self, uri: Uri) -> bool:
-        known = self._known(uri)
+        known = self.known(uri)
         return known is not None and bool(dict(known.attrs).get(DIGEST_ATTR))
 
-    def _known(self, uri: Uri) -> Node | None:
+    def known(self, uri: Uri) -> Node | None:
+        """Return a node as the graph has it."""
         found = self.reader.nodes(NodeQuery(uri=uri, limit=1)).nodes
         return found[0] if found else None
 
