@@ -59,7 +59,8 @@ class Plane:
             if "/memory/" in node.uri:
                 walk = self.reader.walk(node.uri, "up", WalkOptions(depth=1))
                 attrs = {key: value for key, value in node.attrs if value is not None}
-                attrs.pop("state_digest", None)
+                for name in ("state_digest", "state_at"):
+                    attrs.pop(name, None)
                 arrows = {(edge.src, edge.role) for edge in walk.edges}
                 found[node.uri] = (attrs, node.valid_to is None, arrows)
         return found

@@ -244,7 +244,9 @@ def test_a_server_that_does_not_answer_is_a_clear_error(graph: Graph) -> None:
     assert graph.store.head().seq == 0
 
 
-@pytest.mark.parametrize("uri", ["ftp://x", "http://", "http://[", "http://a:b@h", ""])
+@pytest.mark.parametrize(
+    "uri", ["ftp://x", "http://", "http://[", "http://h:x", "http://a:b@h", ""]
+)
 def test_an_address_of_another_form_is_refused(graph: Graph, uri: str) -> None:
     assert bring(graph.home, uri, code=2)["error"] == "manifest"
 

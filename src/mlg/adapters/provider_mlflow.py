@@ -171,7 +171,7 @@ def _split(url: str) -> SplitResult:
     try:
         parts = urlsplit(url)
         known = parts.scheme in {"", "file", "sqlite"} or (
-            parts.scheme in {"http", "https"} and bool(parts.hostname)
+            parts.scheme in {"http", "https"} and bool(parts.hostname) and parts.port != 0
         )
     except ValueError:
         known, parts = False, urlsplit("")

@@ -5,17 +5,25 @@ make the same. An experiment is a `pipeline`, its run a `run`; a field of an une
 shape adds nothing and refuses nothing.
 """
 
-import json
-import math
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
-from typing import Any, Final, cast
+from datetime import datetime
+from typing import Any, Final
 
 from mlg.core.events import EdgeFact, NodeFact
 from mlg.core.nodes import Attr
 from mlg.core.providers import Thing, Told
 from mlg.core.uris import Uri, make_uri
+from mlg.graph.mlflow_fields import (
+    MOST,
+    clip,
+    fields,
+    items,
+    number,
+    pairs,
+    text,
+    time_of,
+)
 from mlg.graph.record import edge, node
 
 PROVIDER: Final = "mlflow"
@@ -23,14 +31,8 @@ TYPES: Final = ("experiment", "model_version", "registered_model", "run")
 EVALUATION: Final = "evaluation"
 """Type of what a run judged; told with its run, and no thin event names it."""
 
-MOST: Final = 500
-"""Most parameters, metrics and tags of one thing, each; the rest is counted in `left_out`."""
-
-_TEXT: Final = 1_000
-_EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 _ENDED: Final = frozenset(("FINISHED", "FAILED", "KILLED"))
 _JUDGING: Final = frozenset(("eval", "evaluation", "test", "testing", "validation"))
-_EXACT: Final = 2**53
 
 Json = Mapping[str, Any]
 
@@ -57,20 +59,20 @@ def experiment(names: Names, found: Json, observed_at: datetime) -> Told:
     Raises:
         ValueError: It has no id.
     """
-    id_ = _text(found.get("experiment_id"))
-    tags, left = _pairs(found.get("tags"))
+    id_ = text(found.get("experiment_id"))
+    tags, left = pairs(found.get("tags"))
     return Told(
         thing=Thing(type="experiment", id=id_),
         subject=names.uri("pipeline", id_),
-        name=_clip(_text(found.get("name"))) or id_,
+        name=clip(text(found.get("name"))) or id_,
         observed_at=observed_at,
-        since=_time(found.get("creation_time")),
-        changed_at=_time(found.get("last_update_time")),
+        since=time_of(found.get("creation_time")),
+        changed_at=time_of(found.get("last_update_time")),
         attrs=_attrs(
             {
                 "experiment_id": id_,
-                "lifecycle_stage": _clip(_text(found.get("lifecycle_stage"))) or None,
-                "description": _clip(tags.get("mlflow.note.content", "")) or None,
+                "lifecycle_stage": clip(text(found.get("lifecycle_stage"))) or None,
+                "description": clip(tags.get("mlflow.note.content", "")) or None,
                 "left_out": left or None,
                 **_tags(tags),
             }
@@ -84,36 +86,36 @@ def run(names: Names, found: Json, observed_at: datetime) -> tuple[Told, ...]:
     Raises:
         ValueError: It has no id.
     """
-    info, data = _dict(found.get("info")), _dict(found.get("data"))
-    id_ = _text(info.get("run_id")) or _text(info.get("run_uuid"))
+    info, data = fields(found.get("info")), fields(found.get("data"))
+    id_ = text(info.get("run_id")) or text(info.get("run_uuid"))
     subject = names.uri("run", id_)
-    tags, left_tags = _pairs(data.get("tags"))
+    tags, left_tags = pairs(data.get("tags"))
     measured, left = _measured(data)
-    status = _text(info.get("status"))
-    since, ended = _time(info.get("start_time")), _time(info.get("end_time"))
+    status = text(info.get("status"))
+    since, ended = time_of(info.get("start_time")), time_of(info.get("end_time"))
     said = _Said(names)
-    _work(said, subject, _text(info.get("experiment_id")), tags, _text(info.get("user_id")))
+    _work(said, subject, text(info.get("experiment_id")), tags, text(info.get("user_id")))
     judged = [uri for uri, context in said.data(found, subject) if context in _JUDGING]
     attrs: dict[str, Attr] = {
         "state": status or None,
         "outcome": status if status in _ENDED else None,
-        "lifecycle_stage": _clip(_text(info.get("lifecycle_stage"))) or None,
-        "experiment_id": _text(info.get("experiment_id")) or None,
-        "user": _clip(tags.get("mlflow.user") or _text(info.get("user_id"))) or None,
-        "source": _clip(tags.get("mlflow.source.name", "")) or None,
-        "source_type": _clip(tags.get("mlflow.source.type", "")) or None,
-        "git_branch": _clip(tags.get("mlflow.source.git.branch", "")) or None,
-        "git_dirty": _clip(tags.get("mlflow.source.git.dirty", "")) or None,
-        "description": _clip(tags.get("mlflow.note.content", "")) or None,
+        "lifecycle_stage": clip(text(info.get("lifecycle_stage"))) or None,
+        "experiment_id": text(info.get("experiment_id")) or None,
+        "user": clip(tags.get("mlflow.user") or text(info.get("user_id"))) or None,
+        "source": clip(tags.get("mlflow.source.name", "")) or None,
+        "source_type": clip(tags.get("mlflow.source.type", "")) or None,
+        "git_branch": clip(tags.get("mlflow.source.git.branch", "")) or None,
+        "git_dirty": clip(tags.get("mlflow.source.git.dirty", "")) or None,
+        "description": clip(tags.get("mlflow.note.content", "")) or None,
         "left_out": left + left_tags or None,
         **measured,
         **_tags(tags),
     }
-    name = _text(info.get("run_name")) or tags.get("mlflow.runName", "")
+    name = text(info.get("run_name")) or tags.get("mlflow.runName", "")
     whole = Told(
         thing=Thing(type="run", id=id_),
         subject=subject,
-        name=_clip(name) or id_,
+        name=clip(name) or id_,
         observed_at=observed_at,
         since=since,
         changed_at=ended if status in _ENDED else None,
@@ -146,19 +148,19 @@ def model(
     Raises:
         ValueError: It has no name.
     """
-    name = _text(found.get("name"))
-    tags, left = _pairs(found.get("tags"))
-    aliases, _ = _pairs(found.get("aliases"), key="alias", value="version")
+    name = text(found.get("name"))
+    tags, left = pairs(found.get("tags"))
+    aliases, _ = pairs(found.get("aliases"), key="alias", value="version")
     yield Told(
         thing=Thing(type="registered_model", id=name),
         subject=names.uri("model", name),
-        name=_clip(name),
+        name=clip(name),
         observed_at=observed_at,
-        since=_time(found.get("creation_timestamp")),
-        changed_at=None if aliases else _time(found.get("last_updated_timestamp")),
+        since=time_of(found.get("creation_timestamp")),
+        changed_at=None if aliases else time_of(found.get("last_updated_timestamp")),
         attrs=_attrs(
             {
-                "description": _clip(_text(found.get("description"))) or None,
+                "description": clip(text(found.get("description"))) or None,
                 "left_out": left or None,
                 **{f"alias.{alias}": version for alias, version in aliases.items()},
                 **_tags(tags),
@@ -166,7 +168,7 @@ def model(
         ),
     )
     for version in versions:
-        number = _text(version.get("version"))
+        number = text(version.get("version"))
         if number:
             mine = sorted(alias for alias, of in aliases.items() if of == number)
             yield _version(names, name, version, mine, run_of, observed_at)
@@ -211,10 +213,10 @@ def _version(
     run_of: Callable[[str], Json | None],
     observed_at: datetime,
 ) -> Told:
-    number, run_id = _text(found.get("version")), _text(found.get("run_id"))
+    number, run_id = text(found.get("version")), text(found.get("run_id"))
     subject = names.uri("model_version", model_name, number)
-    tags, left = _pairs(found.get("tags"))
-    stage, source = _text(found.get("current_stage")), _text(found.get("source"))
+    tags, left = pairs(found.get("tags"))
+    stage, source = text(found.get("current_stage")), text(found.get("source"))
     said = _Said(names)
     said.edge(names.uri("model", model_name), "version_of", subject, declared=True)
     measured: dict[str, Attr] = {}
@@ -222,21 +224,21 @@ def _version(
     if run_id:
         said.edge(said.name(names.uri("run", run_id), "run", run_id), "produced", subject)
     if made_by is not None:
-        measured, more = _measured(_dict(made_by.get("data")))
+        measured, more = _measured(fields(made_by.get("data")))
         left += more
         said.trained(made_by, subject, names.uri("evaluation", run_id))
-    said.owner(_text(found.get("user_id")), subject)
+    said.owner(text(found.get("user_id")), subject)
     attrs: dict[str, Attr] = {
-        "model": _clip(model_name),
+        "model": clip(model_name),
         "version": number,
         "aliases": ",".join(aliases) or None,
         "stage": stage if stage not in {"", "None"} else None,
-        "status": _text(found.get("status")) or None,
-        "status_message": _clip(_text(found.get("status_message"))) or None,
-        "description": _clip(_text(found.get("description"))) or None,
-        "source": _clip(source) or None,
+        "status": text(found.get("status")) or None,
+        "status_message": clip(text(found.get("status_message"))) or None,
+        "description": clip(text(found.get("description"))) or None,
+        "source": clip(source) or None,
         "run_id": run_id or None,
-        "run_link": _clip(_text(found.get("run_link"))) or None,
+        "run_link": clip(text(found.get("run_link"))) or None,
         "logged_model_id": _logged(found, source) or None,
         "left_out": left or None,
         **measured,
@@ -245,11 +247,11 @@ def _version(
     return Told(
         thing=Thing(type="model_version", id=f"{model_name}/{number}"),
         subject=subject,
-        name=_clip(f"{model_name}@{number}"),
+        name=clip(f"{model_name}@{number}"),
         observed_at=observed_at,
-        since=_time(found.get("creation_timestamp")),
+        since=time_of(found.get("creation_timestamp")),
         # nobody keeps when an alias was set, so it is known from when it was seen
-        changed_at=None if aliases else _time(found.get("last_updated_timestamp")),
+        changed_at=None if aliases else time_of(found.get("last_updated_timestamp")),
         attrs=_attrs(attrs),
         nodes=said.nodes(),
         edges=said.edges(),
@@ -259,8 +261,8 @@ def _version(
 
 def _logged(found: Json, source: str) -> str:
     if source.startswith("models:/m-"):
-        return _clip(source.removeprefix("models:/"))
-    return _clip(_text(found.get("model_id")))
+        return clip(source.removeprefix("models:/"))
+    return clip(text(found.get("model_id")))
 
 
 def _evaluation(names: Names, whole: Told, judged: list[Uri]) -> Told:
@@ -290,7 +292,7 @@ class _Said:
 
     def node(self, uri: Uri, name: str, attrs: Mapping[str, Attr] | None = None) -> Uri:
         said = {key: value for key, value in (attrs or {}).items() if value is not None}
-        self._nodes[uri] = node(uri, said, name=_clip(name))
+        self._nodes[uri] = node(uri, said, name=clip(name))
         return uri
 
     def edge(self, src: Uri, role: str, dst: Uri, *, declared: bool = False) -> None:
@@ -309,14 +311,14 @@ class _Said:
     def data(self, found: Json, reader: Uri) -> list[tuple[Uri, str]]:
         """Say what a run read; return each data version with the context of its use."""
         used: list[tuple[Uri, str]] = []
-        for one in _dicts(_dict(found.get("inputs")).get("dataset_inputs")):
-            data = _dict(one.get("dataset"))
-            name, digest = _text(data.get("name")), _text(data.get("digest"))
+        for one in items(fields(found.get("inputs")).get("dataset_inputs")):
+            data = fields(one.get("dataset"))
+            name, digest = text(data.get("name")), text(data.get("digest"))
             if not name or not digest:
                 continue
             version = self._dataset(name, digest, data)
             self.edge(version, "used", reader)
-            context = _pairs(one.get("tags"))[0].get("mlflow.data.context", "")
+            context = pairs(one.get("tags"))[0].get("mlflow.data.context", "")
             used.append((version, context.lower()))
         return used
 
@@ -345,10 +347,10 @@ class _Said:
             self.names.uri("dataset_version", name, digest),
             f"{name}@{digest}",
             {
-                "source_type": _clip(_text(data.get("source_type"))) or None,
-                "source": _clip(_text(data.get("source"))) or None,
-                "schema": _clip(_text(data.get("schema"))) or None,
-                "profile": _clip(_text(data.get("profile"))) or None,
+                "source_type": clip(text(data.get("source_type"))) or None,
+                "source": clip(text(data.get("source"))) or None,
+                "schema": clip(text(data.get("schema"))) or None,
+                "profile": clip(text(data.get("profile"))) or None,
             },
         )
         self.edge(plain, "version_of", version, declared=True)
@@ -367,7 +369,7 @@ def _work(
     if commit:
         repository = tags.get("mlflow.source.git.repoURL") or "git"
         uri = names.uri("commit", repository, commit)
-        said.node(uri, commit[:12], {"revision": commit, "repository": _clip(repository)})
+        said.node(uri, commit[:12], {"revision": commit, "repository": clip(repository)})
         said.edge(uri, "used", subject)
     said.owner(tags.get("mlflow.user") or user, subject)
     parent = tags.get("mlflow.parentRunId", "")
@@ -376,16 +378,16 @@ def _work(
 
 
 def _run_id(found: Json) -> str:
-    info = _dict(found.get("info"))
-    return _text(info.get("run_id")) or _text(info.get("run_uuid"))
+    info = fields(found.get("info"))
+    return text(info.get("run_id")) or text(info.get("run_uuid"))
 
 
 def _measured(data: Json) -> tuple[dict[str, Attr], int]:
     """Return parameters and newest metrics as attributes, and how many were left out."""
-    params, left_params = _pairs(data.get("params"))
-    found = {f"param.{name}": _clip(value) for name, value in params.items()}
+    params, left_params = pairs(data.get("params"))
+    found = {f"param.{name}": clip(value) for name, value in params.items()}
     metrics = {
-        _text(one.get("key")): _number(one.get("value")) for one in _dicts(data.get("metrics"))
+        text(one.get("key")): number(one.get("value")) for one in items(data.get("metrics"))
     }
     metrics.pop("", None)
     kept = sorted(metrics)[:MOST]
@@ -395,61 +397,13 @@ def _measured(data: Json) -> tuple[dict[str, Attr], int]:
 
 def _tags(tags: Mapping[str, str]) -> dict[str, Attr]:
     return {
-        f"tag.{name}": _clip(value)
+        f"tag.{name}": clip(value)
         for name, value in tags.items()
         if not name.startswith("mlflow.")
     }
 
 
-def _pairs(found: Any, key: str = "key", value: str = "value") -> tuple[dict[str, str], int]:
-    """Return named texts, sorted, and how many were left out."""
-    pairs = {_text(one.get(key)): _text(one.get(value)) for one in _dicts(found)}
-    pairs.pop("", None)
-    kept = sorted(pairs)[:MOST]
-    return {name: pairs[name] for name in kept}, len(pairs) - len(kept)
-
-
 def _attrs(found: Mapping[str, Attr]) -> tuple[tuple[str, Attr], ...]:
     """Return attributes without those that say nothing; names too long are cut."""
-    said = {_clip(name): value for name, value in found.items() if value is not None}
+    said = {clip(name): value for name, value in found.items() if value is not None}
     return tuple(sorted(said.items()))
-
-
-def _number(value: Any) -> Attr:
-    """Return a metric; what JSON cannot hold as a number is text: NaN, Infinity."""
-    if isinstance(value, bool) or value is None:
-        return None
-    if isinstance(value, str):
-        return _clip(value)
-    number = float(value)
-    if not math.isfinite(number):
-        return json.dumps(number)
-    return int(number) if number.is_integer() and abs(number) < _EXACT else number
-
-
-def _time(value: Any) -> datetime | None:
-    """Return a time in milliseconds since 1970; None for no such number."""
-    try:
-        milliseconds = int(value or 0)
-        return _EPOCH + timedelta(milliseconds=milliseconds) if milliseconds > 0 else None
-    except (ValueError, TypeError, OverflowError):
-        return None
-
-
-def _text(value: Any) -> str:
-    if isinstance(value, str):
-        return value.replace("\0", "\N{REPLACEMENT CHARACTER}")
-    return str(value) if isinstance(value, int) and not isinstance(value, bool) else ""
-
-
-def _clip(text: str) -> str:
-    return text[:_TEXT]
-
-
-def _dict(found: Any) -> dict[str, Any]:
-    return cast("dict[str, Any]", found) if isinstance(found, dict) else {}
-
-
-def _dicts(found: Any) -> list[dict[str, Any]]:
-    listed = cast("list[Any]", found) if isinstance(found, list) else []
-    return [cast("dict[str, Any]", one) for one in listed if isinstance(one, dict)]

@@ -25,6 +25,8 @@ DIGEST_ATTR: Final = "state_digest"
 """Attribute of the subject: digest of the state it was last told to be in."""
 THING_ATTR: Final = "thing"
 """Attribute of the subject: its type and id in the source, `run:0afb…`."""
+AT_ATTR: Final = "state_at"
+"""Attribute of the subject: the time of that state; one that was seen earlier is too late."""
 MAX_URI: Final = 2_048
 MAX_FACTS: Final = 2_000
 """Most attributes, and most other nodes and arrows, of one state."""
@@ -57,7 +59,7 @@ def state_events(
         known: The subject's node as it stands; None when the graph has none.
 
     Returns:
-        Nothing when the state is the one that the graph knows.
+        Nothing when the state is the one that the graph knows, or was seen before that one.
 
     Raises:
         StateError: The state names another provider's nodes, allows no such arrow, or is
@@ -71,7 +73,7 @@ def state_events(
         )
         before = dict(known.attrs) if known is not None else {}
         former = str(before.get(DIGEST_ATTR) or "")
-        if former == digest:
+        if former == digest or rfc3339(told.observed_at) < str(before.get(AT_ATTR) or ""):
             return ()
         facts: dict[str, Attr] = {"thing_type": told.thing.type, "thing_id": told.thing.id}
         made: list[Event] = []
@@ -89,14 +91,15 @@ def state_events(
             )
         elif known is None:
             return ()
+        at = _at(told, new=not former)
         made.append(
             recorder.event(
                 "mlg.provider.told",
                 key=f"{provider}:told:{_digest([told.subject, former, digest])}",
                 subject=told.subject,
-                nodes=(_standing(told, before, digest),),
+                nodes=(_standing(told, before, digest, at),),
                 facts=facts,
-                at=_at(told, new=not former),
+                at=at,
             )
         )
     except (ValueError, OverflowError) as wrong:
@@ -104,7 +107,7 @@ def state_events(
     return tuple(made)
 
 
-def _standing(told: Told, before: Mapping[str, Attr], digest: str) -> NodeFact:
+def _standing(told: Told, before: Mapping[str, Attr], digest: str, at: datetime) -> NodeFact:
     left = {name: None for name, value in before.items() if value is not None}
     kept = {} if told.gone else dict(told.attrs)
     attrs: dict[str, Attr] = {
@@ -112,6 +115,7 @@ def _standing(told: Told, before: Mapping[str, Attr], digest: str) -> NodeFact:
         **kept,
         THING_ATTR: f"{told.thing.type}:{told.thing.id}",
         DIGEST_ATTR: digest,
+        AT_ATTR: rfc3339(at),
     }
     return node(told.subject, attrs, name=told.name, ended=told.gone)
 

@@ -1,7 +1,8 @@
 """Bringing what providers tell into the graph: recording states, and finding what is gone."""
 
+import threading
 from collections.abc import Callable, Iterable, Mapping, Sequence, Set
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Final, Literal
 
 from mlg.core.errors import ConflictError, LifecycleError
@@ -12,7 +13,7 @@ from mlg.core.providers import Enrichment, Thing, Told
 from mlg.core.reading import NodeQuery
 from mlg.core.uris import Uri, make_uri
 from mlg.graph.record import Recorder
-from mlg.graph.states import DIGEST_ATTR, THING_ATTR, state_events
+from mlg.graph.states import DIGEST_ATTR, THING_ATTR, StateError, state_events
 from mlg.workflows.record import append_once
 
 Status = Literal["recorded", "unchanged", "refused"]
@@ -43,6 +44,8 @@ class States:
     queue: EnrichmentQueue
     recorder: Callable[[str], Recorder]
     """Gives a recorder in the name of an actor."""
+    lock: threading.Lock = field(default_factory=threading.Lock)
+    """Held from asking the graph what it knows until it knows more."""
 
     def record(
         self, name: str, plugin: str, told: Sequence[Told], asked: Enrichment | None = None
@@ -61,15 +64,16 @@ class States:
         recorder = self.recorder(f"provider:{plugin}")
         outcomes: list[Outcome] = []
         events: list[Event] = []
-        for one in {state.subject: state for state in told}.values():
-            try:
-                made = state_events(recorder, plugin, one, self.known(one.subject))
-            except LifecycleError as error:
-                outcomes.append(_outcome(one, "refused", error))
-            else:
-                events += made
-                outcomes.append(_outcome(one, "recorded" if made else "unchanged"))
-        self._append(events)
+        with self.lock:
+            for one in {state.subject: state for state in told}.values():
+                try:
+                    made = state_events(recorder, plugin, one, self.known(one.subject))
+                except StateError as error:
+                    outcomes.append(_outcome(one, "refused", error))
+                else:
+                    events += made
+                    outcomes.append(_outcome(one, "recorded" if made else "unchanged"))
+            self._append(events)
         self._settle(name, told, outcomes, asked)
         return tuple(outcomes)
 

@@ -113,6 +113,11 @@ def test_what_was_never_there_makes_no_event() -> None:
     assert step([], replace(told(None), gone=True)) == []
 
 
+def test_a_state_that_was_seen_before_the_known_one_comes_too_late() -> None:
+    events = step(step([], told(1)), told(2, at=NOW + timedelta(days=2)))
+    assert step(events, told(3, at=NOW + timedelta(days=1))) == events
+
+
 def test_two_who_tell_the_same_change_at_once_give_it_one_key() -> None:
     known = after(step([], told(1)))
     times = (NOW + timedelta(days=1), NOW + timedelta(days=2))
