@@ -25,11 +25,11 @@ def pairs(found: Any, key: str = "key", value: str = "value") -> tuple[dict[str,
 
 def number(value: Any) -> Attr:
     """Return a metric; what JSON cannot hold as a number is text: NaN, Infinity."""
-    if isinstance(value, bool) or value is None:
-        return None
     if isinstance(value, str):
         return clip(value)
-    number = float(value)
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        return None
+    number = float(value) if abs(value) < 1e300 or isinstance(value, float) else math.inf
     if not math.isfinite(number):
         return json.dumps(number)
     return int(number) if number.is_integer() and abs(number) < _EXACT else number
