@@ -225,6 +225,23 @@ def test_a_provider_that_is_down_is_told_tried_again_and_told_when_it_is_back(
     assert types.count("mlg.provider.recovered") == 1
 
 
+def test_a_thing_that_breaks_the_plug_in_holds_up_no_other(
+    plane: Plane, client: TestClient[Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    plane.provider.put("r2", {})
+    whole = plane.provider.tell
+
+    def broken(thing: Thing) -> Any:
+        return 1 // 0 if thing.id == "r1" else whole(thing)
+
+    monkeypatch.setattr(plane.provider, "tell", broken)
+    post(client, [thin("r1"), thin("r2")])
+    plane.work()
+    assert run_uri("r2") in plane.graph()
+    (failing,) = client.get("/api/v1/providers?things=failing").json()["things"]
+    assert (failing["id"], failing["error"][:18]) == ("r1", "ZeroDivisionError:")
+
+
 @settings(suppress_health_check=[HealthCheck.too_slow], deadline=None, max_examples=15)
 @given(seed=st.integers(0, 2**32), changes=st.integers(1, 12))
 def test_thin_events_in_any_order_doubled_or_lost_give_the_graph_of_the_source(

@@ -1,6 +1,6 @@
 """An MLflow database in a SQLite file, read without MLflow; nothing is ever written.
 
-The tables are those of MLflow 2.9 to 3.17; columns that a version lacks are left out.
+Tested with the tables of MLflow 3.17. What is read by name has been there since 2.4.
 """
 
 import sqlite3
@@ -95,7 +95,7 @@ class MlflowSqlite:
         return BackendError(
             f"MLflow's database cannot be read: {wrong}",
             where=self._where,
-            hint="is it a database of MLflow 2.9 to 3.17? Import from its server instead.",
+            hint="is it of MLflow before 2.4? Import from its server instead.",
         )
 
 

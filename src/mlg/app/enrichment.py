@@ -128,6 +128,12 @@ class Enricher:
             self._settle_failed(asked, str(error), again=True)
             self._note_failure(error)
             return False
+        except (
+            Exception
+        ) as wrong:  # the edge to a plug-in: one thing may not hold up the others
+            logger.exception("%s could not tell of %s", self.name, asked.thing)
+            self._settle_failed(asked, f"{type(wrong).__name__}: {wrong}", again=True)
+            return True
         self._note_answer()
         self._states.record(self.name, self.plugin, told, asked)
         self._ask_unknown(told)
