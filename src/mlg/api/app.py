@@ -25,6 +25,7 @@ from mlg.api import (
     routes_graph,
     routes_hooks,
     routes_lineage,
+    routes_providers,
 )
 from mlg.api.gate import Denials, Gate, caller_of, denial_of
 from mlg.api.operations import ApiServices
@@ -113,6 +114,9 @@ ROUTES: Final = (
     routes_control.metrics,
     routes_hooks.commit,
     routes_lineage.lineage,
+    routes_providers.thin_events,
+    routes_providers.states,
+    routes_providers.providers,
 )
 
 

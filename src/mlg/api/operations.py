@@ -10,9 +10,11 @@ from mlg.core.errors import NotFoundError
 from mlg.core.events import StoredEvent
 from mlg.core.ports import GraphHistory, GraphReader, GraphStore, Ids
 from mlg.core.principal import Principal
+from mlg.core.providers import Thing, Told
 from mlg.core.uris import EventId, Uri
 from mlg.graph.answers import WalkAnswer
 from mlg.graph.why import WhyAnswer
+from mlg.workflows.enrich import Outcome
 
 JsonObject = dict[str, Any]
 """A JSON object; its fields may be added to, never renamed."""
@@ -233,6 +235,64 @@ class NoHistory:
         return ()
 
 
+class Providers(Protocol):
+    """What other systems keep, and how it comes into the graph."""
+
+    def types(self) -> Mapping[str, tuple[str, ...]]:
+        """Return the types of each provider that thin events may name."""
+        ...
+
+    def ask(self, provider: str, things: Sequence[Thing]) -> None:
+        """Remember durably that things are to be looked at; the look comes later.
+
+        Raises:
+            BackendError: It could not be remembered.
+        """
+        ...
+
+    def standings(self, provider: str, state: str, limit: int) -> JsonObject:
+        """Return `{"providers": [...], "things": [...]}`; empty texts stand for all."""
+        ...
+
+    def record(self, plugin: str, told: Sequence[Told]) -> tuple[Outcome, ...]:
+        """Record states that a provider told elsewhere.
+
+        Raises:
+            ManifestError: No such plug-in is installed.
+            BackendError: The graph could not be written.
+        """
+        ...
+
+
+class NoProviders:
+    """Knows no provider."""
+
+    def types(self) -> Mapping[str, tuple[str, ...]]:
+        """Return nothing."""
+        return {}
+
+    def ask(self, provider: str, things: Sequence[Thing]) -> None:
+        """Refuse.
+
+        Raises:
+            NotFoundError: Always.
+        """
+        raise NotFoundError(f"no provider {provider!r}", where=", ".join(t.id for t in things))
+
+    def standings(self, provider: str, state: str, limit: int) -> JsonObject:
+        """Return empty lists."""
+        del provider, state, limit
+        return {"providers": [], "things": []}
+
+    def record(self, plugin: str, told: Sequence[Told]) -> tuple[Outcome, ...]:
+        """Refuse.
+
+        Raises:
+            NotFoundError: Always.
+        """
+        raise NotFoundError(f"no provider {plugin!r}", where=", ".join(t.name for t in told))
+
+
 def _unrecorded(_: Denial | Failure) -> None:
     return None
 
@@ -248,6 +308,7 @@ class ApiServices:
     ids: Ids
     history: GraphHistory = field(default_factory=NoHistory)
     hooks: Hooks = field(default_factory=NoHooks)
+    providers: Providers = field(default_factory=NoProviders)
     on_denied: Callable[[Denial], None] = _unrecorded
     """Called in a thread for each recorded denial."""
     on_failure: Callable[[Failure], None] = _unrecorded

@@ -124,3 +124,85 @@ class LineageAnswer(msgspec.Struct, frozen=True, kw_only=True):
     refused: int
     results: list[LineageResult]
     """One per event, in the order sent."""
+
+
+class ThinEventResult(msgspec.Struct, frozen=True, kw_only=True):
+    """What became of one thin event."""
+
+    index: int
+    """Its place in the array that was sent, from 0."""
+    status: Literal["accepted", "refused"]
+    error: str = ""
+    what: str = ""
+    where: str = ""
+    """JSON path of what is wrong in a refused event."""
+    hint: str = ""
+
+
+class ThinEventsAnswer(msgspec.Struct, frozen=True, kw_only=True):
+    """What became of the thin events of one request; the accepted ones are looked at soon."""
+
+    accepted: int
+    refused: int
+    results: list[ThinEventResult]
+
+
+class StateResult(msgspec.Struct, frozen=True, kw_only=True):
+    """What became of one state that a provider told."""
+
+    type: str
+    id: str
+    subject: str
+    """URI of its node."""
+    status: Literal["recorded", "unchanged", "refused"]
+    error: str = ""
+    what: str = ""
+    where: str = ""
+    hint: str = ""
+
+
+class StatesAnswer(msgspec.Struct, frozen=True, kw_only=True):
+    """What became of the states of one request; of two about one thing the last counts."""
+
+    recorded: int
+    unchanged: int
+    refused: int
+    results: list[StateResult]
+
+
+class ProviderAnswer(msgspec.Struct, frozen=True, kw_only=True):
+    """Where one provider stands."""
+
+    provider: str
+    """Its name in the settings; `import:PLUGIN` for what came by imports."""
+    plugin: str
+    types: list[str]
+    """What thin events may name."""
+    state: Literal["up", "down", "not watched"]
+    problem: str
+    """Why it is down."""
+    waiting: int
+    enriched: int
+    failing: int
+    last_enriched_at: str | None
+    sweeping: bool
+
+
+class EnrichmentAnswer(msgspec.Struct, frozen=True, kw_only=True):
+    """Where one thing of a provider stands."""
+
+    provider: str
+    type: str
+    id: str
+    state: Literal["waiting", "enriched", "failing"]
+    tries: int
+    next_at: str | None
+    last_enriched_at: str | None
+    error: str
+
+
+class ProvidersAnswer(msgspec.Struct, frozen=True, kw_only=True):
+    """Where the providers and some of their things stand."""
+
+    providers: list[ProviderAnswer]
+    things: list[EnrichmentAnswer]

@@ -27,6 +27,7 @@ from mlg.app.manifests import Manifests
 from mlg.app.parts import Parts
 from mlg.app.pipelines import Pipelines
 from mlg.app.proposals import Proposals
+from mlg.app.providing import enrichers_of
 from mlg.app.reacting import reactor_of
 from mlg.app.reactor import Reactor
 from mlg.app.rollout_acts import RolloutActs
@@ -153,6 +154,16 @@ def build(home: Path, control_port: int, gateway_port: int) -> Parts:
         proposals=proposals,
         hooks=_hooks(base, train),
         acts=acts,
+        enrichers=enrichers_of(
+            home=home,
+            clock=base.clock,
+            store=base.store,
+            reader=base.reader,
+            network=base.network,
+            secrets=base.secrets,
+            settings=base.settings,
+            recorder=base.recorder,
+        ),
         ended=threading.Event(),
         recorder=base.recorder,
     )

@@ -80,6 +80,7 @@ def serve(home: Path, control_port: int, gateway_port: int) -> None:
         parts.tail.stop()
         parts.monitoring.stop()
         parts.reactor.stop()
+        parts.enrichers.stop()
         server.stop()
         closing.join()
         parts.store.close()
@@ -104,6 +105,7 @@ def _start(parts: Parts, operations: ControlOperations) -> ApiServer:
                 clock=parts.clock,
                 ids=parts.ids,
                 hooks=parts.hooks,
+                providers=parts.enrichers,
             ),
             allowed_hosts=LOOPBACK_HOSTS,
             principal_for=loopback_principal(getpass.getuser()),
@@ -116,6 +118,7 @@ def _start(parts: Parts, operations: ControlOperations) -> ApiServer:
     parts.tail.start()
     parts.monitoring.start()
     parts.reactor.start()
+    parts.enrichers.start()
     try:
         _await_gateways(parts)
     except LifecycleError:

@@ -7,6 +7,7 @@ from pathlib import Path
 
 from mlg.adapters.graph_sql_store import SqlGraph
 from mlg.adapters.router_envoy import EnvoyRouter
+from mlg.app.enrichment import Enrichers
 from mlg.app.fleet import WantedFleet
 from mlg.app.graphs import Reader
 from mlg.app.hooks import CommitHooks
@@ -50,6 +51,7 @@ class Parts:
     proposals: Proposals
     hooks: CommitHooks
     acts: RolloutActs
+    enrichers: Enrichers
     ended: threading.Event
     recorder: Callable[[str], Recorder]
     """Gives a recorder in the name of an actor."""

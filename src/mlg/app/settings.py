@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, Final
+from typing import Annotated, Any, Final
 from urllib.parse import urlsplit
 
 import msgspec
@@ -41,10 +41,30 @@ class GraphSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fi
     """`secret://env/NAME` or `secret://file/PATH`."""
 
 
+class ProviderSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """`providers: NAME:` one source of truth that thin events may name."""
+
+    url: str
+    """Address of the source, without a password."""
+    plugin: str = ""
+    """Which plug-in reads it; empty: that of the provider's own name."""
+    namespace: str = ""
+    """Second part of its URIs; empty: taken from the address."""
+    token: str = ""
+    """`secret://env/NAME` or `secret://file/PATH`."""
+    username: str = ""
+    password: str = ""
+    """`secret://env/NAME` or `secret://file/PATH`."""
+    requests_per_s: Annotated[float, msgspec.Meta(gt=0, le=10_000)] = 10.0
+    sweep_every_s: Annotated[float, msgspec.Meta(ge=0)] = 3_600.0
+    """Seconds between two looks at everything; 0 never looks."""
+
+
 class _File(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     smtp: SmtpSettings | None = None
     hooks: HookSettings | None = None
     graph: GraphSettings | None = None
+    providers: dict[str, ProviderSettings] = {}
 
 
 class Settings(msgspec.Struct, frozen=True, kw_only=True):
@@ -56,6 +76,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     """`secret://…`; None: no commit hook is taken."""
     graph: GraphSettings | None = None
     """None: SQLite, in the home."""
+    providers: dict[str, ProviderSettings] = {}
 
 
 def read_settings(env: Mapping[str, str], folder: Path) -> Settings:
@@ -63,8 +84,8 @@ def read_settings(env: Mapping[str, str], folder: Path) -> Settings:
 
     Args:
         env: `MLG_SMTP_URL`, `MLG_SMTP_PASSWORD`, `MLG_SMTP_FROM`, `MLG_HOOK_SECRET`,
-            `MLG_GRAPH_URL`, `MLG_GRAPH_PASSWORD`; a variable that is set and not
-            empty wins over the file's key.
+            `MLG_GRAPH_URL`, `MLG_GRAPH_PASSWORD`, `MLG_MLFLOW_URL`; a variable that is set
+            and not empty wins over the file's key.
         folder: Where `mlg.env.yaml` may lie: beside the manifest.
 
     Raises:
@@ -93,7 +114,49 @@ def read_settings(env: Mapping[str, str], folder: Path) -> Settings:
             hint="settings name secrets and hold none.",
         )
     graph = _graph(env, written.graph, path.name)
-    return Settings(smtp=server, hook_secret=secret or None, graph=graph)
+    return Settings(
+        smtp=server,
+        hook_secret=secret or None,
+        graph=graph,
+        providers=_providers(env, written.providers, path.name),
+    )
+
+
+def _providers(
+    env: Mapping[str, str], written: Mapping[str, ProviderSettings], name: str
+) -> dict[str, ProviderSettings]:
+    """Return the providers; MLflow's also by its variables.
+
+    Raises:
+        ManifestError: A password or token is written into the settings.
+    """
+    found = dict(written)
+    if env.get("MLG_MLFLOW_URL"):
+        given = found.get("mlflow", ProviderSettings(url=""))
+        found["mlflow"] = msgspec.structs.replace(given, url=env["MLG_MLFLOW_URL"])
+    for provider, given in found.items():
+        for key, text in (("token", given.token), ("password", given.password)):
+            if text and not text.startswith("secret://"):
+                raise ManifestError(
+                    "expected secret://env/NAME or secret://file/PATH, got another text",
+                    where=f"{name}: providers.{provider}.{key}",
+                    hint="settings name secrets and hold none.",
+                )
+        if (given.plugin or provider) == "mlflow" and not (given.token or given.username):
+            found[provider] = msgspec.structs.replace(given, **mlflow_sign_in(env))
+    return found
+
+
+def mlflow_sign_in(env: Mapping[str, str]) -> dict[str, str]:
+    """Return how MLflow's own variables say to sign in: references to them, no secrets."""
+    if env.get("MLFLOW_TRACKING_USERNAME"):
+        return {
+            "username": env["MLFLOW_TRACKING_USERNAME"],
+            "password": "secret://env/MLFLOW_TRACKING_PASSWORD",
+        }
+    if env.get("MLFLOW_TRACKING_TOKEN"):
+        return {"token": "secret://env/MLFLOW_TRACKING_TOKEN"}
+    return {}
 
 
 def _graph(
@@ -154,5 +217,5 @@ def _from_file(path: Path) -> _File:
             f"expected settings, got: {error}",
             where=path.name,
             hint="known are smtp: {url, password, from}, hooks: {secret},"
-            " graph: {url, password}.",
+            " graph: {url, password}, providers: {NAME: {url, …}}.",
         ) from error

@@ -11,6 +11,7 @@ from mlg.cli import (
     commands_import,
     commands_instance,
     commands_manifest,
+    commands_providers,
     commands_rollout,
 )
 from mlg.cli.demo.command import demo
@@ -27,6 +28,7 @@ app = typer.Typer(
 graph = typer.Typer(help="Care of the graph.", no_args_is_help=True)
 imports = typer.Typer(help="Bring in what other systems recorded.", no_args_is_help=True)
 imports.command("openlineage")(commands_import.openlineage)
+imports.command("mlflow")(commands_providers.mlflow)
 
 audit = typer.Typer(help="The account: export a proof, verify the log.", no_args_is_help=True)
 
@@ -61,6 +63,7 @@ app.command()(commands_catalogue.unused)
 app.command()(commands_catalogue.quality)
 app.command()(commands_graph.production)
 app.command()(commands_graph.search)
+app.command()(commands_providers.providers)
 app.command()(commands_bench.bench)
 graph.command("rebuild")(commands_graph.rebuild)
 audit.command("export")(commands_audit.export)

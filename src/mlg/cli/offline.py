@@ -85,7 +85,7 @@ class FileAnswers:
     def why(self, uri: str, *, did_not: str | None = None) -> dict[str, Any]:
         """Return why a thing is as it is, or why something did not happen."""
         told = why_of(self._reader, self._reader, uri, did_not)
-        return msgspec.to_builtins(told if told is not None else self._node(uri))
+        return msgspec.to_builtins(told if told is not None else _stored(uri))
 
     def diff(self, a: str, b: str) -> dict[str, Any]:
         """Return what differs between two versions."""

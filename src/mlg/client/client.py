@@ -264,6 +264,26 @@ class Client:
         """
         return json.loads(self._call("POST", "/api/v1/lineage", body, LONG_S)[1])
 
+    def thin_events(self, events: Sequence[Mapping[str, str]]) -> JsonObject:
+        """Tell that things changed: `{provider, type, id}` each, at most 1,000.
+
+        Return `{"accepted", "refused", "results"}`; the provider is asked soon after.
+        """
+        body = json.dumps(list(events)).encode()
+        return json.loads(self._call("POST", "/api/v1/events", body, self.timeout_s)[1])
+
+    def states(self, body: bytes) -> JsonObject:
+        """Send states that a provider told; return `{"recorded", "unchanged", "refused", …}`.
+
+        Args:
+            body: `{"provider", "states"}` as JSON of at most 1 MiB, at most 1,000 states.
+        """
+        return json.loads(self._call("POST", "/api/v1/states", body, LONG_S)[1])
+
+    def providers(self, provider: str = "", state: str = "", limit: int = 100) -> JsonObject:
+        """Return `{"providers", "things"}`: where each stands; empty texts stand for all."""
+        return self._get("providers", provider=provider, things=state, limit=limit)
+
     def down(self) -> JsonObject:
         """End everything, the control plane last."""
         return self._post("down", {}, LONG_S)

@@ -4,7 +4,7 @@ Four methods at most; synchronous (async processes call them in threads); every
 write is idempotent; nothing in a signature belongs to one backend.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass
 from datetime import datetime
@@ -16,6 +16,7 @@ from mlg.core.events import Event, Revision, StoredEvent
 from mlg.core.nodes import Node
 from mlg.core.predict import Query, Ranked
 from mlg.core.processes import ProcessSpec, ProcessState
+from mlg.core.providers import Enrichment, EnrichmentCounts, Thing, Told
 from mlg.core.reading import Direction, NodePage, NodeQuery, Production, Walk, WalkOptions
 from mlg.core.steps import StepCall, StepResult
 from mlg.core.traffic import Attempts, ServiceEndpoints, TrafficSplit
@@ -350,6 +351,62 @@ class Network(Protocol):
         timeout_s: float = 5.0,
     ) -> Reply:
         """Return the answer; a failed connection is status 0, not an error."""
+        ...
+
+
+class Provider(Protocol):
+    """Knows one source of truth, and tells the state of its things."""
+
+    def types(self) -> tuple[str, ...]:
+        """Return the types of things that thin events may name, sorted."""
+        ...
+
+    def tell(self, thing: Thing) -> tuple[Told, ...]:
+        """Return the thing's present state, and that of what changes together with it.
+
+        A thing that the source does not have is told as gone. A type that `types` does not
+        have is a ValueError.
+
+        Raises:
+            BackendError: The source does not answer, or answers what nobody understands.
+        """
+        ...
+
+    def tell_all(self) -> Iterator[Told]:
+        """Yield the state of everything, in the source's pages.
+
+        Raises:
+            BackendError: As in `tell`; what was yielded before stands.
+        """
+        ...
+
+
+class EnrichmentQueue(Protocol):
+    """Which things were asked for, and what became of each; one row a thing."""
+
+    def ask(self, provider: str, things: Sequence[Thing], at: datetime) -> None:
+        """Make the things due; durable when it returns. One that is due already stays one.
+
+        Raises:
+            BackendError: It could not be written; none of the call is remembered.
+        """
+        ...
+
+    def due(self, provider: str, at: datetime, limit: int) -> tuple[Enrichment, ...]:
+        """Return what is due at the time, the longest due first."""
+        ...
+
+    def settle(self, outcomes: Sequence[Enrichment]) -> None:
+        """Write what became of things; one that was asked for again meanwhile stays due."""
+        ...
+
+    def standings(
+        self, provider: str = "", state: str = "", limit: int = 100
+    ) -> tuple[tuple[EnrichmentCounts, ...], tuple[Enrichment, ...]]:
+        """Return counts by provider, and things in that state, sorted by provider and thing.
+
+        Empty texts stand for every provider and state; the counts are of every state.
+        """
         ...
 
 

@@ -49,6 +49,13 @@ def test_a_variable_wins_over_the_file(tmp_path: Path) -> None:
         ("smtp: {url: 7}\n", SETTINGS_FILE, r"smtp\.url"),
         ("smtp: {url: x}\n", f"{SETTINGS_FILE}: smtp.url", "expected smtp://"),
         ("hooks: {secret: hunter2}\n", f"{SETTINGS_FILE}: hooks.secret", "expected secret://"),
+        ("providers: {lab: {}}\n", SETTINGS_FILE, r"url"),
+        ("providers: {lab: {url: x, requests_per_s: 0}}\n", SETTINGS_FILE, "requests_per_s"),
+        (
+            "providers: {lab: {url: x, token: hunter2}}\n",
+            f"{SETTINGS_FILE}: providers.lab.token",
+            "expected secret://",
+        ),
         ("a: [\n", f"{SETTINGS_FILE}:2:1", "expected YAML"),
         ("[]\n", SETTINGS_FILE, "expected settings"),
     ],
@@ -103,3 +110,23 @@ def test_a_wrong_database_is_refused_and_no_password_is_shown(
         read_settings({"MLG_GRAPH_URL": url, "MLG_GRAPH_PASSWORD": password}, tmp_path)
     assert caught.value.where == "MLG_GRAPH_URL"
     assert "hunter2" not in str(caught.value)
+
+
+def test_mlflow_is_named_by_its_variables_and_secrets_stay_references(tmp_path: Path) -> None:
+    env = {"MLG_MLFLOW_URL": "http://tracking:5000", "MLFLOW_TRACKING_TOKEN": "t0ken"}
+    found = read_settings(env, tmp_path).providers["mlflow"]
+    assert (found.url, found.token) == (
+        "http://tracking:5000", "secret://env/MLFLOW_TRACKING_TOKEN",
+    )  # fmt: skip
+    env |= {"MLFLOW_TRACKING_USERNAME": "ada", "MLFLOW_TRACKING_PASSWORD": "hunter2"}
+    found = read_settings(env, tmp_path).providers["mlflow"]
+    assert (found.username, found.token) == ("ada", "")
+    assert found.password == "secret://env/MLFLOW_TRACKING_PASSWORD"
+
+
+def test_a_provider_of_the_file_keeps_what_its_variable_does_not_say(tmp_path: Path) -> None:
+    text = "providers: {mlflow: {url: a, namespace: prod}, lab: {plugin: mlflow, url: b}}\n"
+    (tmp_path / SETTINGS_FILE).write_text(text, encoding="utf-8")
+    found = read_settings({"MLG_MLFLOW_URL": "http://c"}, tmp_path).providers
+    assert (found["mlflow"].url, found["mlflow"].namespace) == ("http://c", "prod")
+    assert (found["lab"].url, found["lab"].sweep_every_s) == ("b", 3_600.0)
