@@ -34,6 +34,7 @@ from mlg.api.security import MAX_BODY_BYTES, Failure, PrincipalFor
 from mlg.api.stream import Streams, messages
 from mlg.core.errors import DeniedError, LifecycleError
 from mlg.core.principal import Principal, Role
+from mlg.graph.known import KnownGraphs
 
 VIEWER: Final = {"role": "viewer"}
 ROLES: Final = frozenset(get_args(Role))
@@ -131,7 +132,7 @@ def create_app(
         ValueError: A route declares no role.
     """
     denials = Denials(services.clock, services.on_denied)
-    streams = Streams()
+    streams, known = Streams(), KnownGraphs(services.store.events)
 
     def provide_services() -> ApiServices:
         return services
@@ -139,12 +140,16 @@ def create_app(
     def provide_streams() -> Streams:
         return streams
 
+    def provide_known() -> KnownGraphs:
+        return known
+
     app = Litestar(
         route_handlers=list(ROUTES),
         guards=[_role_guard(principal_for, denials)],
         dependencies={
             "services": Provide(provide_services, sync_to_thread=False),
             "streams": Provide(provide_streams, sync_to_thread=False),
+            "known": Provide(provide_known, sync_to_thread=False),
             "principal": Provide(_provide_principal, sync_to_thread=False),
         },
         exception_handlers={
@@ -191,6 +196,7 @@ def openapi_document() -> bytes:
         dependencies={
             "services": Provide(lambda: None, sync_to_thread=False),
             "streams": Provide(lambda: None, sync_to_thread=False),
+            "known": Provide(lambda: None, sync_to_thread=False),
             "principal": Provide(_provide_principal, sync_to_thread=False),
         },
         openapi_config=_openapi_config(),

@@ -9,6 +9,7 @@ from mlg.core.clock import Clock
 from mlg.core.errors import NotFoundError
 from mlg.core.ports import GraphReader, GraphStore, Ids
 from mlg.core.principal import Principal
+from mlg.core.reading import WalkOptions
 from mlg.graph.answers import WalkAnswer
 
 JsonObject = dict[str, Any]
@@ -86,7 +87,9 @@ class Operations(Protocol):
         """
         ...
 
-    def trace_prediction(self, prediction: str) -> WalkAnswer:
+    def trace_prediction(
+        self, prediction: str, options: WalkOptions | None = None
+    ) -> WalkAnswer:
         """Return the trace, in the shape of `trace`, of a prediction's URI or bare id.
 
         Raises:

@@ -13,7 +13,7 @@ import msgspec
 from mlg.core.clock import rfc3339
 from mlg.core.events import EdgeFact, NodeFact, Revision, StoredEvent
 from mlg.core.nodes import Attr, Edge, Node
-from mlg.core.reading import NodePage, Production, Walk
+from mlg.core.reading import EventPage, NodePage, Production, Walk
 
 
 class NodeAnswer(msgspec.Struct, frozen=True, kw_only=True):
@@ -72,6 +72,8 @@ class FoundAnswer(msgspec.Struct, frozen=True, kw_only=True):
     """What a search found, best first."""
 
     nodes: list[NodeAnswer]
+    truncated: bool = False
+    """Whether more nodes match; how many is not counted."""
 
 
 class VersionAnswer(msgspec.Struct, frozen=True, kw_only=True):
@@ -140,10 +142,13 @@ class HeadAnswer(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class EventsAnswer(msgspec.Struct, frozen=True, kw_only=True):
-    """Events in order, and where the log stands."""
+    """Events in order, and where the log stands; `head.seq` is their total."""
 
     events: list[EventAnswer]
     head: HeadAnswer
+    cursor: int
+    """Seq of the last event that was looked at: the next `after`."""
+    truncated: bool
 
 
 def node_answer(node: Node) -> NodeAnswer:
@@ -161,9 +166,9 @@ def page_answer(page: NodePage) -> NodesAnswer:
     )
 
 
-def found_answer(nodes: Iterable[Node]) -> FoundAnswer:
+def found_answer(nodes: Iterable[Node], *, truncated: bool = False) -> FoundAnswer:
     """Return what a search answers, best first."""
-    return FoundAnswer(nodes=[node_answer(node) for node in nodes])
+    return FoundAnswer(nodes=[node_answer(node) for node in nodes], truncated=truncated)
 
 
 def walk_answer(walk: Walk) -> WalkAnswer:
@@ -224,6 +229,16 @@ def event_answer(stored: StoredEvent) -> EventAnswer:
 def head_answer(head: Revision) -> HeadAnswer:
     """Return where the log stands."""
     return HeadAnswer(seq=head.seq, hash=head.hash)
+
+
+def events_answer(page: EventPage, head: Revision) -> EventsAnswer:
+    """Return a page of events, and where the log stands."""
+    return EventsAnswer(
+        events=[event_answer(event) for event in page.events],
+        head=head_answer(head),
+        cursor=page.cursor,
+        truncated=page.truncated,
+    )
 
 
 def _fields(node: Node) -> dict[str, Any]:

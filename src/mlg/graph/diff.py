@@ -1,6 +1,7 @@
 """What differs between two versions: data, features, code, parameters, metrics, image."""
 
 from collections.abc import Iterable
+from datetime import datetime
 from typing import Final
 
 import msgspec
@@ -59,8 +60,8 @@ class DiffAnswer(msgspec.Struct, frozen=True, kw_only=True):
     values: list[ValueAnswer]
 
 
-def diff(reader: GraphReader, a: Uri, b: Uri) -> DiffAnswer:
-    """Return what differs between two versions of one kind.
+def diff(reader: GraphReader, a: Uri, b: Uri, as_of: datetime | None = None) -> DiffAnswer:
+    """Return what differs between two versions of one kind, now or as of a time.
 
     What they come of and what came of them is compared by URI, what is said of them and of
     their evaluations by value. What a version inherited by starting warm from another is not
@@ -77,7 +78,7 @@ def diff(reader: GraphReader, a: Uri, b: Uri) -> DiffAnswer:
             where="a, b",
             hint=f"compare two of: {', '.join(KINDS)}.",
         )
-    options = WalkOptions(stop_at=("warm_started_from",), limit=_MOST)
+    options = WalkOptions(stop_at=("warm_started_from",), limit=_MOST, as_of=as_of)
     up = [reader.walk(uri, "up", options) for uri in (a, b)]
     down = [reader.walk(uri, "down", options) for uri in (a, b)]
     things: list[SideAnswer] = []
