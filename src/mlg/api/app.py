@@ -23,6 +23,7 @@ from mlg.api import (
     routes_automations,
     routes_control,
     routes_graph,
+    routes_graphql,
     routes_hooks,
     routes_lineage,
 )
@@ -87,6 +88,7 @@ ROUTES: Final = (
     routes_graph.why,
     routes_graph.production,
     routes_graph.search,
+    routes_graphql.graphql,
     routes_control.status,
     routes_control.services_list,
     routes_control.service_health,
@@ -278,7 +280,20 @@ def _http_error(request: Request[Any, Any, Any], error: HTTPException) -> Respon
     )
 
 
-def _unexpected_error(request: Request[Any, Any, Any], _: Exception) -> Response[ErrorAnswer]:
+def _unexpected_error(
+    request: Request[Any, Any, Any], error: Exception
+) -> Response[ErrorAnswer]:
+    if _is_deep_body(error):
+        return Response(
+            ErrorAnswer(
+                error="request",
+                what="the body's JSON is nested too deep",
+                where=request.url.path,
+                hint="see /schema/openapi.json.",
+            ),
+            status_code=400,
+            media_type="application/json",
+        )
     return Response(
         ErrorAnswer(
             error="internal",
@@ -291,12 +306,17 @@ def _unexpected_error(request: Request[Any, Any, Any], _: Exception) -> Response
     )
 
 
+def _is_deep_body(error: BaseException) -> bool:
+    """Return whether the decoder of JSON gave up, before any code of ours was reached."""
+    return isinstance(error, RecursionError) and "deserializing" in str(error)
+
+
 def _failure_hook(
     on_failure: Callable[[Failure], None],
 ) -> Callable[[BaseException, Scope], Any]:
     async def note(error: BaseException, scope: Scope) -> None:
         expected = isinstance(error, HTTPException) and error.status_code < 500
-        if expected or isinstance(error, LifecycleError):
+        if expected or isinstance(error, LifecycleError) or _is_deep_body(error):
             return
         caller = caller_of(scope)
         _LOG.error("%s %s failed", caller.method, caller.path, exc_info=error)
