@@ -71,13 +71,13 @@ class Ask:
         Raises:
             DeadlineError: The time is up.
         """
+        await asyncio.sleep(0)
         if self._clock.monotonic_s() > self._until_s:
             raise DeadlineError(
                 f"the document ran for more than {MAX_S:g} s and was given up",
                 where="query",
                 hint="ask with a smaller `first` and follow the cursors.",
             )
-        await asyncio.sleep(0)
 
     def reader(self, view: View) -> GraphReader:
         """Return the graph, or the graph as it was known.

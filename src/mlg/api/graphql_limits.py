@@ -16,6 +16,7 @@ from graphql import (
     FloatValueNode,
     FragmentDefinitionNode,
     FragmentSpreadNode,
+    GraphQLArgument,
     GraphQLError,
     GraphQLNamedType,
     GraphQLObjectType,
@@ -135,7 +136,8 @@ class _Measuring:
         size = None
         for page in _PAGES:
             if known is not None and page in known.args:
-                size = self._size(given.get(page), known.args[page].default_value)
+                default = _default(known.args[page])
+                size = self._size(given.get(page, default), default)
         cost += within.cost if size is None else size * (1 + within.cost)
         return Measured(
             cost=min(_HUGE, cost),
@@ -143,19 +145,31 @@ class _Measuring:
             aliases=within.aliases + int(asked.alias is not None),
         )
 
-    def _size(self, given: ValueNode | None, default: object) -> int:
-        value: object = default
+    def _size(self, given: ValueNode | None, default: ValueNode | None) -> int:
+        value: object = None
+        if isinstance(given, VariableNode):
+            value = self.variables.get(given.name.value)
+            given = default if value is None else None
         if isinstance(given, IntValueNode):
-            value = int(given.value) if len(given.value) <= _DIGITS else _HUGE
-        elif isinstance(given, VariableNode):
-            value = self.variables.get(given.name.value, default)
+            value = _number(given)
         if isinstance(value, float):
             return _HUGE
         return min(_HUGE, max(0, value)) if isinstance(value, int) else 0
 
 
+def _default(argument: GraphQLArgument) -> ValueNode | None:
+    return None if argument.default is None else argument.default.literal
+
+
+def _number(written: IntValueNode) -> int:
+    return int(written.value) if len(written.value) <= _DIGITS else _HUGE
+
+
 def measured(
-    query: str, schema: GraphQLSchema, variables: Mapping[str, Any] | None = None
+    query: str,
+    schema: GraphQLSchema,
+    variables: Mapping[str, Any] | None = None,
+    operation: str | None = None,
 ) -> Measured:
     """Return how much a document asks for, over all its operations.
 
@@ -163,9 +177,10 @@ def measured(
         query: The document.
         schema: The schema that it is asked of.
         variables: Values of its variables.
+        operation: Name of the one to run; None where there is only one.
 
     Raises:
-        GraphqlError: It is too long, or no GraphQL.
+        GraphqlError: It is too long, or no GraphQL, or has no such operation.
     """
     if len(query) > MAX_QUERY:
         raise GraphqlError(
@@ -186,6 +201,7 @@ def measured(
             wrong.message[:300], where="query", hint="see docs/graphql.graphql."
         ) from wrong
     _check_numbers(document)
+    _check_operation(document, operation)
     return _measure(document, schema, variables or {})
 
 
@@ -233,6 +249,22 @@ def _check_numbers(document: DocumentNode) -> None:
         )
 
 
+def _check_operation(document: DocumentNode, operation: str | None) -> None:
+    names = [
+        one.name.value if one.name else None
+        for one in document.definitions
+        if isinstance(one, OperationDefinitionNode)
+    ]
+    if names.count(operation) != 1 and not (operation is None and len(names) == 1):
+        raise GraphqlError(
+            f"expected one operation named {operation[:60]!r}, got {names.count(operation)}"
+            if operation is not None
+            else f"expected one operation, or the name of one, got {len(names)} operations",
+            where="operationName",
+            hint="name the operation that is to be run.",
+        )
+
+
 def _measure(
     document: DocumentNode, schema: GraphQLSchema, variables: Mapping[str, Any]
 ) -> Measured:
@@ -245,9 +277,7 @@ def _measure(
     for one in document.definitions:
         if isinstance(one, OperationDefinitionNode):
             defaults = {
-                declared.variable.name.value: int(declared.default_value.value)
-                if len(declared.default_value.value) <= _DIGITS
-                else _HUGE
+                declared.variable.name.value: _number(declared.default_value)
                 for declared in one.variable_definitions or ()
                 if isinstance(declared.default_value, IntValueNode)
             }

@@ -50,7 +50,7 @@ def graphql(
     """
     variables = data.variables or {}
     try:
-        check(measured(data.query, measured_schema(), variables))
+        check(measured(data.query, measured_schema(), variables, data.operation_name))
     except LifecycleError as refused:
         return _refused([_told(refused)])
     ask = Ask(services, known)
