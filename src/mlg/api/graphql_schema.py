@@ -234,6 +234,7 @@ class _Schema(strawberry.Schema):
         self, errors: list[GraphQLError], execution_context: ExecutionContext | None = None
     ) -> None:
         """Log nothing: what a caller got wrong is told to the caller."""
+        del errors, execution_context
 
 
 @cache

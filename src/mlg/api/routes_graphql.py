@@ -7,12 +7,14 @@ from typing import Annotated, Any, Final
 import msgspec
 from graphql import GraphQLError
 from litestar import Response, post
+from litestar.openapi.datastructures import ResponseSpec
 from litestar.params import JSONBody, SkipValidation
 
 from mlg.api.graphql_ask import Ask
 from mlg.api.graphql_limits import MAX_QUERY, check, measured
 from mlg.api.graphql_schema import measured_schema, run
 from mlg.api.operations import ApiServices
+from mlg.api.schemas import ErrorAnswer
 from mlg.api.security import Failure
 from mlg.core.errors import LifecycleError
 from mlg.graph.known import KnownGraphs
@@ -31,13 +33,26 @@ class GraphqlRequest(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
 
 
 class GraphqlAnswer(msgspec.Struct, frozen=True, kw_only=True):
-    """What a document gave; without `data` it was not run, without `errors` all went well."""
+    """What a document gave; without `errors` all went well."""
 
-    data: dict[str, Any] | msgspec.UnsetType | None = msgspec.UNSET
+    data: dict[str, Any] | None = None
     errors: list[dict[str, Any]] | msgspec.UnsetType = msgspec.UNSET
 
 
-@post("/graphql", opt=VIEWER, sync_to_thread=True, status_code=200)
+class GraphqlRefusal(msgspec.Struct, frozen=True, kw_only=True):
+    """A document that was not run."""
+
+    errors: list[dict[str, Any]]
+
+
+_REFUSED: Final = ResponseSpec(
+    ErrorAnswer | GraphqlRefusal,
+    generate_examples=False,
+    description="The body is no GraphQL request, or its document is not run.",
+)
+
+
+@post("/graphql", opt=VIEWER, sync_to_thread=True, status_code=200, responses={400: _REFUSED})
 def graphql(
     services: SkipValidation[ApiServices],
     known: SkipValidation[KnownGraphs],
@@ -63,8 +78,8 @@ def graphql(
     )
 
 
-def _refused(errors: list[dict[str, Any]]) -> Response[GraphqlAnswer]:
-    return Response(GraphqlAnswer(errors=errors), status_code=400)
+def _refused(errors: list[dict[str, Any]]) -> Response[Any]:
+    return Response(GraphqlRefusal(errors=errors), status_code=400)
 
 
 def _error(services: ApiServices, error: GraphQLError) -> dict[str, Any]:

@@ -12,8 +12,11 @@ import msgspec
 
 from mlg.core.clock import rfc3339
 from mlg.core.events import EdgeFact, NodeFact, Revision, StoredEvent
-from mlg.core.nodes import Attr, Edge, Node
+from mlg.core.nodes import Edge, Node
 from mlg.core.reading import EventPage, NodePage, Production, Walk
+
+JsonScalar = str | float | bool | None
+"""An attribute's value as answers declare it: in JSON Schema a whole number is a number too."""
 
 
 class NodeAnswer(msgspec.Struct, frozen=True, kw_only=True):
@@ -22,7 +25,7 @@ class NodeAnswer(msgspec.Struct, frozen=True, kw_only=True):
     uri: str
     kind: str
     name: str
-    attrs: dict[str, Attr]
+    attrs: dict[str, JsonScalar]
     digest: str | None
     valid_from: str
     valid_to: str | None
@@ -101,7 +104,7 @@ class NodeFactAnswer(msgspec.Struct, frozen=True, kw_only=True):
     uri: str
     name: str
     digest: str | None
-    attrs: dict[str, Attr]
+    attrs: dict[str, JsonScalar]
     ended: bool
 
 
@@ -131,7 +134,7 @@ class EventAnswer(msgspec.Struct, frozen=True, kw_only=True):
     cause: str | None
     nodes: list[NodeFactAnswer]
     edges: list[EdgeFactAnswer]
-    data: dict[str, Attr]
+    data: dict[str, JsonScalar]
 
 
 class HeadAnswer(msgspec.Struct, frozen=True, kw_only=True):

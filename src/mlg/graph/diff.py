@@ -11,6 +11,7 @@ from mlg.core.nodes import Attr, Node
 from mlg.core.ports import GraphReader
 from mlg.core.reading import Reached, WalkOptions
 from mlg.core.uris import Uri, parse_uri
+from mlg.graph.answers import JsonScalar
 
 KINDS: Final = ("model_version", "dataset_version", "feature_snapshot", "image")
 """What can be compared; both must be of one kind."""
@@ -44,8 +45,8 @@ class ValueAnswer(msgspec.Struct, frozen=True, kw_only=True):
     sort: str
     """`parameters`, `metrics` or `attributes`."""
     name: str
-    a: Attr
-    b: Attr
+    a: JsonScalar
+    b: JsonScalar
 
 
 class DiffAnswer(msgspec.Struct, frozen=True, kw_only=True):

@@ -4,13 +4,17 @@ Facts resolve by (`at`, `key`), never by arrival, so any order of ingest gives o
 """
 
 import functools
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from datetime import datetime
+from typing import Final
 
 from mlg.core.events import EdgeFact, Event, StoredEvent
 from mlg.core.nodes import ALLOWED, KINDS, ROLE_CLASS, Attr, EdgeClass
 from mlg.core.uris import Uri, UriParts, parse_uri
+
+MAX_URI: Final = 2_048
+"""Longest URI in characters; databases index no longer ones."""
 
 Order = tuple[datetime, str, int]
 """Where a fact stands among all facts: event time, event key, place in the event."""
@@ -84,16 +88,44 @@ def kind_of(uri: Uri) -> str:
 
 
 def check_event(event: Event) -> None:
-    """Refuse an event that names an unknown kind or an arrow that is not allowed.
+    """Refuse an event that the graph cannot hold: unknown kinds, arrows that are not allowed.
 
     Raises:
-        ValueError: A URI or kind is unknown, or an edge is not allowed.
+        ValueError: A URI or kind is unknown, an edge is not allowed, a URI is too long or not
+            percent-encoded, or a text holds NUL.
     """
     for fact in event.nodes:
         kind_of(fact.uri)
+        _check_uri(fact.uri)
+        _check_texts(fact.uri, (fact.name, *_texts(fact.attrs)))
     kind_of(event.subject)
+    _check_uri(event.subject)
+    _check_texts(event.type, (event.key, event.actor, *_texts(event.data)))
     for edge in event.edges:
         check_edge(edge)
+        _check_uri(edge.src)
+        _check_uri(edge.dst)
+
+
+@functools.lru_cache(maxsize=131_072)
+def _check_uri(uri: Uri) -> None:
+    if len(uri) > MAX_URI:
+        raise ValueError(f"a URI may have {MAX_URI} characters, got {len(uri)}: {uri[:100]}…")
+    if not (uri.isascii() and uri.isprintable()):
+        raise ValueError(f"expected a percent-encoded URI, got {uri[:200]!r}")
+
+
+def _texts(pairs: Iterable[tuple[str, Attr]]) -> Iterator[str]:
+    for name, value in pairs:
+        yield name
+        if isinstance(value, str):
+            yield value
+
+
+def _check_texts(where: str, texts: Iterable[str]) -> None:
+    for text in texts:
+        if "\0" in text:
+            raise ValueError(f"a text of {where} holds NUL, which no database takes")
 
 
 def check_edge(fact: EdgeFact) -> EdgeClass:
