@@ -56,10 +56,10 @@ class LineageOperation(Operation):
     def __post_init__(self) -> None:
         self.request_body = _body(
             Schema(
-                description="An OpenLineage 2-0-2 event, or an array of them.",
+                description="An OpenLineage 2-0-2 event, or an array of at most 1,000.",
                 one_of=[
                     _OBJECT,
-                    Schema(type=OpenAPIType.ARRAY, items=Schema(), max_items=1_000),
+                    Schema(type=OpenAPIType.ARRAY, items=Schema()),
                 ],
             )
         )
