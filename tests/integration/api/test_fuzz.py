@@ -188,7 +188,7 @@ def test_a_real_control_plane_answers_as_the_document_says(
             if mode is GenerationMode.NEGATIVE and not _can_be_wrong(operation):
                 continue
 
-            @settings(EXAMPLES, max_examples=10)
+            @settings(EXAMPLES, max_examples=5)
             @given(case=operation.as_strategy(generation_mode=mode))
             def every(case: Any) -> None:
                 case.call_and_validate(base_url=control, checks=CHECKS)

@@ -1,6 +1,7 @@
 """GraphQL over a real graph: the same answers as REST, walks both ways, limits, bad input."""
 
 import json
+import re
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -14,8 +15,19 @@ from tests.contract.test_graph_reader import Counter, story
 from mlg.adapters.graph_sqlite import SqliteGraph
 from mlg.adapters.graph_sqlite_read import SqliteGraphReader
 from mlg.api.app import create_app
-from mlg.api.graphql_limits import MAX_ALIASES, MAX_COST, MAX_DEPTH, measured
+from mlg.api.graphql_ask import MAX_S
+from mlg.api.graphql_limits import (
+    HEAVY,
+    MAX_ALIASES,
+    MAX_COST,
+    MAX_DEPTH,
+    MAX_QUERY,
+    MAX_TOKENS,
+    WEIGHTS,
+    measured,
+)
 from mlg.api.graphql_schema import measured_schema
+from mlg.api.graphql_types import MAX_FIRST
 from mlg.core.clock import ManualClock
 from mlg.core.principal import Principal
 from mlg.core.reading import Direction, WalkOptions
@@ -411,6 +423,31 @@ def test_a_document_that_runs_too_long_is_given_up_with_what_it_has(
     assert [error["extensions"]["error"] for error in answer["errors"]] == ["deadline"]
     assert answer["data"]["a"] == answer["data"]["b"] != answer["data"]["c"]
     assert answer["data"]["c"] is None
+
+
+def test_the_page_of_the_docs_tells_these_limits_and_its_example_runs(door: Door) -> None:
+    page = (Path(__file__).parents[3] / "docs" / "graphql.md").read_text("utf-8")
+    for row in (
+        f"| cost | {MAX_COST:,} |",
+        f"| depth of fields | {MAX_DEPTH};",
+        f"| aliases | {MAX_ALIASES} |",
+        f"| tokens | {MAX_TOKENS:,} |",
+        f"| characters | {MAX_QUERY:,} |",
+        f"| `first` | {MAX_FIRST:,} |",
+        f"| time | {MAX_S:g} s,",
+    ):
+        assert row in page
+    for field, weight in WEIGHTS.items():
+        assert re.search(rf"`{field.partition('.')[2]}`[^.]*? {weight}[,.]", page), field
+    for weight in HEAVY.values():
+        assert f"{weight:,} more" in page
+    hop = "upstream(first: 50) { totalCount }"
+    priced = cost("{ nodes(first: 100) { edges { node { " + hop + " } } } }")
+    assert f"= {priced:,}." in page
+    (example,) = re.findall(r"^```graphql\n(.*?)^```", page, re.DOTALL | re.MULTILINE)
+    told = door.ask(example, uri=A)
+    assert told["node"]["downstream"]["totalCount"] == 1
+    assert len(told["production"]["versions"]) == 2
 
 
 # who may ask, and how
