@@ -10,34 +10,36 @@ from strawberry.schema.config import StrawberryConfig
 from strawberry.types import ExecutionContext, ExecutionResult
 
 from mlg.api.graphql_ask import Ask, View
-from mlg.api.graphql_types import (
+from mlg.api.graphql_pages import (
     After,
     AskInfo,
     AsOf,
     Classes,
-    Diff,
-    EventConnection,
-    EventEdge,
     First,
-    Found,
-    GraphNode,
-    InProduction,
     Kinds,
     KnownAt,
-    NodeConnection,
-    NodeEdge,
-    Production,
     Roles,
     StopAt,
-    Walk,
-    core_node,
     cursor_of,
-    diff_of,
-    event_of,
-    graph_node,
     page_info,
     page_size,
     place_of,
+)
+from mlg.api.graphql_types import (
+    Diff,
+    EventConnection,
+    EventEdge,
+    Found,
+    GraphNode,
+    InProduction,
+    NodeConnection,
+    NodeEdge,
+    Production,
+    Walk,
+    core_node,
+    diff_of,
+    event_of,
+    graph_node,
     walk_of,
 )
 from mlg.api.routes_graph import found, service_of, walked

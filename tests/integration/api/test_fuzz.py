@@ -7,7 +7,7 @@ plane; the short run tries those of the graph.
 
 import json
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -178,7 +178,7 @@ def control(cli: Any) -> str:
 @pytest.mark.skipif(not FULL, reason="set MLG_FULL=1: starts a control plane")
 @pytest.mark.timeout(1_200)
 def test_a_real_control_plane_answers_as_the_document_says(
-    control: str, record_property: Callable[[str, object], None]
+    control: str,
 ) -> None:
     wrong: list[str] = []
     for name, operation in sorted(OPERATIONS.items()):
@@ -191,11 +191,13 @@ def test_a_real_control_plane_answers_as_the_document_says(
             @settings(EXAMPLES, max_examples=5)
             @given(case=operation.as_strategy(generation_mode=mode))
             def every(case: Any) -> None:
-                case.call_and_validate(base_url=control, checks=CHECKS)
+                answer = case.call(base_url=control)
+                # what is no HTTP, a line of 64 KiB for one, the server answers by itself
+                assume(answer.content != b"Invalid HTTP request received.")
+                case.validate_response(answer, checks=CHECKS)
 
             try:
                 every()
-            except Exception as error:  # noqa: BLE001 - every route is tried, then all is told
+            except (AssertionError, BaseExceptionGroup) as error:
                 wrong.append(f"{name}: {error!r} {getattr(error, 'exceptions', '')}"[:2_000])
-    record_property("wrong", wrong)
     assert wrong == []

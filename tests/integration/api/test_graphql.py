@@ -26,8 +26,8 @@ from mlg.api.graphql_limits import (
     WEIGHTS,
     measured,
 )
+from mlg.api.graphql_pages import MAX_FIRST
 from mlg.api.graphql_schema import measured_schema
-from mlg.api.graphql_types import MAX_FIRST
 from mlg.core.clock import ManualClock
 from mlg.core.principal import Principal
 from mlg.core.reading import Direction, WalkOptions
