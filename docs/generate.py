@@ -1,4 +1,4 @@
-"""Writes the generated pages: commands, metrics (`python docs/generate.py`).
+"""Writes the generated pages: commands, metrics, both schemas (`python docs/generate.py`).
 
 The tests compare what stands in the files with what these functions return.
 """
@@ -142,10 +142,14 @@ def main() -> None:
 
     import typer
 
+    from mlg.api.app import openapi_document
+    from mlg.api.graphql_schema import sdl
     from mlg.cli.main import app
     from mlg.telemetry.metrics import METRICS
 
     (DOCS / "cli.md").write_text(cli_page(typer.main.get_command(app)), encoding="utf-8")
+    (DOCS / "openapi.json").write_bytes(openapi_document())
+    (DOCS / "graphql.graphql").write_text(sdl(), encoding="utf-8")
     sys.path.insert(0, str(DOCS.parent))
     from tests.taxonomy import kind_rows, role_rows
 

@@ -23,10 +23,12 @@ from mlg.api import (
     routes_automations,
     routes_control,
     routes_graph,
+    routes_graphql,
     routes_hooks,
     routes_lineage,
     routes_providers,
 )
+from mlg.api.documented import documented
 from mlg.api.gate import Denials, Gate, caller_of, denial_of
 from mlg.api.operations import ApiServices
 from mlg.api.page import live_page
@@ -35,6 +37,7 @@ from mlg.api.security import MAX_BODY_BYTES, Failure, PrincipalFor
 from mlg.api.stream import Streams, messages
 from mlg.core.errors import DeniedError, LifecycleError
 from mlg.core.principal import Principal, Role
+from mlg.graph.known import KnownGraphs
 
 VIEWER: Final = {"role": "viewer"}
 ROLES: Final = frozenset(get_args(Role))
@@ -76,47 +79,50 @@ async def stream(
     return ServerSentEvent(messages(services, streams, start))
 
 
-ROUTES: Final = (
-    page,
-    stream,
-    routes_graph.events,
-    routes_graph.nodes,
-    routes_graph.trace,
-    routes_graph.impact,
-    routes_graph.diff,
-    routes_graph.why,
-    routes_graph.unused,
-    routes_graph.quality,
-    routes_graph.production,
-    routes_graph.search,
-    routes_control.status,
-    routes_control.services_list,
-    routes_control.service_health,
-    routes_control.live,
-    routes_control.runs,
-    routes_control.run_status,
-    routes_control.start_run,
-    routes_control.plan,
-    routes_control.apply,
-    routes_control.prediction,
-    routes_control.audit_export,
-    routes_control.audit_verify,
-    routes_control.restart,
-    routes_control.rollout,
-    routes_control.rollout_act,
-    routes_automations.automations,
-    routes_automations.answer_proposal,
-    routes_automations.frozen,
-    routes_automations.freeze,
-    routes_control.down,
-    routes_control.rebuild,
-    routes_control.metric_targets,
-    routes_control.metrics,
-    routes_hooks.commit,
-    routes_lineage.lineage,
-    routes_providers.thin_events,
-    routes_providers.states,
-    routes_providers.providers,
+ROUTES: Final = documented(
+    (
+        page,
+        stream,
+        routes_graph.events,
+        routes_graph.nodes,
+        routes_graph.trace,
+        routes_graph.impact,
+        routes_graph.diff,
+        routes_graph.why,
+        routes_graph.unused,
+        routes_graph.quality,
+        routes_graph.production,
+        routes_graph.search,
+        routes_graphql.graphql,
+        routes_control.status,
+        routes_control.services_list,
+        routes_control.service_health,
+        routes_control.live,
+        routes_control.runs,
+        routes_control.run_status,
+        routes_control.start_run,
+        routes_control.plan,
+        routes_control.apply,
+        routes_control.prediction,
+        routes_control.audit_export,
+        routes_control.audit_verify,
+        routes_control.restart,
+        routes_control.rollout,
+        routes_control.rollout_act,
+        routes_automations.automations,
+        routes_automations.answer_proposal,
+        routes_automations.frozen,
+        routes_automations.freeze,
+        routes_control.down,
+        routes_control.rebuild,
+        routes_control.metric_targets,
+        routes_control.metrics,
+        routes_hooks.commit,
+        routes_lineage.lineage,
+        routes_providers.thin_events,
+        routes_providers.states,
+        routes_providers.providers,
+    )
 )
 
 
@@ -137,7 +143,7 @@ def create_app(
         ValueError: A route declares no role.
     """
     denials = Denials(services.clock, services.on_denied)
-    streams = Streams()
+    streams, known = Streams(), KnownGraphs(services.store.events)
 
     def provide_services() -> ApiServices:
         return services
@@ -145,12 +151,16 @@ def create_app(
     def provide_streams() -> Streams:
         return streams
 
+    def provide_known() -> KnownGraphs:
+        return known
+
     app = Litestar(
         route_handlers=list(ROUTES),
         guards=[_role_guard(principal_for, denials)],
         dependencies={
             "services": Provide(provide_services, sync_to_thread=False),
             "streams": Provide(provide_streams, sync_to_thread=False),
+            "known": Provide(provide_known, sync_to_thread=False),
             "principal": Provide(_provide_principal, sync_to_thread=False),
         },
         exception_handlers={
@@ -197,6 +207,7 @@ def openapi_document() -> bytes:
         dependencies={
             "services": Provide(lambda: None, sync_to_thread=False),
             "streams": Provide(lambda: None, sync_to_thread=False),
+            "known": Provide(lambda: None, sync_to_thread=False),
             "principal": Provide(_provide_principal, sync_to_thread=False),
         },
         openapi_config=_openapi_config(),
@@ -278,7 +289,20 @@ def _http_error(request: Request[Any, Any, Any], error: HTTPException) -> Respon
     )
 
 
-def _unexpected_error(request: Request[Any, Any, Any], _: Exception) -> Response[ErrorAnswer]:
+def _unexpected_error(
+    request: Request[Any, Any, Any], error: Exception
+) -> Response[ErrorAnswer]:
+    if _is_deep_body(error):
+        return Response(
+            ErrorAnswer(
+                error="request",
+                what="the body's JSON is nested too deep",
+                where=request.url.path,
+                hint="see /schema/openapi.json.",
+            ),
+            status_code=400,
+            media_type="application/json",
+        )
     return Response(
         ErrorAnswer(
             error="internal",
@@ -291,12 +315,17 @@ def _unexpected_error(request: Request[Any, Any, Any], _: Exception) -> Response
     )
 
 
+def _is_deep_body(error: BaseException) -> bool:
+    """Return whether the decoder of JSON gave up, before any code of ours was reached."""
+    return isinstance(error, RecursionError) and "deserializing" in str(error)
+
+
 def _failure_hook(
     on_failure: Callable[[Failure], None],
 ) -> Callable[[BaseException, Scope], Any]:
     async def note(error: BaseException, scope: Scope) -> None:
         expected = isinstance(error, HTTPException) and error.status_code < 500
-        if expected or isinstance(error, LifecycleError):
+        if expected or isinstance(error, LifecycleError) or _is_deep_body(error):
             return
         caller = caller_of(scope)
         _LOG.error("%s %s failed", caller.method, caller.path, exc_info=error)

@@ -11,6 +11,7 @@ from mlg.core.events import StoredEvent
 from mlg.core.ports import GraphHistory, GraphReader, GraphStore, Ids
 from mlg.core.principal import Principal
 from mlg.core.providers import Thing, Told
+from mlg.core.reading import WalkOptions
 from mlg.core.uris import EventId, Uri
 from mlg.graph.answers import WalkAnswer
 from mlg.graph.why import WhyAnswer
@@ -91,7 +92,9 @@ class Operations(Protocol):
         """
         ...
 
-    def trace_prediction(self, prediction: str) -> WalkAnswer:
+    def trace_prediction(
+        self, prediction: str, options: WalkOptions | None = None
+    ) -> WalkAnswer:
         """Return the trace, in the shape of `trace`, of a prediction's URI or bare id.
 
         Raises:

@@ -26,6 +26,9 @@ VIEWER = {"role": "viewer"}
 OPERATOR = {"role": "operator"}
 ADMIN = {"role": "admin"}
 
+PROMETHEUS = "text/plain; version=0.0.4"
+"""Media type of Prometheus' text format."""
+
 _SAFE_NAME = frozenset("abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789._-")
 
 
@@ -93,7 +96,13 @@ def prediction(services: Services, prediction_id: FromPath[str]) -> dict[str, An
     return services.operations.prediction(prediction_id)
 
 
-@post("/api/v1/audit-exports", opt=OPERATOR, sync_to_thread=True, status_code=200)
+@post(
+    "/api/v1/audit-exports",
+    opt=OPERATOR,
+    sync_to_thread=True,
+    status_code=200,
+    media_type="application/zip",
+)
 def audit_export(
     services: Services, principal: Caller, data: JSONBody[ExportRequest]
 ) -> Response[bytes]:
@@ -157,10 +166,10 @@ def metric_targets(services: Services) -> list[dict[str, Any]]:
     return services.operations.metric_targets()
 
 
-@get("/metrics", opt=VIEWER, sync_to_thread=True)
+@get("/metrics", opt=VIEWER, sync_to_thread=True, media_type=PROMETHEUS)
 def metrics(services: Services) -> Response[str]:
     """Give the control plane's series, in Prometheus' text format."""
     return Response(
         services.operations.metrics_text(),
-        media_type="text/plain; version=0.0.4",
+        media_type=PROMETHEUS,
     )

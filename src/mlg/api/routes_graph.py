@@ -1,16 +1,16 @@
-"""Questions to the graph: events, nodes, trace, impact, production, search."""
+"""Questions to the graph: events, nodes, trace, impact, diff, why, production, search."""
 
-from datetime import datetime
+from collections.abc import Sequence
 from typing import Annotated, Final
 
 from litestar import get
-from litestar.params import FromQuery, QueryParameter, SkipValidation
+from litestar.di import Provide
+from litestar.params import Dependency, QueryParameter, SkipValidation
 
 from mlg.api.operations import ApiServices
-from mlg.core.clock import parse_time
 from mlg.core.errors import ManifestError
-from mlg.core.nodes import EdgeClass
-from mlg.core.reading import Direction, NodeQuery, WalkOptions
+from mlg.core.ports import GraphReader
+from mlg.core.reading import Direction, NodeQuery
 from mlg.core.uris import Uri, parse_uri
 from mlg.graph.answers import (
     EventsAnswer,
@@ -18,9 +18,8 @@ from mlg.graph.answers import (
     NodesAnswer,
     ProductionAnswer,
     WalkAnswer,
-    event_answer,
+    events_answer,
     found_answer,
-    head_answer,
     page_answer,
     production_answer,
     walk_answer,
@@ -28,86 +27,130 @@ from mlg.graph.answers import (
 from mlg.graph.columns import named, of_column
 from mlg.graph.diff import DiffAnswer
 from mlg.graph.diff import diff as compare
+from mlg.graph.known import KnownGraphs
 from mlg.graph.quality import QualityAnswer
 from mlg.graph.quality import quality as judge
+from mlg.graph.questions import (
+    MAX_DEPTH,
+    MAX_LIMIT,
+    MAX_TEXT,
+    WalkWords,
+    attr_of,
+    events_page,
+    known_kinds,
+    text_of,
+    time_of,
+    uri_of,
+)
 from mlg.graph.unused import UnusedAnswer, since_seconds
 from mlg.graph.unused import unused as find_unused
 from mlg.graph.why import WhyAnswer
 from mlg.graph.why_not import why_of
 
-Limit = Annotated[int, QueryParameter(ge=1, le=10_000)]
+Limit = Annotated[int, QueryParameter(ge=1, le=MAX_LIMIT)]
+Depth = Annotated[int | None, QueryParameter(ge=0, le=MAX_DEPTH)]
+Seq = Annotated[int, QueryParameter(ge=0, le=2**53)]
+Text = Annotated[str, QueryParameter(max_length=MAX_TEXT)]
+MaybeText = Annotated[str | None, QueryParameter(max_length=MAX_TEXT)]
+Words = Annotated[list[str] | None, QueryParameter(max_items=100)]
 Services = SkipValidation[ApiServices]
+Known = SkipValidation[KnownGraphs]
 
 VIEWER: Final = {"role": "viewer"}
 _MOST_URI: Final = 4_096
 """Characters of a URI that is asked about."""
 
-_CLASSES: Final[tuple[EdgeClass, ...]] = ("lineage", "causal", "version", "ownership")
+
+def walk_words(
+    depth: Depth = None,
+    limit: Limit = MAX_LIMIT,
+    as_of: MaybeText = None,
+    kinds: Words = None,
+    classes: Words = None,
+    roles: Words = None,
+    stop_at: Words = None,
+) -> WalkWords:
+    """Return how far a walk goes, from the parameters that `trace` and `impact` share."""
+    return WalkWords(
+        depth=depth,
+        limit=limit,
+        as_of=as_of,
+        kinds=kinds or (),
+        classes=classes or (),
+        roles=roles or (),
+        stop_at=stop_at or (),
+    )
+
+
+WALK: Final = {"words": Provide(walk_words, sync_to_thread=False)}
 
 
 @get("/api/v1/events", opt=VIEWER, sync_to_thread=True)
 def events(
     services: Services,
-    after: Annotated[int, QueryParameter(ge=0)] = 0,
+    after: Seq = 0,
     limit: Limit = 1_000,
-    newest: Annotated[int | None, QueryParameter(ge=1, le=10_000)] = None,
+    newest: Annotated[int | None, QueryParameter(ge=1, le=MAX_LIMIT)] = None,
+    subject: MaybeText = None,
 ) -> EventsAnswer:
-    """List events in order: those with seq > `after`, or the `newest` so many."""
+    """List events in order: those with seq > `after`, or the `newest` so many.
+
+    With `subject`, those about one thing; at most 20,000 events are looked at, and `cursor`
+    is the `after` to go on with.
+    """
     head = services.store.head()
     if newest is not None:
         after, limit = max(0, head.seq - newest), newest
-    stored = services.store.events(after, limit)
-    return EventsAnswer(
-        events=[event_answer(event) for event in stored], head=head_answer(head)
-    )
+    about = None if subject is None else uri_of("subject", subject)
+    page = events_page(services.store.events, head.seq, after, limit, about)
+    return events_answer(page, head)
 
 
 @get("/api/v1/nodes", opt=VIEWER, sync_to_thread=True)
 def nodes(
     services: Services,
-    kind: FromQuery[list[str] | None] = None,
-    uri: FromQuery[str | None] = None,
-    attr: FromQuery[str | None] = None,
-    as_of: FromQuery[str | None] = None,
+    known: Known,
+    kind: Words = None,
+    uri: MaybeText = None,
+    attr: MaybeText = None,
+    as_of: MaybeText = None,
+    known_at: MaybeText = None,
     limit: Limit = 100,
-    cursor: FromQuery[str | None] = None,
+    cursor: MaybeText = None,
 ) -> NodesAnswer:
     """List nodes in URI order; `attr` is `name=value`."""
     query = NodeQuery(
-        kinds=tuple(kind or ()),
-        uri=None if uri is None else Uri(uri),
-        attr=_attr(attr),
-        as_of=_time("as_of", as_of),
+        kinds=known_kinds(kind or ()),
+        uri=None if uri is None else uri_of("uri", uri),
+        attr=attr_of(attr),
+        as_of=time_of("as_of", as_of),
         limit=limit,
-        cursor=cursor,
+        cursor=None if cursor is None else text_of("cursor", cursor),
     )
-    return page_answer(services.reader.nodes(query))
+    return page_answer(reader_at(services, known, known_at).nodes(query))
 
 
-@get("/api/v1/trace", opt=VIEWER, sync_to_thread=True)
+@get("/api/v1/trace", opt=VIEWER, sync_to_thread=True, dependencies=WALK)
 def trace(
     services: Services,
-    uri: FromQuery[str],
-    depth: Annotated[int | None, QueryParameter(ge=0)] = None,
-    limit: Limit = 10_000,
-    as_of: FromQuery[str | None] = None,
-    classes: FromQuery[list[str] | None] = None,
-    stop_at: FromQuery[list[str] | None] = None,
+    known: Known,
+    words: Annotated[WalkWords, Dependency(skip_validation=True)],
+    uri: Text,
+    known_at: MaybeText = None,
 ) -> WalkAnswer:
     """Walk from a thing to its causes and sources; also from a prediction's URI or id.
 
-    A column may be given as `dataset.column`.
+    A column may be given as `dataset.column`. `kinds` are those that are told; the walk goes
+    through all. `as_of` asks how things were, `known_at` (a seq or a time) what was recorded
+    by then.
     """
-    uri = _called(services, uri)
-    if _prediction_id(uri) is not None:
-        return services.operations.trace_prediction(uri)
-    return _walk(services, uri, "up", _options(depth, limit, as_of, classes, stop_at))
+    return walked(services, known, uri, "up", words, known_at)
 
 
 @get("/api/v1/why", opt=VIEWER, sync_to_thread=True)
 def why(
     services: Services,
-    uri: Annotated[str, QueryParameter(max_length=_MOST_URI)],
+    uri: Text,
     asked: Annotated[str | None, QueryParameter(name="not", max_length=20)] = None,
 ) -> WhyAnswer:
     """Tell in a paragraph why a thing is as it is; each clause names its event.
@@ -116,52 +159,52 @@ def why(
     `promoted`, `restarted`, `healed` or `alerted` and asks why that did not happen.
 
     """
+    text_of("uri", uri)
     told = why_of(services.reader, services.history, uri, asked)
     if told is None:
         return services.operations.why_prediction(_prediction_id(uri) or uri)
     return told
 
 
-@get("/api/v1/impact", opt=VIEWER, sync_to_thread=True)
+@get("/api/v1/impact", opt=VIEWER, sync_to_thread=True, dependencies=WALK)
 def impact(
     services: Services,
-    uri: FromQuery[str],
-    depth: Annotated[int | None, QueryParameter(ge=0)] = None,
-    limit: Limit = 10_000,
-    as_of: FromQuery[str | None] = None,
-    classes: FromQuery[list[str] | None] = None,
-    stop_at: FromQuery[list[str] | None] = None,
+    known: Known,
+    words: Annotated[WalkWords, Dependency(skip_validation=True)],
+    uri: Text,
+    known_at: MaybeText = None,
 ) -> WalkAnswer:
     """Walk from a thing to what came of it; nothing comes of a prediction.
 
     A column may be given as `dataset.column`; from it the walk follows columns, features,
     models and deployments, and `breaks` sums up what it reached.
     """
-    uri = _called(services, uri)
-    if _prediction_id(uri) is not None:
-        itself = services.operations.trace_prediction(uri).nodes[0]
-        return WalkAnswer(
-            root=itself.uri,
-            direction="down",
-            total=1,
-            truncated=False,
-            nodes=[itself],
-            edges=[],
-        )
-    return _walk(services, uri, "down", _options(depth, limit, as_of, classes, stop_at))
+    return walked(services, known, uri, "down", words, known_at)
 
 
 @get("/api/v1/diff", opt=VIEWER, sync_to_thread=True)
-def diff(services: Services, a: FromQuery[str], b: FromQuery[str]) -> DiffAnswer:
+def diff(
+    services: Services,
+    known: Known,
+    a: Text,
+    b: Text,
+    as_of: MaybeText = None,
+    known_at: MaybeText = None,
+) -> DiffAnswer:
     """Tell what differs between two versions of one kind: data, code, parameters, metrics."""
-    return compare(services.reader, Uri(a), Uri(b))
+    return compare(
+        reader_at(services, known, known_at),
+        uri_of("a", a),
+        uri_of("b", b),
+        time_of("as_of", as_of),
+    )
 
 
 @get("/api/v1/unused", opt=VIEWER, sync_to_thread=True)
 def unused(
     services: Services,
-    kind: FromQuery[list[str] | None] = None,
-    since: FromQuery[str] = "30d",
+    kind: Words = None,
+    since: Text = "30d",
     limit: Annotated[int, QueryParameter(ge=1, le=10_000)] = 100,
 ) -> UnusedAnswer:
     """Tell what could be deprecated: nothing live comes of it, nothing used it `since`.
@@ -181,8 +224,8 @@ def unused(
 @get("/api/v1/quality", opt=VIEWER, sync_to_thread=True)
 def quality(
     services: Services,
-    uri: FromQuery[str | None] = None,
-    kind: FromQuery[list[str] | None] = None,
+    uri: MaybeText = None,
+    kind: Words = None,
     limit: Annotated[int, QueryParameter(ge=1, le=10_000)] = 100,
 ) -> QualityAnswer:
     """Tell how well things are described: owner, description, freshness, tags; a score."""
@@ -197,31 +240,97 @@ def quality(
 
 @get("/api/v1/production", opt=VIEWER, sync_to_thread=True)
 def production(
-    services: Services, service: FromQuery[str], at: FromQuery[str | None] = None
+    services: Services,
+    known: Known,
+    service: Text,
+    at: MaybeText = None,
+    known_at: MaybeText = None,
 ) -> ProductionAnswer:
     """Tell which versions took traffic of a service at a time; now when none is given."""
-    when = _time("at", at) or services.clock.now()
-    return production_answer(services.reader.production(service, when))
+    when = time_of("at", at) or services.clock.now()
+    named = service_of(service)
+    return production_answer(reader_at(services, known, known_at).production(named, when))
 
 
 @get("/api/v1/search", opt=VIEWER, sync_to_thread=True)
 def search(
     services: Services,
-    q: FromQuery[str],
-    kind: FromQuery[list[str] | None] = None,
+    q: Annotated[str, QueryParameter(max_length=MAX_TEXT)],
+    kind: Words = None,
     limit: Annotated[int, QueryParameter(ge=1, le=1_000)] = 50,
 ) -> FoundAnswer:
     """Find nodes whose name, URI or attributes match every word, best first."""
-    found = services.reader.search(q[:1_000], tuple(kind or ()), limit) if q.strip() else ()
-    return found_answer(found)
+    return found(services.reader, q, kind or (), limit)
 
 
-def _walk(
-    services: ApiServices, uri: str, direction: Direction, options: WalkOptions
+def found(reader: GraphReader, q: str, kinds: Sequence[str], limit: int) -> FoundAnswer:
+    """Return what a search finds, and whether there is more.
+
+    Raises:
+        ManifestError: A kind is unknown, or the text cannot be searched for.
+    """
+    wanted = known_kinds(kinds)
+    text = text_of("q", q)[:1_000]
+    nodes = reader.search(text, wanted, limit + 1) if text.strip() else ()
+    return found_answer(nodes[:limit], truncated=len(nodes) > limit)
+
+
+def reader_at(services: ApiServices, known: KnownGraphs, known_at: str | None) -> GraphReader:
+    """Return the graph, or the graph as it was known at a seq or a time.
+
+    Raises:
+        ManifestError: `known_at` is neither, or the log up to then is too long.
+    """
+    if known_at is None:
+        return services.reader
+    return known.at(known_at, services.store.head().seq)
+
+
+def service_of(service: str) -> str:
+    """Return a service's name or URI.
+
+    Raises:
+        ManifestError: It begins like a URI and is none.
+    """
+    if service.startswith("mlg://"):
+        return uri_of("service", service)
+    return text_of("service", service)
+
+
+def walked(
+    services: ApiServices,
+    known: KnownGraphs,
+    uri: str,
+    direction: Direction,
+    words: WalkWords,
+    known_at: str | None = None,
 ) -> WalkAnswer:
-    if direction == "down":
-        options = of_column(Uri(uri), options)
-    return walk_answer(services.reader.walk(Uri(uri), direction, options))
+    """Return the walk from a thing, or from a prediction.
+
+    Raises:
+        ManifestError: A word of the question is wrong.
+        NotFoundError: There is no such thing.
+    """
+    options = words.options()
+    uri = _called(services, text_of("uri", uri))
+    if _prediction_id(uri) is None:
+        reader = reader_at(services, known, known_at)
+        if direction == "down":
+            options = of_column(Uri(uri), options)
+        return words.of_kinds(walk_answer(reader.walk(Uri(uri), direction, options)))
+    if known_at is not None:
+        raise ManifestError(
+            "a prediction is traced as the graph knows it now",
+            where="known_at",
+            hint="trace its model version instead.",
+        )
+    told = services.operations.trace_prediction(uri, options)
+    if direction == "up":
+        return words.of_kinds(told)
+    itself = told.nodes[0]
+    return WalkAnswer(
+        root=itself.uri, direction="down", total=1, truncated=False, nodes=[itself], edges=[]
+    )
 
 
 def _called(services: ApiServices, text: str) -> str:
@@ -254,51 +363,3 @@ def _prediction_id(uri: str) -> str | None:
             hint="mlg://prediction/mlg/<project>/<service>@<prediction id>",
         )
     return parts.version
-
-
-def _options(
-    depth: int | None,
-    limit: int,
-    as_of: str | None,
-    classes: list[str] | None,
-    stop_at: list[str] | None,
-) -> WalkOptions:
-    unknown = sorted(set(classes or ()) - set(_CLASSES))
-    if unknown:
-        raise ManifestError(
-            f"expected an edge class, got {unknown[0]!r}",
-            where="classes",
-            hint=f"one of {', '.join(_CLASSES)}.",
-        )
-    wanted = classes or ("lineage", "causal")
-    return WalkOptions(
-        classes=tuple(name for name in _CLASSES if name in wanted),
-        stop_at=tuple(stop_at or ()),
-        depth=depth,
-        as_of=_time("as_of", as_of),
-        limit=limit,
-    )
-
-
-def _attr(text: str | None) -> tuple[str, str] | None:
-    if text is None:
-        return None
-    name, _, value = text.partition("=")
-    if not name or not value:
-        raise ManifestError(
-            f"expected name=value, got {text!r}", where="attr", hint="for example attr=seed=7."
-        )
-    return name, value
-
-
-def _time(name: str, text: str | None) -> datetime | None:
-    if text is None:
-        return None
-    try:
-        return parse_time(text)
-    except ValueError as wrong:
-        raise ManifestError(
-            str(wrong),
-            where=name,
-            hint="RFC 3339 with a zone, for example 2026-01-02T03:04:05Z.",
-        ) from wrong

@@ -5,17 +5,36 @@ from typing import Any
 
 import msgspec
 from litestar import Request, Response, post
+from litestar.openapi.datastructures import ResponseSpec
 from litestar.params import SkipValidation
 
+from mlg.api.documented import HookOperation
 from mlg.api.gate import caller_of
 from mlg.api.operations import ApiServices
-from mlg.api.schemas import HookAnswer
+from mlg.api.schemas import ErrorAnswer, HookAnswer
 from mlg.core.principal import Principal
 
 VIEWER = {"role": "viewer"}
 
 
-@post("/api/v1/hooks/commit", opt=VIEWER, status_code=202)
+_REFUSED = "A hook that is not genuine, too old or malformed; or a caller that is refused."
+ANSWERS = {
+    status: ResponseSpec(kind, generate_examples=False, description=text)
+    for status, kind, text in (
+        (200, HookAnswer, "Genuine, but there is nothing to do or it was taken before."),
+        (403, HookAnswer | ErrorAnswer, _REFUSED),
+        (422, HookAnswer | ErrorAnswer, _REFUSED),
+    )
+}
+
+
+@post(
+    "/api/v1/hooks/commit",
+    opt=VIEWER,
+    status_code=202,
+    responses=ANSWERS,
+    operation_class=HookOperation,
+)
 async def commit(
     services: SkipValidation[ApiServices],
     principal: SkipValidation[Principal],

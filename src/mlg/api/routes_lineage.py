@@ -7,6 +7,7 @@ import msgspec
 from litestar import Request, Response, post
 from litestar.params import SkipValidation
 
+from mlg.api.documented import LineageOperation
 from mlg.api.operations import ApiServices
 from mlg.api.schemas import LineageAnswer, LineageResult
 from mlg.api.security import TooLargeError
@@ -23,7 +24,7 @@ MAX_EVENTS: Final = 1_000
 """Most events of one request."""
 
 
-@post("/api/v1/lineage", opt=OPERATOR, status_code=200)
+@post("/api/v1/lineage", opt=OPERATOR, status_code=200, operation_class=LineageOperation)
 async def lineage(
     services: SkipValidation[ApiServices],
     principal: SkipValidation[Principal],

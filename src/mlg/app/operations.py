@@ -22,6 +22,7 @@ from mlg.core.errors import ConflictError, LifecycleError
 from mlg.core.events import Event
 from mlg.core.nodes import Attr
 from mlg.core.principal import Principal
+from mlg.core.reading import WalkOptions
 from mlg.core.uris import Digest, parse_uri
 from mlg.graph import audit, bundle, record_acts, record_services
 from mlg.graph.answers import WalkAnswer, walk_answer
@@ -108,9 +109,12 @@ class ControlOperations:
         segment, row = self._find(prediction_id)
         return {"segment": self._parts.seals.uri(segment), **decoded(row)}
 
-    def trace_prediction(self, prediction: str) -> WalkAnswer:
+    def trace_prediction(
+        self, prediction: str, options: WalkOptions | None = None
+    ) -> WalkAnswer:
         """Return the walk from one answer to its sources."""
-        return walk_answer(trace_prediction(self._answered(prediction)[0], self._parts.reader))
+        answered = self._answered(prediction)[0]
+        return walk_answer(trace_prediction(answered, self._parts.reader, options))
 
     def why_prediction(self, prediction: str) -> WhyAnswer:
         """Return why one answer was given."""

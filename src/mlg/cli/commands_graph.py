@@ -16,11 +16,33 @@ from mlg.cli.instance import (
     table,
 )
 from mlg.cli.offline import answers
+from mlg.graph.questions import MAX_DEPTH, MAX_LIMIT, attr_of
+
+DepthOption = typer.Option(None, help="Hops at most.", min=0, max=MAX_DEPTH)
+KindOption = typer.Option([], "--kind", help="Only nodes of these kinds.")
+ClassOption = typer.Option(
+    [], "--class", help="Classes of edges to follow; default lineage and causal."
+)
+RoleOption = typer.Option([], "--role", help="Roles of edges to follow; default all.")
+StopOption = typer.Option([], "--stop-at", help="Roles of edges not to follow.")
+AsOfOption = typer.Option(None, help="How things were at this time (RFC 3339).")
+KnownOption = typer.Option(
+    None, help="What was recorded by this time, or up to this seq of the log."
+)
+LimitOption = typer.Option(MAX_LIMIT, help="Nodes at most.", min=1, max=MAX_LIMIT)
 
 
 def trace(
     uri: str = typer.Argument(help="A node's URI, or the id or URI of a prediction."),
-    depth: int | None = typer.Option(None, help="Hops at most."),
+    *,
+    depth: int | None = DepthOption,
+    kind: list[str] = KindOption,
+    edge_class: list[str] = ClassOption,
+    role: list[str] = RoleOption,
+    stop_at: list[str] = StopOption,
+    as_of: str | None = AsOfOption,
+    known_at: str | None = KnownOption,
+    limit: int = LimitOption,
     home: Path | None = HomeOption,
     as_json: bool = JsonOption,
 ) -> None:
@@ -29,7 +51,17 @@ def trace(
     Example: mlg trace mlg://model_version/mlg/movies/ranker@3f2a4b5c6d7e
     """
     with reported(as_json):
-        document = answers(home_of(home)).trace(uri, depth=depth)
+        document = answers(home_of(home)).trace(
+            uri,
+            depth=depth,
+            kinds=kind,
+            classes=edge_class,
+            roles=role,
+            stop_at=stop_at,
+            as_of=as_of,
+            known_at=known_at,
+            limit=limit,
+        )
         show(document, as_json, _print_walk)
 
 
@@ -56,7 +88,15 @@ def why(
 
 def impact(
     uri: str = typer.Argument(help="A node's URI, or a column as dataset.column."),
-    depth: int | None = typer.Option(None, help="Hops at most."),
+    *,
+    depth: int | None = DepthOption,
+    kind: list[str] = KindOption,
+    edge_class: list[str] = ClassOption,
+    role: list[str] = RoleOption,
+    stop_at: list[str] = StopOption,
+    as_of: str | None = AsOfOption,
+    known_at: str | None = KnownOption,
+    limit: int = LimitOption,
     home: Path | None = HomeOption,
     as_json: bool = JsonOption,
 ) -> None:
@@ -65,13 +105,25 @@ def impact(
     Example: mlg impact ratings.rating
     """
     with reported(as_json):
-        document = answers(home_of(home)).impact(uri, depth=depth)
+        document = answers(home_of(home)).impact(
+            uri,
+            depth=depth,
+            kinds=kind,
+            classes=edge_class,
+            roles=role,
+            stop_at=stop_at,
+            as_of=as_of,
+            known_at=known_at,
+            limit=limit,
+        )
         show(document, as_json, _print_impact)
 
 
 def diff(
     a: str = typer.Argument(help="URI of a version."),
     b: str = typer.Argument(help="URI of another one of the same kind."),
+    as_of: str | None = AsOfOption,
+    known_at: str | None = KnownOption,
     home: Path | None = HomeOption,
     as_json: bool = JsonOption,
 ) -> None:
@@ -80,7 +132,8 @@ def diff(
     Example: mlg diff mlg://image/mlg/movies/ranker@3f2a mlg://image/mlg/movies/ranker@9c1d
     """
     with reported(as_json):
-        show(answers(home_of(home)).diff(a, b), as_json, _print_diff)
+        document = answers(home_of(home)).diff(a, b, as_of=as_of, known_at=known_at)
+        show(document, as_json, _print_diff)
 
 
 def production(
@@ -88,6 +141,7 @@ def production(
     at: str | None = typer.Option(
         None, help="A time such as 2026-11-24T14:05:00Z; default now."
     ),
+    known_at: str | None = KnownOption,
     home: Path | None = HomeOption,
     as_json: bool = JsonOption,
 ) -> None:
@@ -96,7 +150,7 @@ def production(
     Example: mlg production home --at 2026-11-24T14:05:00Z
     """
     with reported(as_json):
-        document = answers(home_of(home)).production(service, at=at)
+        document = answers(home_of(home)).production(service, at=at, known_at=known_at)
         show(
             document,
             as_json,
@@ -113,7 +167,8 @@ def production(
 
 def search(
     text: str = typer.Argument(help="Words; the beginning of a word is enough."),
-    kind: list[str] = typer.Option([], help="Only nodes of these kinds."),
+    kind: list[str] = KindOption,
+    limit: int = typer.Option(50, help="Nodes at most.", min=1, max=1_000),
     home: Path | None = HomeOption,
     as_json: bool = JsonOption,
 ) -> None:
@@ -122,7 +177,7 @@ def search(
     Example: mlg search ranker --kind model_version
     """
     with reported(as_json):
-        document = answers(home_of(home)).search(text, kinds=kind)
+        document = answers(home_of(home)).search(text, kinds=kind, limit=limit)
         show(
             document,
             as_json,
@@ -150,6 +205,64 @@ def _print_why(told: dict[str, Any]) -> None:
     if told["truncated"]:
         out.print("(the oldest of it is left out)")
     out.print(told["paragraph"], markup=False, soft_wrap=True)
+
+
+def nodes(
+    kind: list[str] = KindOption,
+    attr: str | None = typer.Option(None, help="Only those with this name=value."),
+    as_of: str | None = AsOfOption,
+    known_at: str | None = KnownOption,
+    limit: int = typer.Option(100, help="Nodes at most.", min=1, max=MAX_LIMIT),
+    cursor: str | None = typer.Option(None, help="Where the former page ended."),
+    home: Path | None = HomeOption,
+    as_json: bool = JsonOption,
+) -> None:
+    """List nodes in the order of their URIs, a page at a time.
+
+    Example: mlg graph nodes --kind model_version --attr seed=7
+    """
+    with reported(as_json):
+        document = answers(home_of(home)).nodes(
+            kind,
+            attr=attr_of(attr),
+            as_of=as_of,
+            known_at=known_at,
+            limit=limit,
+            cursor=cursor,
+        )
+        show(
+            document,
+            as_json,
+            lambda found: table(
+                f"{len(found['nodes'])} of {found['total']} nodes",
+                ["kind", "name", "uri"],
+                [[n["kind"], n["name"], n["uri"]] for n in found["nodes"]],
+            ),
+        )
+
+
+def events(
+    after: int = typer.Option(0, help="Only events with a greater seq.", min=0),
+    limit: int = typer.Option(1_000, help="Events at most.", min=1, max=MAX_LIMIT),
+    subject: str | None = typer.Option(None, help="Only events about this URI."),
+    home: Path | None = HomeOption,
+    as_json: bool = JsonOption,
+) -> None:
+    """List events of the log in order; `cursor` is the next `--after`.
+
+    Example: mlg graph events --after 120 --subject mlg://service/mlg/movies/home
+    """
+    with reported(as_json):
+        document = answers(home_of(home)).events(after, limit, subject=subject)
+        show(
+            document,
+            as_json,
+            lambda found: table(
+                f"events up to {found['cursor']} of {found['head']['seq']}",
+                ["seq", "at", "type", "subject"],
+                [[e["seq"], e["at"], e["type"], e["subject"]] for e in found["events"]],
+            ),
+        )
 
 
 def _print_diff(found: dict[str, Any]) -> None:

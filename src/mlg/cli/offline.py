@@ -1,7 +1,8 @@
 """Answers without a control plane: the files of an instance, read only."""
 
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, Protocol, Unpack
 
 import msgspec
 
@@ -13,15 +14,28 @@ from mlg.adapters.launcher_process import ProcessLauncher
 from mlg.app.graphs import open_reader
 from mlg.app.manifests import checked_manifest, plan_document
 from mlg.cli.instance import connect, control_of
-from mlg.core.clock import parse_time
-from mlg.core.errors import LifecycleError, ManifestError, NotFoundError
-from mlg.core.reading import WalkOptions
+from mlg.client.client import WalkHow
+from mlg.core.errors import LifecycleError, NotFoundError
+from mlg.core.events import Revision, StoredEvent
+from mlg.core.ports import GraphReader
+from mlg.core.reading import Direction, NodeQuery
 from mlg.core.uris import Uri
 from mlg.graph import answers as shapes
 from mlg.graph import audit
 from mlg.graph.columns import named, of_column
 from mlg.graph.diff import diff as compare
+from mlg.graph.encode import GENESIS, decode
+from mlg.graph.known import KnownGraphs
 from mlg.graph.quality import quality as judge
+from mlg.graph.questions import (
+    MAX_LIMIT,
+    WalkWords,
+    events_page,
+    known_kinds,
+    text_of,
+    time_of,
+    uri_of,
+)
 from mlg.graph.unused import since_seconds
 from mlg.graph.unused import unused as find_unused
 from mlg.graph.why_not import why_of
@@ -32,11 +46,11 @@ from mlg.workflows.state import read_applied
 class Answers(Protocol):
     """Questions that a running control plane or the files of a stopped one answer."""
 
-    def trace(self, uri: str, *, depth: int | None = None) -> dict[str, Any]:
+    def trace(self, uri: str, **how: Unpack[WalkHow]) -> dict[str, Any]:
         """Return everything above."""
         ...
 
-    def impact(self, uri: str, *, depth: int | None = None) -> dict[str, Any]:
+    def impact(self, uri: str, **how: Unpack[WalkHow]) -> dict[str, Any]:
         """Return everything below."""
         ...
 
@@ -44,7 +58,9 @@ class Answers(Protocol):
         """Return why a thing is as it is, or why something did not happen."""
         ...
 
-    def diff(self, a: str, b: str) -> dict[str, Any]:
+    def diff(
+        self, a: str, b: str, *, as_of: str | None = None, known_at: str | None = None
+    ) -> dict[str, Any]:
         """Return what differs between two versions."""
         ...
 
@@ -56,12 +72,33 @@ class Answers(Protocol):
         """Return how well things are described."""
         ...
 
-    def production(self, service: str, at: str | None = None) -> dict[str, Any]:
+    def production(
+        self, service: str, at: str | None = None, *, known_at: str | None = None
+    ) -> dict[str, Any]:
         """Return what served."""
         ...
 
-    def search(self, text: str, *, kinds: list[str]) -> dict[str, Any]:
+    def search(self, text: str, *, kinds: Sequence[str], limit: int) -> dict[str, Any]:
         """Return what matches."""
+        ...
+
+    def nodes(
+        self,
+        kinds: Sequence[str] = (),
+        *,
+        attr: tuple[str, str] | None = None,
+        as_of: str | None = None,
+        known_at: str | None = None,
+        limit: int = 100,
+        cursor: str | None = None,
+    ) -> dict[str, Any]:
+        """Return a page of nodes."""
+        ...
+
+    def events(
+        self, after: int = 0, limit: int = 1_000, *, subject: str | None = None
+    ) -> dict[str, Any]:
+        """Return a page of events."""
         ...
 
 
@@ -71,25 +108,26 @@ class FileAnswers:
     def __init__(self, home: Path) -> None:
         self._reader = open_reader(home)
 
-    def trace(self, uri: str, *, depth: int | None = None) -> dict[str, Any]:
+    def trace(self, uri: str, **how: Unpack[WalkHow]) -> dict[str, Any]:
         """Return everything above."""
-        walk = self._reader.walk(self._node(uri), "up", WalkOptions(depth=depth))
-        return msgspec.to_builtins(shapes.walk_answer(walk))
+        return self._walked(uri, "up", how)
 
-    def impact(self, uri: str, *, depth: int | None = None) -> dict[str, Any]:
+    def impact(self, uri: str, **how: Unpack[WalkHow]) -> dict[str, Any]:
         """Return everything below."""
-        root = self._node(uri)
-        walk = self._reader.walk(root, "down", of_column(root, WalkOptions(depth=depth)))
-        return msgspec.to_builtins(shapes.walk_answer(walk))
+        return self._walked(uri, "down", how)
 
     def why(self, uri: str, *, did_not: str | None = None) -> dict[str, Any]:
         """Return why a thing is as it is, or why something did not happen."""
         told = why_of(self._reader, self._reader, uri, did_not)
         return msgspec.to_builtins(told if told is not None else _stored(uri))
 
-    def diff(self, a: str, b: str) -> dict[str, Any]:
+    def diff(
+        self, a: str, b: str, *, as_of: str | None = None, known_at: str | None = None
+    ) -> dict[str, Any]:
         """Return what differs between two versions."""
-        return msgspec.to_builtins(compare(self._reader, Uri(a), Uri(b)))
+        reader, when = self._at(known_at), time_of("as_of", as_of)
+        found = compare(reader, uri_of("a", a), uri_of("b", b), when)
+        return msgspec.to_builtins(found)
 
     def unused(self, *, kinds: list[str], since: str, limit: int) -> dict[str, Any]:
         """Return what could be deprecated."""
@@ -113,19 +151,79 @@ class FileAnswers:
         )
         return msgspec.to_builtins(found)
 
-    def production(self, service: str, at: str | None = None) -> dict[str, Any]:
+    def production(
+        self, service: str, at: str | None = None, *, known_at: str | None = None
+    ) -> dict[str, Any]:
         """Return what served."""
-        try:
-            when = parse_time(at) if at else SystemClock().now()
-        except ValueError as error:
-            raise ManifestError(str(error), where="--at") from error
-        found = self._reader.production(service, when)
+        when = time_of("at", at) or SystemClock().now()
+        found = self._at(known_at).production(text_of("service", service), when)
         return msgspec.to_builtins(shapes.production_answer(found))
 
-    def search(self, text: str, *, kinds: list[str]) -> dict[str, Any]:
+    def search(self, text: str, *, kinds: Sequence[str], limit: int) -> dict[str, Any]:
         """Return what matches."""
-        found = self._reader.search(text, tuple(kinds))
-        return msgspec.to_builtins(shapes.found_answer(found))
+        found = self._reader.search(text_of("q", text), known_kinds(kinds), limit + 1)
+        told = shapes.found_answer(found[:limit], truncated=len(found) > limit)
+        return msgspec.to_builtins(told)
+
+    def nodes(
+        self,
+        kinds: Sequence[str] = (),
+        *,
+        attr: tuple[str, str] | None = None,
+        as_of: str | None = None,
+        known_at: str | None = None,
+        limit: int = 100,
+        cursor: str | None = None,
+    ) -> dict[str, Any]:
+        """Return a page of nodes."""
+        query = NodeQuery(
+            kinds=known_kinds(kinds),
+            attr=attr,
+            as_of=time_of("as_of", as_of),
+            limit=limit,
+            cursor=cursor,
+        )
+        return msgspec.to_builtins(shapes.page_answer(self._at(known_at).nodes(query)))
+
+    def events(
+        self, after: int = 0, limit: int = 1_000, *, subject: str | None = None
+    ) -> dict[str, Any]:
+        """Return a page of events."""
+        about = None if subject is None else uri_of("subject", subject)
+        head = self._reader.last_seq()
+        page = events_page(self._logged, head, after, limit, about)
+        last = self._reader.chain(head - 1, 1)
+        digest = last[0].hash if last else GENESIS
+        return msgspec.to_builtins(shapes.events_answer(page, Revision(seq=head, hash=digest)))
+
+    def _walked(self, uri: str, direction: Direction, how: WalkHow) -> dict[str, Any]:
+        words = WalkWords(
+            depth=how.get("depth"),
+            limit=how.get("limit", MAX_LIMIT),
+            as_of=how.get("as_of"),
+            kinds=how.get("kinds", ()),
+            classes=how.get("classes", ()),
+            roles=how.get("roles", ()),
+            stop_at=how.get("stop_at", ()),
+        )
+        root, options = self._node(text_of("uri", uri)), words.options()
+        if direction == "down":
+            options = of_column(root, options)
+        walk = self._at(how.get("known_at")).walk(root, direction, options)
+        return msgspec.to_builtins(words.of_kinds(shapes.walk_answer(walk)))
+
+    def _at(self, known_at: str | None) -> GraphReader:
+        if known_at is None:
+            return self._reader
+        return KnownGraphs(self._logged).at(known_at, self._reader.last_seq())
+
+    def _logged(self, after: int, limit: int) -> list[StoredEvent]:
+        return [
+            StoredEvent(
+                seq=raw.seq, event=decode(raw.data), prev_hash=raw.prev_hash, hash=raw.hash
+            )
+            for raw in self._reader.chain(after, limit)
+        ]
 
     def _node(self, uri: str) -> Uri:
         if not uri.startswith("mlg://") and "." in uri:

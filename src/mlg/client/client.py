@@ -4,7 +4,7 @@ import json
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from http.client import HTTPConnection, HTTPException, HTTPResponse
-from typing import Any, Final
+from typing import Any, Final, TypedDict, Unpack
 from urllib.parse import quote, urlencode, urlsplit
 
 from mlg.core.errors import (
@@ -53,6 +53,26 @@ class StreamMessage:
     seq: int | None
     """The graph event's seq, to go on from."""
     data: Any
+
+
+class WalkHow(TypedDict, total=False):
+    """How far `trace` and `impact` go; what is not given is not limited."""
+
+    depth: int | None
+    limit: int
+    """Nodes at most, the nearest: 1 to 10,000."""
+    as_of: str | None
+    """How things were at this time (RFC 3339)."""
+    known_at: str | None
+    """What was recorded by this time, or up to this seq of the log."""
+    kinds: Sequence[str]
+    """Only nodes of these kinds are told; the walk goes through all."""
+    classes: Sequence[str]
+    """Of edges; `lineage` and `causal` when none are given."""
+    roles: Sequence[str]
+    """Of edges; every role of the classes when none are given."""
+    stop_at: Sequence[str]
+    """Roles that are not followed."""
 
 
 class Client:
@@ -115,10 +135,22 @@ class Client:
         return self._get(f"runs/{_part(run_id)}")
 
     def events(
-        self, after: int = 0, limit: int = 1_000, *, newest: int | None = None
+        self,
+        after: int = 0,
+        limit: int = 1_000,
+        *,
+        newest: int | None = None,
+        subject: str | None = None,
     ) -> JsonObject:
-        """Return `{"events", "head"}`: those with seq > `after`, or the `newest` so many."""
-        return self._get("events", after=after, limit=limit, newest=newest)
+        """Return `{"events", "head", "cursor", "truncated"}`, in order.
+
+        Args:
+            after: Only events with a greater seq; `cursor` is the next one to give.
+            limit: Most events, at most 10,000.
+            newest: The newest so many instead.
+            subject: Only events about this URI; at most 20,000 are looked at.
+        """
+        return self._get("events", after=after, limit=limit, newest=newest, subject=subject)
 
     def nodes(
         self,
@@ -127,28 +159,26 @@ class Client:
         uri: str | None = None,
         attr: tuple[str, str] | None = None,
         as_of: str | None = None,
+        known_at: str | None = None,
         limit: int = 100,
         cursor: str | None = None,
     ) -> JsonObject:
         """Return `{"nodes", "total", "truncated", "cursor"}`, in URI order."""
         named = None if attr is None else f"{attr[0]}={attr[1]}"
         return self._get(
-            "nodes", kind=kinds, uri=uri, attr=named, as_of=as_of, limit=limit, cursor=cursor
+            "nodes",
+            kind=kinds,
+            uri=uri,
+            attr=named,
+            as_of=as_of,
+            known_at=known_at,
+            limit=limit,
+            cursor=cursor,
         )
 
-    def trace(
-        self,
-        uri: str,
-        *,
-        depth: int | None = None,
-        limit: int = 10_000,
-        as_of: str | None = None,
-        stop_at: Sequence[str] = (),
-    ) -> JsonObject:
+    def trace(self, uri: str, **how: Unpack[WalkHow]) -> JsonObject:
         """Return the causes and sources of a thing, of a prediction also by its bare id."""
-        return self._get(
-            "trace", uri=uri, depth=depth, limit=limit, as_of=as_of, stop_at=stop_at
-        )
+        return self._get("trace", uri=uri, **how)
 
     def why(self, uri: str, *, did_not: str | None = None) -> JsonObject:
         """Return `{"uri", "paragraph", "clauses", …}`; a clause names its event.
@@ -159,23 +189,15 @@ class Client:
         """
         return self._get("why", None, **{"uri": uri, "not": did_not})
 
-    def impact(
-        self,
-        uri: str,
-        *,
-        depth: int | None = None,
-        limit: int = 10_000,
-        as_of: str | None = None,
-        stop_at: Sequence[str] = (),
-    ) -> JsonObject:
+    def impact(self, uri: str, **how: Unpack[WalkHow]) -> JsonObject:
         """Return what came of a thing."""
-        return self._get(
-            "impact", uri=uri, depth=depth, limit=limit, as_of=as_of, stop_at=stop_at
-        )
+        return self._get("impact", uri=uri, **how)
 
-    def diff(self, a: str, b: str) -> JsonObject:
+    def diff(
+        self, a: str, b: str, *, as_of: str | None = None, known_at: str | None = None
+    ) -> JsonObject:
         """Return what differs between two versions of one kind."""
-        return self._get("diff", a=a, b=b)
+        return self._get("diff", a=a, b=b, as_of=as_of, known_at=known_at)
 
     def unused(
         self, *, kinds: Sequence[str] = (), since: str = "30d", limit: int = 100
@@ -189,12 +211,14 @@ class Client:
         """Return how well things are described, the worst first, and a summary by kind."""
         return self._get("quality", uri=uri, kind=kinds, limit=limit)
 
-    def production(self, service: str, at: str | None = None) -> JsonObject:
+    def production(
+        self, service: str, at: str | None = None, *, known_at: str | None = None
+    ) -> JsonObject:
         """Return which versions took traffic at a time (RFC 3339); now when none is given."""
-        return self._get("production", service=service, at=at)
+        return self._get("production", service=service, at=at, known_at=known_at)
 
     def search(self, text: str, *, kinds: Sequence[str] = (), limit: int = 50) -> JsonObject:
-        """Return `{"nodes"}`: those that match every word, best first."""
+        """Return `{"nodes", "truncated"}`: those that match every word, best first."""
         return self._get("search", q=text, kind=kinds, limit=limit)
 
     def rebuild(self) -> JsonObject:

@@ -4,6 +4,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Literal
 
+from mlg.core.events import StoredEvent
 from mlg.core.nodes import Edge, EdgeClass, Node
 from mlg.core.uris import Uri
 
@@ -94,3 +95,14 @@ class Production:
     service: str
     at: datetime
     versions: tuple[InProduction, ...] = field(default=())
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class EventPage:
+    """Some events, and where to go on."""
+
+    events: tuple[StoredEvent, ...]
+    cursor: int
+    """Seq of the last event that was looked at: the next `after`."""
+    truncated: bool
+    """Whether events follow that were not looked at."""

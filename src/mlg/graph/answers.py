@@ -12,9 +12,12 @@ import msgspec
 
 from mlg.core.clock import rfc3339
 from mlg.core.events import EdgeFact, NodeFact, Revision, StoredEvent
-from mlg.core.nodes import ROLE_CLASS, Attr, Edge, Node
-from mlg.core.reading import NodePage, Production, Walk
+from mlg.core.nodes import ROLE_CLASS, Edge, Node
+from mlg.core.reading import EventPage, NodePage, Production, Walk
 from mlg.graph.columns import KINDS, BreaksAnswer, breaks
+
+JsonScalar = str | float | bool | None
+"""An attribute's value as answers declare it: in JSON Schema a whole number is a number too."""
 
 
 class NodeAnswer(msgspec.Struct, frozen=True, kw_only=True):
@@ -23,7 +26,7 @@ class NodeAnswer(msgspec.Struct, frozen=True, kw_only=True):
     uri: str
     kind: str
     name: str
-    attrs: dict[str, Attr]
+    attrs: dict[str, JsonScalar]
     digest: str | None
     valid_from: str
     valid_to: str | None
@@ -75,6 +78,8 @@ class FoundAnswer(msgspec.Struct, frozen=True, kw_only=True):
     """What a search found, best first."""
 
     nodes: list[NodeAnswer]
+    truncated: bool = False
+    """Whether more nodes match; how many is not counted."""
 
 
 class VersionAnswer(msgspec.Struct, frozen=True, kw_only=True):
@@ -102,7 +107,7 @@ class NodeFactAnswer(msgspec.Struct, frozen=True, kw_only=True):
     uri: str
     name: str
     digest: str | None
-    attrs: dict[str, Attr]
+    attrs: dict[str, JsonScalar]
     ended: bool
 
 
@@ -132,7 +137,7 @@ class EventAnswer(msgspec.Struct, frozen=True, kw_only=True):
     cause: str | None
     nodes: list[NodeFactAnswer]
     edges: list[EdgeFactAnswer]
-    data: dict[str, Attr]
+    data: dict[str, JsonScalar]
 
 
 class HeadAnswer(msgspec.Struct, frozen=True, kw_only=True):
@@ -143,10 +148,13 @@ class HeadAnswer(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class EventsAnswer(msgspec.Struct, frozen=True, kw_only=True):
-    """Events in order, and where the log stands."""
+    """Events in order, and where the log stands; `head.seq` is their total."""
 
     events: list[EventAnswer]
     head: HeadAnswer
+    cursor: int
+    """Seq of the last event that was looked at: the next `after`."""
+    truncated: bool
 
 
 def node_answer(node: Node) -> NodeAnswer:
@@ -172,9 +180,9 @@ def page_answer(page: NodePage) -> NodesAnswer:
     )
 
 
-def found_answer(nodes: Iterable[Node]) -> FoundAnswer:
+def found_answer(nodes: Iterable[Node], *, truncated: bool = False) -> FoundAnswer:
     """Return what a search answers, best first."""
-    return FoundAnswer(nodes=[node_answer(node) for node in nodes])
+    return FoundAnswer(nodes=[node_answer(node) for node in nodes], truncated=truncated)
 
 
 def walk_answer(walk: Walk) -> WalkAnswer:
@@ -250,6 +258,16 @@ def event_answer(stored: StoredEvent) -> EventAnswer:
 def head_answer(head: Revision) -> HeadAnswer:
     """Return where the log stands."""
     return HeadAnswer(seq=head.seq, hash=head.hash)
+
+
+def events_answer(page: EventPage, head: Revision) -> EventsAnswer:
+    """Return a page of events, and where the log stands."""
+    return EventsAnswer(
+        events=[event_answer(event) for event in page.events],
+        head=head_answer(head),
+        cursor=page.cursor,
+        truncated=page.truncated,
+    )
 
 
 def _edge_answer(edge: Edge) -> EdgeAnswer:

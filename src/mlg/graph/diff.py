@@ -1,6 +1,7 @@
 """What differs between two versions: data, features, code, parameters, metrics, image."""
 
 from collections.abc import Iterable
+from datetime import datetime
 from typing import Final
 
 import msgspec
@@ -10,6 +11,7 @@ from mlg.core.nodes import Attr, Node
 from mlg.core.ports import GraphReader
 from mlg.core.reading import Reached, WalkOptions
 from mlg.core.uris import Uri, parse_uri
+from mlg.graph.answers import JsonScalar
 
 KINDS: Final = ("model_version", "dataset_version", "feature_snapshot", "image")
 """What can be compared; both must be of one kind."""
@@ -43,8 +45,8 @@ class ValueAnswer(msgspec.Struct, frozen=True, kw_only=True):
     sort: str
     """`parameters`, `metrics` or `attributes`."""
     name: str
-    a: Attr
-    b: Attr
+    a: JsonScalar
+    b: JsonScalar
 
 
 class DiffAnswer(msgspec.Struct, frozen=True, kw_only=True):
@@ -59,8 +61,8 @@ class DiffAnswer(msgspec.Struct, frozen=True, kw_only=True):
     values: list[ValueAnswer]
 
 
-def diff(reader: GraphReader, a: Uri, b: Uri) -> DiffAnswer:
-    """Return what differs between two versions of one kind.
+def diff(reader: GraphReader, a: Uri, b: Uri, as_of: datetime | None = None) -> DiffAnswer:
+    """Return what differs between two versions of one kind, now or as of a time.
 
     What they come of and what came of them is compared by URI, what is said of them and of
     their evaluations by value. What a version inherited by starting warm from another is not
@@ -77,7 +79,7 @@ def diff(reader: GraphReader, a: Uri, b: Uri) -> DiffAnswer:
             where="a, b",
             hint=f"compare two of: {', '.join(KINDS)}.",
         )
-    options = WalkOptions(stop_at=("warm_started_from",), limit=_MOST)
+    options = WalkOptions(stop_at=("warm_started_from",), limit=_MOST, as_of=as_of)
     up = [reader.walk(uri, "up", options) for uri in (a, b)]
     down = [reader.walk(uri, "down", options) for uri in (a, b)]
     things: list[SideAnswer] = []

@@ -15,13 +15,12 @@ from mlg.core.nodes import Attr
 from mlg.core.uris import Uri, make_uri
 from mlg.graph.openlineage_check import Checked, LineageEventError, original
 from mlg.graph.openlineage_mlg import say_model_and_experiment
+from mlg.graph.project import MAX_URI
 from mlg.graph.record import Recorder, edge, node
 
 PROVIDER: Final = "openlineage"
 KEPT_BYTES: Final = 65_536
 """The original JSON is kept inside the event up to this size, else only its digest."""
-MAX_URI: Final = 2_048
-"""Longest URI in characters; databases index no longer ones."""
 
 _TEXT: Final = 1_000
 _OUTCOMES: Final = frozenset(("COMPLETE", "ABORT", "FAIL"))

@@ -5,10 +5,10 @@ Facts resolve by (`at`, `key`), never by arrival, so any order of ingest gives o
 
 import functools
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Final
+from typing import Final, NoReturn
 from urllib.parse import unquote
 
 from mlg.core.events import EdgeFact, Event, StoredEvent
@@ -18,6 +18,9 @@ from mlg.core.uris import Uri, parse_uri
 _PROVENANCES: Final = frozenset(("declared", "observed", "inferred"))
 _URI: Final = re.compile(r"mlg://([^/]+)/[^/]+/[^/]+/[^/@]+(?:@[^/]+)?\Z")
 """The form that `parse_uri` takes; its one group is the kind."""
+
+MAX_URI: Final = 2_048
+"""Longest URI in characters; databases index no longer ones."""
 
 Order = tuple[datetime, str, int]
 """Where a fact stands among all facts: event time, event key, place in the event."""
@@ -93,20 +96,46 @@ def check_event(event: Event) -> tuple[Uri, ...]:
     """Return every URI that the event names, sorted; refuse what the graph cannot hold.
 
     Raises:
-        ValueError: A URI or kind is unknown, or an edge is not allowed.
+        ValueError: A URI or kind is unknown, an edge is not allowed, a URI is too long or not
+            percent-encoded, or a text holds NUL.
     """
     uris = {event.subject}
     uris.update([fact.uri for fact in event.nodes])
     uris.update([fact.src for fact in event.edges])
     uris.update([fact.dst for fact in event.edges])
     kinds = {uri: kind_of(uri) for uri in uris}
+    for uri in uris:
+        if len(uri) > MAX_URI or not (uri.isascii() and uri.isprintable()):
+            _refuse_uri(uri)
     # an event of ten thousand arrows has few kinds of arrows
     drawn = {(kinds[e.src], e.role, kinds[e.dst], e.provenance) for e in event.edges}
     for src, role, dst, provenance in drawn:
         if (src, dst) not in ALLOWED.get(role, ()) or provenance not in _PROVENANCES:
             for edge in event.edges:
                 check_edge(edge)
+    for fact in event.nodes:
+        _check_texts(fact.uri, (fact.name, *_texts(fact.attrs)))
+    _check_texts(event.type, (event.key, event.actor, *_texts(event.data)))
     return tuple(sorted(uris))
+
+
+def _refuse_uri(uri: Uri) -> NoReturn:
+    if len(uri) > MAX_URI:
+        raise ValueError(f"a URI may have {MAX_URI} characters, got {len(uri)}: {uri[:100]}…")
+    raise ValueError(f"expected a percent-encoded URI, got {uri[:200]!r}")
+
+
+def _texts(pairs: Iterable[tuple[str, Attr]]) -> Iterator[str]:
+    for name, value in pairs:
+        yield name
+        if isinstance(value, str):
+            yield value
+
+
+def _check_texts(where: str, texts: Iterable[str]) -> None:
+    for text in texts:
+        if "\0" in text:
+            raise ValueError(f"a text of {where} holds NUL, which no database takes")
 
 
 def check_edge(fact: EdgeFact) -> EdgeClass:

@@ -188,10 +188,13 @@ class Control:
             raise NotFoundError("no such prediction", where=prediction_id)
         return {"prediction_id": prediction_id, "items": [1, 2]}
 
-    def trace_prediction(self, prediction: str) -> WalkAnswer:
+    def trace_prediction(
+        self, prediction: str, options: WalkOptions | None = None
+    ) -> WalkAnswer:
         if prediction not in {"p-1", PREDICTION}:
             raise NotFoundError("no such prediction", where=prediction)
         self.calls.append(("trace_prediction", prediction))
+        self.asked = options
         return WalkAnswer(
             root=PREDICTION,
             direction="up",
