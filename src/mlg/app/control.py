@@ -80,6 +80,8 @@ def serve(home: Path, control_port: int, gateway_port: int) -> None:
         parts.tail.stop()
         parts.monitoring.stop()
         parts.reactor.stop()
+        if parts.emitter is not None:
+            parts.emitter.stop()
         server.stop()
         closing.join()
         parts.store.close()
@@ -115,6 +117,8 @@ def _start(parts: Parts, operations: ControlOperations) -> ApiServer:
     parts.tail.start()
     parts.monitoring.start()
     parts.reactor.start()
+    if parts.emitter is not None:
+        parts.emitter.start()
     try:
         _await_gateways(parts)
     except LifecycleError:

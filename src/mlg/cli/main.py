@@ -6,6 +6,7 @@ from mlg.cli import (
     commands_audit,
     commands_automations,
     commands_bench,
+    commands_export,
     commands_graph,
     commands_import,
     commands_instance,
@@ -26,6 +27,8 @@ app = typer.Typer(
 graph = typer.Typer(help="Care of the graph.", no_args_is_help=True)
 imports = typer.Typer(help="Bring in what other systems recorded.", no_args_is_help=True)
 imports.command("openlineage")(commands_import.openlineage)
+exports = typer.Typer(help="Tell other systems what the graph knows.", no_args_is_help=True)
+exports.command("openlineage")(commands_export.openlineage)
 
 audit = typer.Typer(help="The account: export a proof, verify the log.", no_args_is_help=True)
 
@@ -66,6 +69,7 @@ app.add_typer(graph, name="graph")
 app.add_typer(rollout, name="rollout")
 app.add_typer(automations, name="automations")
 app.add_typer(imports, name="import")
+app.add_typer(exports, name="export")
 app.add_typer(audit, name="audit")
 
 

@@ -166,7 +166,8 @@ def schema_fields(attrs: Mapping[str, Attr]) -> list[Json]:
     if not isinstance(text, str) or not text:
         return []
     pairs = [part.partition(": ") for part in text.split(", ")]
-    if len(pairs) != attrs.get("columns") or not all(name and type_ for name, _, type_ in pairs):
+    whole = all(name and type_ for name, _, type_ in pairs)
+    if not whole or len(pairs) != attrs.get("columns"):
         return []
     return [{"name": name, "type": type_} for name, _, type_ in pairs]
 
