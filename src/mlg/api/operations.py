@@ -225,6 +225,8 @@ class ApiServices:
     clock: Clock
     ids: Ids
     hooks: Hooks = field(default_factory=NoHooks)
+    project: Callable[[], str] = lambda: "mlg"
+    """Name of the project in force, for what others record without naming one."""
     on_denied: Callable[[Denial], None] = _unrecorded
     """Called in a thread for each recorded denial."""
     on_failure: Callable[[Failure], None] = _unrecorded

@@ -105,6 +105,7 @@ def _start(parts: Parts, operations: ControlOperations) -> ApiServer:
                 clock=parts.clock,
                 ids=parts.ids,
                 hooks=parts.hooks,
+                project=lambda: parts.recorder("system:control").project,
             ),
             allowed_hosts=LOOPBACK_HOSTS,
             principal_for=loopback_principal(getpass.getuser()),

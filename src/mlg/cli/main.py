@@ -12,6 +12,7 @@ from mlg.cli import (
     commands_instance,
     commands_manifest,
     commands_rollout,
+    commands_spool,
 )
 from mlg.cli.demo.command import demo
 
@@ -30,6 +31,9 @@ imports.command("openlineage")(commands_import.openlineage)
 exports = typer.Typer(help="Tell other systems what the graph knows.", no_args_is_help=True)
 exports.command("openlineage")(commands_export.openlineage)
 
+spool = typer.Typer(help="Records that wait on disk to be sent.", no_args_is_help=True)
+spool.command("list")(commands_spool.listing)
+spool.command("replay")(commands_spool.replay)
 audit = typer.Typer(help="The account: export a proof, verify the log.", no_args_is_help=True)
 
 rollout = typer.Typer(help="A new version on its way to 100 %.", no_args_is_help=True)
@@ -70,6 +74,7 @@ app.add_typer(rollout, name="rollout")
 app.add_typer(automations, name="automations")
 app.add_typer(imports, name="import")
 app.add_typer(exports, name="export")
+app.add_typer(spool, name="spool")
 app.add_typer(audit, name="audit")
 
 
