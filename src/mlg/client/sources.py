@@ -53,12 +53,12 @@ def code_of(folder: Path) -> dict[str, Any] | None:
         return None
     changed = _git(folder, "status", "--porcelain", "--untracked-files=no")
     branch = _git(folder, "rev-parse", "--abbrev-ref", "HEAD") or ""
-    return {
+    told: dict[str, Any] = {
         "commit": commit,
         "repository": without_secrets(_git(folder, "remote", "get-url", "origin") or ""),
         "branch": "" if branch == "HEAD" else branch,
-        "dirty": bool(changed),
     }
+    return told if changed is None else {**told, "dirty": bool(changed)}
 
 
 def account() -> str:

@@ -8,6 +8,7 @@ cut. Files are read oldest first, and are removed once everything in them was an
 import fcntl
 import json
 import os
+import weakref
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -184,6 +185,7 @@ class Spool:
         _write(file, json.dumps(header).encode() + b"\n")
         _sync_folder(self.folder)
         self._file, self._path = file, path
+        weakref.finalize(self, file.close)  # also when nobody closes the client
         return file
 
     def _is_ours(self, path: Path) -> bool:

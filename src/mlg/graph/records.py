@@ -64,8 +64,8 @@ class CodeRef(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
     repository: Text = ""
     """Address without user and password; empty when it has none."""
     branch: Text = ""
-    dirty: bool = False
-    """Files of the repository were changed and not committed."""
+    dirty: bool | None = None
+    """Files of the repository were changed and not committed; None: not known."""
 
 
 class _Record(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
