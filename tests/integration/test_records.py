@@ -41,7 +41,7 @@ from mlg.graph.openlineage_emit import emitted
 FIVE_LINES = """
 import mlg
 client = mlg.Client({url!r})
-with client.record_run("churn", inputs=[client.dataset("s3://lake/users", version="11")]) as run:
+with client.record_run("churn", inputs=[client.dataset("s3://lake/users", "11")]) as run:
     run.log(params={{"depth": 6}}, metrics={{"auc": 0.81}})
     run.model("churn", path="model")
 """

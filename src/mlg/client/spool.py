@@ -63,8 +63,8 @@ def default_folder(env: Mapping[str, str], home: str) -> Path:
         home: The user's home; `~` where there is none: then it is the working folder.
 
     Examples:
-        >>> str(default_folder({}, "/home/ada"))
-        '/home/ada/.local/state/mlg/spool'
+        >>> str(default_folder({"XDG_STATE_HOME": "/state"}, "~"))
+        '/state/mlg/spool'
     """
     if env.get("MLG_SPOOL"):
         return Path(env["MLG_SPOOL"])
