@@ -1,5 +1,6 @@
 """What the graph knows beside a run is told with it: owners, words, columns, commits."""
 
+import json
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -67,30 +68,46 @@ def test_owners_and_a_description_are_told(world: World) -> None:
     assert facets["documentation"]["description"] == "Orders by user."
 
 
-def test_columns_name_the_columns_they_were_made_of(world: World) -> None:
+def test_columns_name_the_columns_they_were_made_of_and_rows_what_decided(
+    world: World,
+) -> None:
+    """Told when the columns become known, by the step that made the table."""
     made = world.recorder.uri("feature_snapshot", "joined", "v1")
-    total = world.recorder.uri("column", "joined/total")
+    total, rows = (
+        world.recorder.uri("column", "joined/total"),
+        world.recorder.uri("column", "joined/"),
+    )
     price = world.recorder.uri("column", "lake%2Forders/price")
+    day = world.recorder.uri("column", "lake%2Forders/day")
     theirs = make_uri("column", "s3://lake", "raw/tax", provider="openlineage")
-    world.store.append([
-        world.recorder.event(
-            "mlg.test.noted", key="k", subject=made,
-            edges=[
-                edge(total, "column_of", made),
-                edge(price, "column_derived_from", total),
-                edge(theirs, "column_derived_from", total),
-            ],
-        )
-    ])  # fmt: skip
-    facet = world.told(world.step(made))["outputs"][0]["facets"]["columnLineage"]
+    how = [{"column": price, "type": "DIRECT", "subtype": "AGGREGATION"}]
+    columns = world.recorder.event(
+        "mlg.columns.recorded", key="k", subject=made,
+        nodes=[node(total, {"transformations": json.dumps(how)}), node(rows)],
+        edges=[
+            edge(total, "column_of", made),
+            edge(rows, "column_derived_from", total),
+            edge(price, "column_derived_from", total),
+            edge(theirs, "column_derived_from", total),
+            edge(day, "column_derived_from", rows),
+        ],
+    )  # fmt: skip
+    assert emitted(columns, world.reader, version="1") is None  # nobody made it yet
+    assert world.told(world.step(made))["job"]["name"] == "p.join"
+    told = world.told(columns)
+    assert (told["eventType"], told["job"]["name"]) == ("OTHER", "p.join")
+    facet = told["outputs"][0]["facets"]["columnLineage"]
+    orders = {"namespace": "mlg://shop", "name": "lake/orders"}
     assert facet["fields"] == {
         "total": {
             "inputFields": [
-                {"namespace": "mlg://shop", "name": "lake/orders", "field": "price"},
+                {**orders, "field": "price",
+                 "transformations": [{"type": "DIRECT", "subtype": "AGGREGATION"}]},
                 {"namespace": "s3://lake", "name": "raw", "field": "tax"},
             ]
         }
-    }
+    }  # fmt: skip
+    assert facet["dataset"] == [{**orders, "field": "day"}]
 
 
 def test_a_run_of_a_commit_says_where_its_code_lies(world: World) -> None:

@@ -35,6 +35,8 @@ _RUNS: Final = {
 _OF_RUNS: Final = frozenset(
     ("mlg.model_version.registered", "mlg.model_version.packaged", "mlg.evaluation.recorded")
 )
+_COLUMNS: Final = "mlg.columns.recorded"
+"""What is new about a table's columns; its subject is the table's version."""
 _READ: Final = frozenset(("used", "trained_on", "evaluated_on"))
 _DATA: Final = frozenset(
     ("dataset", "dataset_version", "feature_snapshot", "model_version", "image", "source")
@@ -63,7 +65,7 @@ def emitted(event: Event, reader: GraphReader, *, version: str) -> Json | None:
     Returns:
         A run event that keeps the OpenLineage specification 2-0-2.
     """
-    state, worker = _RUNS.get(event.type, "OTHER"), _worker(event)
+    state, worker = _RUNS.get(event.type, "OTHER"), _worker(event, reader)
     if worker is None:
         return None
     attrs = {key: value for one in event.nodes if one.uri == worker for key, value in one.attrs}
@@ -91,8 +93,10 @@ def emitted(event: Event, reader: GraphReader, *, version: str) -> Json | None:
     }
 
 
-def _worker(event: Event) -> Uri | None:
+def _worker(event: Event, reader: GraphReader) -> Uri | None:
     """Return the run or step that the event is about."""
+    if event.type == _COLUMNS:
+        return _maker(reader, event.subject)
     if event.type in _RUNS:
         return event.subject if parse_uri(event.subject).kind in _WORK else None
     if event.type not in _OF_RUNS:
@@ -102,8 +106,19 @@ def _worker(event: Event) -> Uri | None:
     return next((uri for uri in ends if parse_uri(uri).kind in _WORK), None)
 
 
+def _maker(reader: GraphReader, made: Uri) -> Uri | None:
+    """Return the run or step that made a table, the first by URI."""
+    if not reader.nodes(NodeQuery(uri=made)).nodes:
+        return None
+    walk = reader.walk(made, "up", WalkOptions(roles=("produced",), depth=1, limit=100))
+    found = [one.node.uri for one in walk.nodes if one.node.kind in _WORK]
+    return min(found, default=None)
+
+
 def _data(event: Event, reader: GraphReader, worker: Uri) -> tuple[list[Uri], list[Uri]]:
     """Return what the event says was read and made, each once, in its order."""
+    if event.type == _COLUMNS:
+        return [], [event.subject]
     made = [one.dst for one in event.edges if one.role == "produced" and one.src == worker]
     read = [one.src for one in event.edges if one.role in _READ and one.dst != one.src]
     if event.type == "mlg.model_version.packaged":
@@ -156,6 +171,8 @@ def _run_facets(
             message=f"{where}: {what}" if where else str(what),
             programmingLanguage="python",
         )
+    if event.type == "mlg.model_version.registered":
+        made["mlg_model_version"] = _model_version(producer, event)
     if event.type == "mlg.evaluation.recorded":
         made["mlg_evaluation"] = _evaluation(producer, event)
     return made
@@ -200,6 +217,19 @@ def _evaluation(producer: str, event: Event) -> Json:
         uri=event.subject,
         passed=told.get("passed"),
         metrics=numbered(told, "metric."),
+    )
+
+
+def _model_version(producer: str, event: Event) -> Json:
+    """Return which model the run made, as another instance of mlg takes it in."""
+    parts = parse_uri(event.subject)
+    before = [one.src for one in event.edges if one.role == "warm_started_from"]
+    return facet(
+        producer,
+        "mlg_model_version",
+        model=parts.name,
+        version=parts.version,
+        warm_started_from=parse_uri(before[0]).version if before else None,
     )
 
 

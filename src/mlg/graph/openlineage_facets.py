@@ -6,6 +6,8 @@ Our own are described in `schemas/openlineage-mlg-1-0-0.json`.
 from collections.abc import Mapping
 from typing import Any, Final
 
+import msgspec
+
 from mlg.core.nodes import Attr, Node
 from mlg.core.ports import GraphReader
 from mlg.core.reading import NodeQuery, WalkOptions
@@ -40,6 +42,7 @@ _OWN_FACETS: Final = {
     "mlg_evaluation": "MlgEvaluationFacet",
     "mlg_dataset": "MlgDatasetFacet",
     "mlg_model": "MlgModelFacet",
+    "mlg_model_version": "MlgModelVersionFacet",
 }
 _TYPES: Final = {"model_version": "MODEL", "image": "IMAGE", "dataset_version": "TABLE",
                  "feature_snapshot": "TABLE"}  # fmt: skip
@@ -125,7 +128,7 @@ def _of_dataset(
     if output and node and parts.kind in _DATASETS:
         columns = _column_lineage(reader, uri)
         if columns:
-            made["columnLineage"] = facet(producer, "columnLineage", fields=columns)
+            made["columnLineage"] = facet(producer, "columnLineage", **columns)
     if parts.kind == "model_version":
         made["mlg_model"] = _model(producer, uri, node, attrs)
     else:
@@ -182,19 +185,61 @@ def _owners(reader: GraphReader, uri: Uri) -> list[Json]:
     ]
 
 
-def _column_lineage(reader: GraphReader, uri: Uri) -> Json:
-    """Return which columns each column of a dataset was made of, where the graph has it."""
+def _column_lineage(reader: GraphReader, uri: Uri) -> Json | None:
+    """Return what each column of a dataset was made of, and what decided about its rows.
+
+    The set of rows of a table is a column without a name; what it comes from is the facet's
+    `dataset`.
+    """
     roles = ("column_of", "column_derived_from")
-    walk = reader.walk(uri, "up", WalkOptions(roles=roles, depth=2, limit=_MOST_COLUMNS))
+    walk = reader.walk(uri, "up", WalkOptions(roles=roles, depth=3, limit=_MOST_COLUMNS))
     own = {edge.src for edge in walk.edges if edge.role == "column_of" and edge.dst == uri}
+    tables = {_table(one) for one in own}
+    rows = {one.node.uri for one in walk.nodes if _is_rows(one.node.uri)}
+    own |= {one for one in rows if _table(one) in tables}
+    said = {one.node.uri: _transformations(one.node) for one in walk.nodes}
     fields: dict[str, list[Json]] = {}
     for edge in sorted(walk.edges, key=lambda one: (one.dst, one.src)):
-        if edge.role == "column_derived_from" and edge.dst in own:
-            source = _column_name(edge.src)
-            if source is not None:
-                field = column_of(edge.dst)[1]
-                fields.setdefault(field, []).append(source)
-    return {field: {"inputFields": sources} for field, sources in sorted(fields.items())}
+        if edge.role != "column_derived_from" or edge.dst not in own or _is_rows(edge.src):
+            continue
+        source = _column_name(edge.src)
+        if source is not None:
+            how = said.get(edge.dst, {}).get(edge.src)
+            told = source if how is None else {**source, "transformations": how}
+            fields.setdefault(column_of(edge.dst)[1], []).append(told)
+    decided = fields.pop("", None)
+    if not fields and decided is None:
+        return None
+    made = {field: {"inputFields": sources} for field, sources in sorted(fields.items())}
+    return {"fields": made, "dataset": decided}
+
+
+def _is_rows(uri: Uri) -> bool:
+    return uri.startswith("mlg://column/") and not column_of(uri)[1]
+
+
+def _table(column: Uri) -> tuple[str, str, str]:
+    parts = parse_uri(column)
+    return parts.provider, parts.namespace, column_of(column)[0]
+
+
+def _transformations(node: Node) -> dict[str, list[Json]]:
+    """Return how each source came into a column, by the source's URI, where the graph says."""
+    text = dict(node.attrs).get("transformations")
+    try:
+        found = msgspec.json.decode(text, type=list[_How]) if isinstance(text, str) else []
+    except msgspec.MsgspecError:
+        return {}
+    how: dict[str, list[Json]] = {}
+    for one in found:
+        how.setdefault(one.column, []).append({"type": one.type, "subtype": one.subtype})
+    return how
+
+
+class _How(msgspec.Struct):
+    column: str
+    type: str
+    subtype: str
 
 
 def _column_name(uri: Uri) -> Json | None:
