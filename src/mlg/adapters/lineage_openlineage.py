@@ -159,8 +159,12 @@ def _translated(failed: Exception, kind: str) -> LifecycleError:
 
 
 def _is_own(url: str, port: int) -> bool:
-    parts = urlsplit(url)
-    return parts.hostname in _LOOPBACK and (parts.port or 80) == port
+    try:
+        parts = urlsplit(url)
+        asked = parts.port or 80
+    except ValueError:  # the client says what is wrong with it
+        return False
+    return parts.hostname in _LOOPBACK and asked == port
 
 
 if TYPE_CHECKING:
