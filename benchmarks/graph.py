@@ -4,14 +4,17 @@ How to run, from a checkout whose environment `make test` made:
 
     mlg bench graph [--nodes 1000000] [--no-peers] [--json]
 
-`networkx` and `rustworkx` are no dependencies: the first run installs them into a virtual
-environment of its own below the user's cache; where that fails their rows are left out and the
-reason is told. They hold integers in memory and answer with a set of them; mlg answers from
-disk with whole nodes and edges (`trace`), after an event log whose every event is hashed into a
-chain and synced. So the ratios speak of what a caller waits for, not of equal work.
+The peers are no dependencies: the first run installs each into a virtual environment of its own
+below the user's cache; where that fails its rows are left out and the reason is told. networkx
+and rustworkx hold integers in memory and answer with a set of them; ladybug answers with ids;
+mlg answers from disk with whole nodes and edges (`trace`), after an event log whose every event
+is hashed into a chain and synced. ml-metadata is asked on one day only, as loading more takes
+hours, and mlg on the same day; MLflow searches a thousand runs. So the ratios speak of what a
+caller waits for, not of equal work.
 """  # noqa: INP001 - a script, no package
 
 import argparse
+import gc
 import json
 import os
 import platform
@@ -27,12 +30,15 @@ from collections import deque
 from collections.abc import Callable, Sequence
 from contextlib import closing
 from dataclasses import replace
+from http.client import HTTPConnection
 from pathlib import Path
 from time import perf_counter, sleep
 from typing import Any
+from urllib.parse import quote
 
 import graph_world as world
 import numpy as np
+from graph_peers import REQUIRES
 
 from mlg.adapters.clock_system import SystemClock
 from mlg.adapters.graph_sqlite import SqliteGraph
@@ -44,35 +50,7 @@ from mlg.core.uris import EventId, Uri
 from mlg.graph.audit import verify_chain
 
 STARTS, FULL_ROUNDS, WRITERS, OUTSTANDING, APPEND_S = 200, 3, 4, 64, 10.0
-PEERS = ("networkx==3.6", "rustworkx==0.18.0", "numpy")
-
-PEER = """
-import json, sys, time
-import numpy as np
-given = np.load(sys.argv[1]); src, dst, n = given["src"], given["dst"], int(given["n"])
-starts, found = given["starts"].tolist(), {}
-pairs = list(zip(src.tolist(), dst.tolist()))
-def timed(name, make, up, down):
-    began = time.perf_counter(); graph = make(); load = time.perf_counter() - began
-    row = {"load_s": load}
-    for way, ask in (("up", up), ("down", down)):
-        row[way], row[way + "_n"] = [], []
-        for start in starts:
-            began = time.perf_counter(); got = ask(graph, start)
-            row[way].append(1e3 * (time.perf_counter() - began)); row[way + "_n"].append(len(got) + 1)
-    found[name] = row
-import rustworkx
-def rust():
-    graph = rustworkx.PyDiGraph(); graph.add_nodes_from(list(range(n)))
-    graph.add_edges_from_no_data(pairs); return graph
-timed("rustworkx", rust, rustworkx.ancestors, rustworkx.descendants)
-import networkx
-def nx():
-    graph = networkx.DiGraph(); graph.add_nodes_from(range(n)); graph.add_edges_from(pairs)
-    return graph
-timed("networkx", nx, networkx.ancestors, networkx.descendants)
-print(json.dumps(found))
-"""
+HTTP_STARTS, MLFLOW_RUNS = 100, 1_000
 
 Row = dict[str, Any]
 
@@ -117,8 +95,11 @@ def measure(days: int, folder: Path, say: Callable[[str], None], alone: bool) ->
         )
         roots = [world.deployment(*one) for one in starts]
         say("tracing ...")
+        gc.collect()
+        gc.freeze()  # the benchmark's own millions of integers are no work of a trace
         traced, totals = traces(reader, roots)
         rows += traced + searches(reader, starts)
+        rows += over_http(reader, folder / "graph.sqlite3", roots[:HTTP_STARTS])
         if not alone:
             say("peers ...")
             rows += peers(pairs, ids, roots, totals, folder, say)
@@ -142,11 +123,11 @@ def row_of(work: str, subject: str, value: float, unit: str, runs: int) -> Row:
 
 
 def spread(work: str, subject: str, times_ms: Sequence[float]) -> list[Row]:
-    """Return the median and the 99th percentile of some times."""
-    found = np.percentile(times_ms, [50, 99])
+    """Return the 50th, 95th and 99th percentile of some times."""
+    found = np.percentile(times_ms, [50, 95, 99])
     return [
         row_of(f"{work} p{p}", subject, float(ms), "ms", len(times_ms))
-        for p, ms in zip((50, 99), found, strict=True)
+        for p, ms in zip((50, 95, 99), found, strict=True)
     ]
 
 
@@ -216,35 +197,102 @@ def searches(reader: SqliteGraphReader, starts: Sequence[tuple[int, int]]) -> li
     return rows
 
 
+def peer(
+    name: str, given: dict[str, Any], folder: Path, say: Callable[[str], None]
+) -> dict[str, Any]:
+    """Return what one peer's script measured, by subject; nothing where it cannot be had."""
+    home = cache_root().parent / "bench" / f"graph-{name}"
+    python, file = home / "bin" / "python", folder / f"{name}.npz"
+    try:
+        if not (home / "ready").exists():
+            say(f"installing {', '.join(REQUIRES[name])} ...")
+            venv.create(home, with_pip=True, clear=True)
+            install = [str(python), "-m", "pip", "install", "-q", *REQUIRES[name]]
+            subprocess.run(install, check=True, timeout=900, capture_output=True)
+            (home / "ready").touch()
+        say(f"{name} ...")
+        np.savez(file, **given)
+        command = [str(python), str(Path(__file__).with_name("graph_peers.py")), name, str(file)]
+        done = subprocess.run(command, check=True, timeout=1_800, stdout=subprocess.PIPE, text=True)
+    except (OSError, subprocess.SubprocessError) as error:
+        say(f"{name}: left out ({error})")
+        return {}
+    return json.loads(done.stdout.splitlines()[-1])
+
+
 def peers(
     pairs: Any, ids: dict[Uri, int], roots: Sequence[Uri], totals: dict[str, Any],
     folder: Path, say: Callable[[str], None],
 ) -> list[Row]:  # fmt: skip
-    """Return the rows of the in-memory peers on the same edges, checked for the same totals."""
-    home = cache_root().parent / "bench" / "graph"
-    python = home / "bin" / "python"
-    try:
-        if not python.exists():
-            venv.create(home, with_pip=True)
-            install = [str(python), "-m", "pip", "install", "-q", *PEERS]
-            subprocess.run(install, check=True, timeout=600)
-        np.savez(
-            folder / "peers.npz",
-            src=pairs[:, 0], dst=pairs[:, 1], n=len(ids), starts=[ids[one] for one in roots],
-        )  # fmt: skip
-        command = [str(python), "-c", PEER, str(folder / "peers.npz")]
-        done = subprocess.run(command, check=True, timeout=1_200, capture_output=True, text=True)
-    except (OSError, subprocess.SubprocessError) as error:
-        say(f"networkx, rustworkx: left out ({error})")
-        return []
+    """Return the rows of the peers on the same edges, checked for the same totals."""
     rows: list[Row] = []
-    for name, found in json.loads(done.stdout).items():
-        for way in ("up", "down"):
-            assert found[f"{way}_n"] == totals[way], f"{name} finds other nodes {way}"
-            rows += spread(f"trace {way}", name, found[way])
+    given = {
+        "src": pairs[:, 0], "dst": pairs[:, 1], "n": len(ids), "starts": [ids[one] for one in roots],
+    }  # fmt: skip
+    for name in ("memory", "ladybug"):
+        for subject, found in peer(name, given, folder, say).items():
+            for way in ("up", "down"):
+                counts = found[f"{way}_n"]
+                assert counts == totals[way][: len(counts)], f"{subject} finds other nodes {way}"
+                rows += spread(f"trace {way}", subject, found[way])
+            speed = len(pairs) / found["load_s"]
+            rows.append(row_of("load, no log", subject, speed, "edges/s", 1))
+    found = peer("mlflow", {"n": MLFLOW_RUNS}, folder, say)
+    for subject, row in found.items():
+        rows += spread("search two words", subject, row["search"])
+        rows.append(row_of("runs recorded", subject, MLFLOW_RUNS / row["load_s"], "runs/s", 1))
+    return rows + one_day(folder, say)
+
+
+def one_day(folder: Path, say: Callable[[str], None]) -> list[Row]:
+    """Return the rows of ml-metadata and of mlg on one day's graph."""
+    with SqliteGraph(folder / "day.sqlite3", SystemClock()) as store:
+        _, pairs, ids = load(store, 1)
+    roots = [world.deployment(number, 0) for number in range(0, world.RUNS, 6)]
+    with SqliteGraphReader(folder / "day.sqlite3") as reader:
+        traced, totals = traces(reader, roots)
+    rows = [
+        {**row, "work": row["work"].replace("trace up", "trace up, one day")}
+        for row in traced
+        if row["work"].startswith("trace up")
+    ]
+    given = {
+        "src": pairs[:, 0], "dst": pairs[:, 1], "n": len(ids), "starts": [ids[one] for one in roots],
+    }  # fmt: skip
+    for subject, found in peer("mlmd", given, folder, say).items():
+        assert found["up_n"] == totals["up"], f"{subject} finds other nodes"
+        rows += spread("trace up, one day", subject, found["up"])
         speed = len(pairs) / found["load_s"]
-        rows.append(row_of("load into memory", name, speed, "edges/s", 1))
+        rows.append(row_of("load, no log", subject, speed, "edges/s", 1))
     return rows
+
+
+def over_http(reader: SqliteGraphReader, path: Path, roots: Sequence[Uri]) -> list[Row]:
+    """Time whole answers of the API, and beside each the same walk through the store."""
+    command = [sys.executable, str(Path(__file__).with_name("graph_http.py")), str(path)]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as api:
+        assert api.stdin is not None
+        assert api.stdout is not None
+        asked = HTTPConnection("127.0.0.1", int(api.stdout.readline()))
+        stored: list[float] = []
+        served: list[float] = []
+        for number in range(FULL_ROUNDS):
+            for root in roots:
+                began = perf_counter()
+                total = reader.walk(root, "up", WalkOptions()).total
+                middle = perf_counter()
+                asked.request("GET", f"/api/v1/trace?uri={quote(root, safe='')}")
+                body = asked.getresponse().read()
+                if number:
+                    stored.append(1e3 * (middle - began))
+                    served.append(1e3 * (perf_counter() - middle))
+                else:
+                    assert json.loads(body)["total"] == total
+        asked.close()
+        api.stdin.close()
+    rows = spread("trace up over HTTP", "mlg", served)
+    more = np.percentile(served, 99) - np.percentile(stored, 99)
+    return [*rows, row_of("HTTP more than the store, p99", "mlg", float(more), "ms", len(served))]
 
 
 def appends(

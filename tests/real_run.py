@@ -97,11 +97,13 @@ def real_run(root: Path) -> RealRun:
     engine = DuckDBEngine(
         artifacts, Sources(root / "cache", MemoryNetwork()), clock=clock, work=work
     )
+    reader = SqliteGraphReader(home / "graph.sqlite3")
     ports = TrainPorts(
         files=files,
         artifacts=artifacts,
         runner=_Here(engine, artifacts, work),
         store=store,
+        reader=reader,
         clock=clock,
         recorder=lambda: recorder,
         plan=Pipelines(artifacts),
@@ -112,7 +114,7 @@ def real_run(root: Path) -> RealRun:
         clock=clock,
         files=files,
         store=store,
-        reader=SqliteGraphReader(home / "graph.sqlite3"),
+        reader=reader,
         recorder=recorder,
         train=Train(ports, None),  # type: ignore[arg-type]  # nothing is released here
         request=msgspec.to_builtins(request),

@@ -2,6 +2,7 @@
 
 import itertools
 import json
+from dataclasses import FrozenInstanceError
 from datetime import UTC, datetime, timedelta
 from uuid import uuid4
 
@@ -15,8 +16,9 @@ from mlg.adapters.graph_sqlite_read import SqliteGraphReader
 from mlg.core.artifacts import Column, ModelVersion, Snapshot
 from mlg.core.clock import ManualClock
 from mlg.core.errors import BackendError, LifecycleError, ManifestError, NotFoundError
+from mlg.core.nodes import Edge, Node
 from mlg.core.predict import ServingPolicy
-from mlg.core.reading import NodeQuery, WalkOptions
+from mlg.core.reading import NodeQuery, Reached, WalkOptions
 from mlg.graph import answers
 from mlg.graph.diff import diff
 from mlg.graph.lineage import Answered, prediction_uri, trace_prediction
@@ -532,3 +534,15 @@ def test_only_versions_of_one_kind_are_compared(reader, other) -> None:
 def test_an_unknown_version_is_not_found(reader) -> None:
     with pytest.raises(NotFoundError):
         diff(reader, MODEL, MODEL + "0")
+
+
+def test_what_a_walk_gives_are_the_cores_own_values(reader) -> None:
+    found = reader.walk(MODEL, "up", WalkOptions())
+    for reached in found.nodes:
+        values = {name: getattr(reached.node, name) for name in Node.__slots__}
+        assert reached == Reached(node=Node(**values), depth=reached.depth)
+        assert hash(reached) == hash(Reached(node=Node(**values), depth=reached.depth))
+    for arrow in found.edges:
+        assert arrow == Edge(**{name: getattr(arrow, name) for name in Edge.__slots__})
+        with pytest.raises(FrozenInstanceError):
+            arrow.src = "another"

@@ -104,8 +104,8 @@ def dump(path: Path) -> dict[str, list[tuple]]:
         until(lambda: not db.execute(WAITING).fetchone()[0], deadline_s=20)
         found = {
             table: db.execute(
-                f"SELECT {'rowid, ' if table in ('search', 'edge') else ''}* FROM {table}"
-                " ORDER BY 1, 2, 3"
+                f"SELECT {'rowid, ' if table == 'search' else ''}* FROM {table}"
+                " ORDER BY 1, 2, 3, 4"
             ).fetchall()
             for table in PROJECTIONS
             if table != "search_due"
@@ -354,14 +354,24 @@ OLDER = (
     "INSERT INTO node_fact SELECT * FROM new.node_fact UNION ALL SELECT id, last_at, last_key,"
     " last_place, last_seq, iif(only_fact = 1, name, ''), digest, attrs, valid_to IS NOT NULL"
     " FROM new.node WHERE only_fact > 0",
-    "INSERT INTO edge SELECT id, src_id, dst_id, role, 0, at, seq, place, provenance, ended,"
-    " valid_from, valid_to FROM new.edge",
+    "INSERT INTO edge SELECT row_number() OVER (ORDER BY seq, place), src_id, dst_id,"
+    " role, 0, at, seq, place, provenance, ended, valid_from, valid_to FROM new.edge",
     "INSERT INTO search (rowid, name, uri, attrs)"
     " SELECT rowid, name, uri, attrs FROM new.search",
 )
+# and what version 3 held
+VERSION_3 = (
+    "INSERT INTO event SELECT * FROM new.event ORDER BY seq",
+    *OLDER[1:3],
+    "INSERT INTO node SELECT * FROM new.node",
+    "INSERT INTO node_fact SELECT * FROM new.node_fact",
+    OLDER[5].replace("role, 0, at", "role, at"),
+    OLDER[6],
+    "UPDATE search_state SET upto = (SELECT upto FROM new.search_state)",
+)
 
 
-@pytest.mark.parametrize("version", [1, 2])
+@pytest.mark.parametrize("version", [1, 2, 3])
 def test_a_file_of_an_older_schema_is_brought_up_to_date(recorder, tmp_path, version) -> None:
     newest, path = tmp_path / "newest.sqlite3", tmp_path / "graph.sqlite3"
     with SqliteGraph(newest, ManualClock(START)) as found:
@@ -372,7 +382,7 @@ def test_a_file_of_an_older_schema_is_brought_up_to_date(recorder, tmp_path, ver
         for statement in itertools.chain(*MIGRATIONS[:version]):
             db.execute(statement)
         db.execute("ATTACH ? AS new", (str(newest),))
-        for statement in OLDER:
+        for statement in OLDER if version < 3 else VERSION_3:
             db.execute(statement)
         if version == 2:
             db.execute("INSERT INTO event_name SELECT seq, id, key FROM new.event")

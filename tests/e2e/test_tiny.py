@@ -61,6 +61,8 @@ def test_from_manifest_to_a_proof(cli: Cli) -> None:
     images = [n for n in cli.json("impact", model)["nodes"] if n["kind"] == "image"]
     assert [n["name"] for n in images] == [f"tiny-list@{image[:12]}"]
 
+    _columns_lead_to(cli, model, serving["versions"][0]["deployment"])
+
     answer = ask(cli, "/v1/services/front/recommend", {"user_id": 3, "k": 5})
     assert len(answer["items"]) == 5
     assert 0.0 <= answer["confidence"] <= 1.0
@@ -91,6 +93,18 @@ def test_from_manifest_to_a_proof(cli: Cli) -> None:
     assert cli.json("audit", "verify")["ok"]
     assert cli.json("trace", model)["total"] > 3
     assert cli.json("search", "list")["nodes"]
+
+
+def _columns_lead_to(cli: Cli, model: str, deployment: str) -> None:
+    """Check the way from a column of a source, through clean.sql, to what answers now."""
+    broken = cli.json("impact", "plays.second")["breaks"]
+    assert [(m["uri"], m["way"], m["live"]) for m in broken["models"]] == [
+        (model, "values", True)
+    ]
+    assert [one["uri"] for one in broken["deployments"]] == [deployment]
+    assert broken["services"] == ["front"]
+    feature = cli.json("impact", "things.size")["breaks"]["features"]
+    assert [(f["name"], f["way"]) for f in feature] == [("size", "values")]
 
 
 def _alive(pid: int) -> bool:

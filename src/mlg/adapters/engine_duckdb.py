@@ -20,6 +20,7 @@ from mlg.core.clock import Clock
 from mlg.core.errors import BackendError, ContractError
 from mlg.core.ports import ArtifactStore, ExecutionEngine
 from mlg.core.steps import StepCall
+from mlg.manifest.specs_pipelines import PythonStep
 from mlg.pipeline import compile as compiling
 from mlg.pipeline.checks import value_breaches, value_error
 from mlg.pipeline.config import SourceConfig, TableConfig, config_of
@@ -36,6 +37,10 @@ _UNREADABLE: Final = (
 )
 
 
+def _unwatched(_query: str) -> None:
+    pass
+
+
 class DuckDBEngine:
     """Runs `source`, `sql` and `python` steps on a DuckDB of their own.
 
@@ -44,8 +49,24 @@ class DuckDBEngine:
     """
 
     def __init__(
-        self, artifacts: ArtifactStore, sources: Sources, *, clock: Clock, work: Path
+        self,
+        artifacts: ArtifactStore,
+        sources: Sources,
+        *,
+        clock: Clock,
+        work: Path,
+        watch: Callable[[str], None] = _unwatched,
     ) -> None:
+        """Take the places.
+
+        Args:
+            artifacts: Holds inputs; receives tables.
+            sources: Finds the files of datasets.
+            clock: Gives the time of what is read from outside.
+            work: Folder for scratch files.
+            watch: Receives the SQL that a `python` step's expression becomes.
+        """
+        self._watch = watch
         self._artifacts = artifacts
         self._sources = sources
         self._clock = clock
@@ -131,6 +152,8 @@ class DuckDBEngine:
                 check_leaks(call.name, point, made, lambda cut: latest(tables, point, cut))
         with _connection(paths, scratch) as con:
             table = compiling.table_of(con, step, folder)
+            if isinstance(step, PythonStep):
+                self._watch(str(ibis.to_sql(table, dialect="duckdb")))
             ordered = compiling.in_total_order(table, point.at if point else None)
             as_of = max(
                 (entry.snapshot.as_of for entry in call.inputs if entry.snapshot),

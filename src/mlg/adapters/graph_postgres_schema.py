@@ -55,5 +55,18 @@ MIGRATIONS: Final[tuple[tuple[str, ...], ...]] = (
         "CREATE TABLE search (node_id BIGINT PRIMARY KEY, words TSVECTOR NOT NULL)",
         "CREATE INDEX search_words ON search USING gin (words)",
     ),
+    (
+        # in the order of columns that the writer gives
+        "CREATE TABLE edge_2 (dst_id BIGINT NOT NULL, role BIGINT NOT NULL,"
+        " src_id BIGINT NOT NULL, seq BIGINT NOT NULL, place BIGINT NOT NULL,"
+        " provenance BIGINT NOT NULL, ended BIGINT NOT NULL, at BIGINT NOT NULL,"
+        " valid_from BIGINT, valid_to BIGINT)",
+        "INSERT INTO edge_2 SELECT dst_id, role, src_id, seq, place, provenance, ended, at,"
+        " valid_from, valid_to FROM edge",
+        "DROP TABLE edge",
+        "ALTER TABLE edge_2 RENAME TO edge",
+        "ALTER TABLE edge ADD PRIMARY KEY (dst_id, role, src_id, seq, place)",
+        "CREATE INDEX edge_out ON edge (src_id, role, dst_id, valid_from, valid_to)",
+    ),
 )
 """One tuple of statements a version; the table `schema_version` counts those applied."""

@@ -7,10 +7,11 @@ from mlg.adapters.graph_sql_rows import Connection, insert_rows, matching
 from mlg.core.clock import rfc3339
 from mlg.core.errors import ConflictError
 from mlg.core.events import Event, Revision
-from mlg.core.uris import EventId
+from mlg.core.uris import EventId, Uri
 from mlg.graph.encode import chain_hash, content, encode
 
-Encoded = tuple[Event, bytes]
+Encoded = tuple[Event, bytes, tuple[Uri, ...]]
+"""An event, its canonical bytes, and what it names, sorted."""
 Known = tuple[bytes, str, int]
 """Bytes, id and seq of the event that has a key."""
 
@@ -27,8 +28,8 @@ class LogTail:
     def __init__(self, connection: Connection, name: str, head: Revision) -> None:
         self._connection, self._name = connection, name
         self.head = head
-        self.taken: list[tuple[int, Event]] = []
-        """Appended events with their seq."""
+        self.taken: list[tuple[int, Event, tuple[Uri, ...]]] = []
+        """Appended events with their seq, and what they name."""
         self._rows: list[tuple[object, ...]] = []
         self._keys: dict[str, Known] = {}
         self._ids: dict[str, str] = {}
@@ -72,12 +73,12 @@ class LogTail:
             ConflictError: A key or id is there with another act, or the head is not `expect`.
         """
         head, before = self.head, self.head
-        taken: list[tuple[int, Event]] = []
+        taken: list[tuple[int, Event, tuple[Uri, ...]]] = []
         rows: list[tuple[object, ...]] = []
         keys: dict[str, Known] = {}
         ids: dict[str, str] = {}
         retold: dict[str, str] = {}
-        for given, encoded in events:
+        for given, encoded, named in events:
             event, data = given, encoded
             known = keys.get(event.key) or self._keys.get(event.key)
             if known is not None:
@@ -98,7 +99,7 @@ class LogTail:
             former, head = head, Revision(seq=head.seq + 1, hash=chain_hash(head.hash, data))
             keys[event.key] = (data, event.id, head.seq)
             ids[event.id] = event.key
-            taken.append((head.seq, event))
+            taken.append((head.seq, event, named))
             rows.append(_row(head, former, event, data))
         if expect is not None and before not in (head, expect):
             raise ConflictError(

@@ -4,7 +4,9 @@ A whole group of events is projected at once: the nodes it names are looked up t
 rows are written together.
 """
 
+from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
+from itertools import chain
 from typing import Any, Final, Protocol
 
 from mlg.adapters.graph_sql_facts import read_facts
@@ -35,12 +37,15 @@ _NODE: Final = (
     "id, uri, kind, name, digest, attrs, valid_from, valid_to, last_at, last_key, last_place,"
     " last_seq, only_fact"
 )
+_PROVENANCE: Final = {name: number for number, name in enumerate(PROVENANCES)}
 _SHARED, _NAMED, _UNNAMED = 0, 1, 2
 """`only_fact`: its facts lie in node_fact, or this row is the one fact, named or not."""
 
 Row = tuple[Any, ...]
-Numbered = Sequence[tuple[int, Event]]
+Numbered = Sequence[tuple[int, Event, tuple[Uri, ...]]]
+"""Events with their seq and every URI that they name, sorted."""
 Triple = tuple[int, int, int]
+"""An arrow: dst, role, src."""
 
 
 class Search(Protocol):
@@ -78,8 +83,8 @@ class Projector:
         self._ids: dict[str, int] = {}
         self._since_us: dict[int, int] = {}
         """Of a node: it is known to begin at this time or earlier."""
-        self._node = self._edge = 0
-        """Newest ids given."""
+        self._node = 0
+        """Newest id given."""
         self.search = search
         self.forget()
 
@@ -88,14 +93,13 @@ class Projector:
         self._ids.clear()
         self._since_us.clear()
         (self._node,) = self._ask("SELECT coalesce(max(id), 0) FROM node")
-        (self._edge,) = self._ask("SELECT coalesce(max(id), 0) FROM edge")
         self.search.forget()
 
     def _ask(self, statement: str) -> Row:
         return tuple(self._connection.execute(statement).fetchone())
 
     def apply(self, events: Numbered) -> None:
-        """Project events that were just written, each with its seq."""
+        """Project events that were just written."""
         if len(self._ids) > _MOST_REMEMBERED:
             self._ids.clear()
             self._since_us.clear()
@@ -109,7 +113,8 @@ class Projector:
     def _intern(self, events: Numbered) -> int:
         """Give every named URI an id, new ones in the order of the log; return the last old."""
         ids, newest = self._ids, self._node
-        unknown = [uri for uri in dict.fromkeys(_named(events)) if uri not in ids]
+        named = chain.from_iterable(uris for _, _, uris in events)
+        unknown = list(dict.fromkeys(uri for uri in named if uri not in ids))
         if unknown:
             for uri, id_, since_us in matching(
                 self._connection,
@@ -128,12 +133,13 @@ class Projector:
     def _tell(self, events: Numbered, made: int) -> None:
         """Write the nodes: what is told of them, and those that are only named."""
         ids = self._ids
-        old = {ids[f.uri] for _, event in events for f in event.nodes if ids[f.uri] <= made}
+        told = {fact.uri for _, event, _ in events for fact in event.nodes}
+        old = [id_ for uri in told if (id_ := ids[uri]) <= made]
         rows = {row[0]: row for row in self._rows(old)} if old else {}
         facts: list[Row] = []
         late: set[int] = set()
         earlier: list[Row] = []
-        for seq, event in events:
+        for seq, event, uris in events:
             at_us = micros(event.at)
             for place, fact in enumerate(event.nodes):
                 id_ = ids[fact.uri]
@@ -147,8 +153,10 @@ class Projector:
                 else:
                     late.add(id_)
                     rows[id_] = (*row[:6], min(row[6], at_us), *row[7:12], _SHARED)
-            for uri in _implied(event):
-                self._imply(uri, at_us, rows, made, earlier)
+            told_of = {fact.uri for fact in event.nodes}
+            for uri in uris:
+                if uri not in told_of:
+                    self._imply(uri, at_us, rows, made, earlier)
         self._write(rows, made, facts, earlier)
         for id_ in sorted(late):
             self._resolve(id_)
@@ -217,29 +225,33 @@ class Projector:
 
     def _draw(self, events: Numbered, made: int) -> None:
         """Write the arrows, and when those hold that were told of more than once."""
-        ids, roles, rows = self._ids, self._roles, list[Row]()
+        ids, roles = self._ids, self._roles
+        rows: list[Row] = []
         seen: set[Triple] = set()
         again: set[Triple] = set()
         old: set[Triple] = set()
-        number = self._edge
-        for seq, event in events:
+        for seq, event, _ in events:
+            if not event.edges:
+                continue
             at_us = micros(event.at)
-            for place, fact in enumerate(event.edges):
-                ends = (ids[fact.src], roles[fact.role], ids[fact.dst])
-                if ends in seen or fact.ended:
-                    again.add(ends)
-                elif ends[0] <= made and ends[2] <= made:
-                    old.add(ends)
-                seen.add(ends)
-                number += 1
-                rows.append((
-                    number, ends[0], ends[2], ends[1], at_us, seq, place,
-                    PROVENANCES.index(fact.provenance), int(fact.ended),
+            drawn = [(ids[f.dst], roles[f.role], ids[f.src]) for f in event.edges]
+            ended = {place for place, fact in enumerate(event.edges) if fact.ended}
+            if ended or len(set(drawn)) < len(drawn) or not seen.isdisjoint(drawn):
+                counted = Counter(drawn)
+                again.update(ends for ends, n in counted.items() if n > 1 or ends in seen)
+                again.update(drawn[place] for place in ended)
+            seen.update(drawn)
+            old.update([ends for ends in drawn if ends[0] <= made and ends[2] <= made])
+            rows += [
+                (
+                    *ends, seq, place, _PROVENANCE[fact.provenance], int(fact.ended), at_us,
                     None if fact.ended else at_us, None,
-                ))  # fmt: skip
-        self._edge = number
+                )
+                for place, (ends, fact) in enumerate(zip(drawn, event.edges, strict=True))
+            ]  # fmt: skip
         if old - again:
             again.update(self._drawn(old - again))
+        rows.sort()  # neighbours in the table are written together
         insert_rows(self._connection, "edge", rows)
         for ends in sorted(again):
             self._set_intervals(ends)
@@ -248,19 +260,19 @@ class Projector:
         """Return those of the arrows that are in the graph."""
         return matching(
             self._connection,
-            "SELECT DISTINCT e.src_id, e.role, e.dst_id FROM json_each(?) j JOIN edge e"
-            " ON e.src_id = CAST(json_extract(j.value, '$[0]') AS BIGINT)"
+            "SELECT DISTINCT e.dst_id, e.role, e.src_id FROM json_each(?) j JOIN edge e"
+            " ON e.dst_id = CAST(json_extract(j.value, '$[0]') AS BIGINT)"
             " AND e.role = CAST(json_extract(j.value, '$[1]') AS BIGINT)"
-            " AND e.dst_id = CAST(json_extract(j.value, '$[2]') AS BIGINT)",
+            " AND e.src_id = CAST(json_extract(j.value, '$[2]') AS BIGINT)",
             ends,
         )
 
     def _set_intervals(self, ends: Triple) -> None:
         """Say of each row of one arrow when it holds, if ever."""
+        of_arrow = "dst_id = ? AND role = ? AND src_id = ?"
         rows = self._connection.execute(
-            "SELECT edge.id, edge.at, event.key, edge.place, edge.ended, valid_from, valid_to"
-            " FROM edge"
-            " JOIN event USING (seq) WHERE src_id = ? AND role = ? AND dst_id = ?",
+            "SELECT edge.seq, edge.at, event.key, edge.place, edge.ended,"  # noqa: S608 - ours
+            f" valid_from, valid_to FROM edge JOIN event USING (seq) WHERE {of_arrow}",
             ends,
         ).fetchall()
         facts = [(moment(row[1]), str(row[2]), int(row[3])) for row in rows]
@@ -272,28 +284,10 @@ class Projector:
             until = micros(span.valid_to) if span and span.valid_to else None
             if (since, until) != tuple(row[5:7]):
                 self._connection.execute(
-                    "UPDATE edge SET valid_from = ?, valid_to = ? WHERE id = ?",
-                    (since, until, row[0]),
+                    "UPDATE edge SET valid_from = ?, valid_to = ?"  # noqa: S608 - our names
+                    f" WHERE {of_arrow} AND seq = ? AND place = ?",
+                    (since, until, *ends, row[0], row[3]),
                 )
-
-
-def _named(events: Numbered) -> Iterator[Uri]:
-    """Yield every URI of the events, of each in order: neighbours are written together."""
-    for _, event in events:
-        uris = {fact.uri for fact in event.nodes}
-        uris.add(event.subject)
-        for edge in event.edges:
-            uris.add(edge.src)
-            uris.add(edge.dst)
-        yield from sorted(uris)
-
-
-def _implied(event: Event) -> set[Uri]:
-    """Return what the event names without telling of it."""
-    named = {event.subject}
-    named.update(edge.src for edge in event.edges)
-    named.update(edge.dst for edge in event.edges)
-    return named.difference(fact.uri for fact in event.nodes)
 
 
 def _first(id_: int, fact: NodeFact, order: tuple[int, str, int], seq: int) -> Row:

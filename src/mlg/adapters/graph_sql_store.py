@@ -8,7 +8,7 @@ from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from typing import Any, Final, Protocol, Self
 
-from mlg.adapters.graph_sql_log import LogTail
+from mlg.adapters.graph_sql_log import Encoded, LogTail
 from mlg.adapters.graph_sql_project import Projector, Search
 from mlg.adapters.graph_sql_rows import Connection
 from mlg.core.errors import BackendError, ConflictError, LifecycleError
@@ -73,7 +73,7 @@ class Database(Protocol):
 class _Append:
     """Events for the writer thread, checked and encoded, and where their caller waits."""
 
-    events: list[tuple[Event, bytes]]
+    events: list[Encoded]
     expect: Revision | None
     done: "Future[Revision]" = field(default_factory=Future["Revision"])
 
@@ -147,9 +147,11 @@ class SqlGraph:
     def submit(
         self, events: Sequence[Event], *, expect: Revision | None = None
     ) -> "Future[Revision]":
-        for event in events:
-            check_event(event)  # refuses unknown kinds and edges before anything is written
-        request = _Append(events=[(event, encode(event)) for event in events], expect=expect)
+        # unknown kinds and edges are refused before anything is written
+        checked = [(event, check_event(event)) for event in events]
+        request = _Append(
+            events=[(event, encode(event), named) for event, named in checked], expect=expect
+        )
         self._ask(request)
         return request.done
 
@@ -197,6 +199,7 @@ class SqlGraph:
     def _run(self) -> None:
         request = None
         try:
+            self._index()  # what the last process left, or a migration
             while (request := self._requests.get()) is not None:
                 if isinstance(request, _Rebuild):
                     self._answer(request)
@@ -272,7 +275,7 @@ class SqlGraph:
         if head.seq != self._seq:
             self._projector.forget()  # another process wrote, or a transaction failed
         log = LogTail(self._connection, self._database.name, head)
-        log.look_up([event for asked in group for event, _ in asked.events])
+        log.look_up([event for asked in group for event, _, _ in asked.events])
         answers: list[Revision | LifecycleError | ValueError] = []
         for asked in group:
             try:
@@ -303,7 +306,9 @@ class SqlGraph:
                 seq = count = 0
                 while page := self._database.page(self._connection, seq, _PAGE):
                     stored = [self._stored(raw) for raw in page]
-                    self._projector.apply([(one.seq, one.event) for one in stored])
+                    self._projector.apply(
+                        [(one.seq, one.event, check_event(one.event)) for one in stored]
+                    )
                     seq, count = page[-1].seq, count + len(page)
                 while self._projector.search.behind:
                     self._projector.search.catch_up()

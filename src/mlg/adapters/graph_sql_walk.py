@@ -7,9 +7,10 @@ from typing import Any, Final
 
 from mlg.adapters.graph_sql_facts import read_facts
 from mlg.adapters.graph_sql_rows import PROVENANCES, Connection, attrs_pairs, micros, moment
+from mlg.adapters.graph_sql_values import edge_value, node_value, reached_value
 from mlg.core.errors import NotFoundError
 from mlg.core.nodes import ROLE_CLASS, Edge, Node
-from mlg.core.reading import Direction, Reached, Walk, WalkOptions
+from mlg.core.reading import Direction, Walk, WalkOptions
 from mlg.core.uris import Digest, EventId, Uri
 from mlg.graph.project import default_name, resolve
 
@@ -23,15 +24,8 @@ COLUMNS: Final = "id, uri, kind, name, digest, attrs, valid_from, valid_to"
 def node_of(row: Sequence[Any]) -> Node:
     """Return the node of a row of `COLUMNS`."""
     _, uri, kind, name, digest, attrs, since, until = row
-    return Node(
-        uri=uri,
-        kind=kind,
-        name=name,
-        digest=digest,
-        attrs=attrs_pairs(attrs),
-        valid_from=moment(since),
-        valid_to=None if until is None else moment(until),
-    )
+    ended = None if until is None else moment(until)
+    return node_value(uri, kind, name, digest, attrs_pairs(attrs), moment(since), ended)
 
 
 def node_as_of(connection: Connection, row: Sequence[Any], as_of_us: int) -> Node:
@@ -125,7 +119,7 @@ def walk(connection: Connection, root: Uri, direction: Direction, options: WalkO
         direction=direction,
         total=total,
         truncated=total > len(depths),
-        nodes=tuple(Reached(node=nodes[id_], depth=depth) for id_, depth in depths.items()),
+        nodes=tuple([reached_value(nodes[id_], depth) for id_, depth in depths.items()]),
         edges=tuple(_edges(connection, rows, nodes, hop)),
     )
 
@@ -202,9 +196,10 @@ def _depths(start: int, rows: Sequence[Any], *, up: bool) -> dict[int, int]:
 
 
 def _edges(
-    connection: Connection, rows: Sequence[Any], nodes: Mapping[int, Node], hop: _Hop
+    connection: Connection, rows: list[Any], nodes: Mapping[int, Node], hop: _Hop
 ) -> list[Edge]:
-    """Return the rows as arrows, in the order of their ends' names."""
+    """Return the rows as arrows, in the order in which the log named their ends."""
+    rows.sort()
     seqs = {row[4] for row in rows}
     events: dict[int, EventId] = dict(
         connection.execute(
@@ -213,21 +208,18 @@ def _edges(
             (json.dumps(list(seqs)),),
         ).fetchall()
     )
-    named = sorted(
-        (nodes[src].uri, hop.roles[role], nodes[dst].uri, seq, since, until, provenance)
-        for src, dst, role, provenance, seq, since, until in rows
-    )
+    roles = hop.roles
     return [
-        Edge(
-            src=src,
-            dst=dst,
-            role=role,
-            provenance=PROVENANCES[provenance],
-            event=events[seq],
-            valid_from=moment(since),
-            valid_to=None if until is None else moment(until),
+        edge_value(
+            nodes[src].uri,
+            nodes[dst].uri,
+            roles[role],
+            PROVENANCES[provenance],
+            events[seq],
+            moment(since),
+            None if until is None else moment(until),
         )
-        for src, role, dst, seq, since, until, provenance in named
+        for src, dst, role, provenance, seq, since, until in rows
     ]
 
 

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Self
 from mlg.adapters.graph_sql_read import MOST, read_nodes, read_serving
 from mlg.adapters.graph_sql_store import read_last_seq, read_links
 from mlg.adapters.graph_sql_walk import walk
+from mlg.adapters.graph_sqlite_misspelt import search_misspelt
 from mlg.adapters.graph_sqlite_schema import ReadPool
 from mlg.adapters.graph_sqlite_search import search
 from mlg.core.nodes import Node
@@ -59,7 +60,8 @@ class SqliteGraphReader:
         self, text: str, kinds: tuple[str, ...] = (), limit: int = 50
     ) -> tuple[Node, ...]:
         with self._pool.snapshot() as connection:
-            return search(connection, text, kinds, min(limit, MOST))
+            found = search(connection, text, kinds, min(limit, MOST))
+            return found or search_misspelt(connection, text, kinds, min(limit, MOST))
 
     # --- beside the port: what `verify_chain` and the bundle read
 

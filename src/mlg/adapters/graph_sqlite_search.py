@@ -13,11 +13,12 @@ from urllib.parse import unquote
 
 from mlg.adapters.graph_sql_rows import insert_rows, matching
 from mlg.adapters.graph_sql_walk import COLUMNS, node_of
-from mlg.adapters.graph_words import row_words, tokens
-from mlg.core.nodes import Node
+from mlg.adapters.graph_words import kind_word, row_words, tokens
+from mlg.core.nodes import KINDS, Node
 
 _PART: Final = 256
-_RANKED: Final = 2_000
+_RANKED: Final = 200
+"""Of very common words so many of the oldest and the newest nodes are ranked."""
 
 
 class SearchIndex:
@@ -82,41 +83,47 @@ class SearchIndex:
 def search(
     connection: sqlite3.Connection, text: str, kinds: tuple[str, ...], limit: int
 ) -> tuple[Node, ...]:
-    """Return nodes that have every word, then those with words that begin so, best first."""
+    """Return nodes that have every word, then those with words that begin so, best first.
+
+    Names come before URIs and attributes, shorter names before longer, newer nodes before
+    older. bm25 is not asked: it counts each word in the whole index first.
+    """
     words = [word for word in unquote(text).split() if any(c.isalnum() for c in word)]
     if not words:
         return ()
-    exact = " ".join('"' + word.replace('"', '""') + '"' for word in words)
-    begun = " ".join('"' + word.replace('"', '""') + '"*' for word in words)
-    waiting = _waiting(connection, words, kinds)
-    rows = {row[0]: row for row in waiting}
-    for match in (exact, begun):
-        if len(rows) < limit:
-            found = _matching(connection, match, kinds, limit)
-            for row in found:
-                rows.setdefault(row[0], row)
+    rows = {row[0]: row for row in _waiting(connection, words, kinds)}
+    for star in ("", "*"):
+        phrases = " ".join('"' + word.replace('"', '""') + '"' + star for word in words)
+        for match, ways in ((f"{{name}} : ({phrases})", ("ASC", "DESC")), (phrases, ("DESC",))):
+            if len(rows) < limit:
+                found = _matching(connection, match, kinds, ways)
+                found.sort(key=lambda row: (len(row[3]), -row[0]))
+                for row in found:
+                    rows.setdefault(row[0], row)
     return tuple(node_of(row) for row in list(rows.values())[:limit])
 
 
 def _matching(
-    connection: sqlite3.Connection, match: str, kinds: tuple[str, ...], limit: int
+    connection: sqlite3.Connection, match: str, kinds: tuple[str, ...], ways: tuple[str, ...]
 ) -> list[Any]:
-    """Return the best rows of the index; of very common words `_RANKED` are looked at."""
-    of_kind = (
-        " JOIN node k ON k.id = search.rowid"
-        " AND k.kind IN (SELECT value FROM json_each(:kinds))"
-        if kinds
-        else ""
-    )
+    """Return rows of the index, of each way at most `_RANKED`: the oldest, the newest."""
+    if kinds:
+        of_kind = " OR ".join(f'"{kind_word(kind)}"' for kind in kinds if kind in KINDS)
+        if not of_kind:
+            return []
+        match = f"({match}) AND ({of_kind})"
     columns = ", ".join(f"n.{name}" for name in COLUMNS.split(", "))
-    return connection.execute(
-        f"SELECT {columns} FROM (SELECT search.rowid AS found,"  # noqa: S608 - our own names
-        f" bm25(search, 10.0, 3.0, 1.0) AS score FROM search{of_kind}"
-        f" WHERE search MATCH :match LIMIT {_RANKED}) JOIN node n ON n.id = found"
-        " WHERE n.id NOT IN (SELECT node_id FROM search_due)"
-        " ORDER BY score, n.uri LIMIT :limit",
-        {"match": match, "kinds": json.dumps(kinds), "limit": limit},
-    ).fetchall()
+    found: dict[int, Any] = {}
+    for way in ways:
+        for row in connection.execute(
+            f"SELECT {columns} FROM (SELECT rowid AS found FROM search"  # noqa: S608 - our names
+            f" WHERE search MATCH ? ORDER BY rowid {way} LIMIT {_RANKED})"
+            " JOIN node n ON n.id = found"
+            " WHERE n.id NOT IN (SELECT node_id FROM search_due)",
+            (match,),
+        ):
+            found[row[0]] = row
+    return [row for row in found.values() if not kinds or row[2] in kinds]
 
 
 def _waiting(

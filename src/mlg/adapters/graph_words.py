@@ -9,9 +9,22 @@ from mlg.adapters.graph_sql_rows import attrs_pairs
 
 
 def row_words(row: Sequence[Any]) -> tuple[str, str, str]:
-    """Return name, URI and attributes of a row of `graph_sql_walk.COLUMNS` as text."""
+    """Return name, URI and attributes of a row of `graph_sql_walk.COLUMNS` as text.
+
+    The last ends with the word of its kind, by which searches are narrowed.
+    """
     words = " ".join(f"{name} {value}" for name, value in attrs_pairs(row[5]))
-    return row[3], unquote(row[1]), f"{words} {row[4] or ''}".strip()
+    return row[3], unquote(row[1]), f"{words} {row[4] or ''} {kind_word(row[2])}".strip()
+
+
+def kind_word(kind: str) -> str:
+    """Return the one word that every node of a kind has.
+
+    Examples:
+        >>> kind_word("model_version")
+        'kindmodelversion'
+    """
+    return "kind" + kind.replace("_", "")
 
 
 def tokens(text: str) -> list[str]:

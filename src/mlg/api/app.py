@@ -85,6 +85,8 @@ ROUTES: Final = (
     routes_graph.impact,
     routes_graph.diff,
     routes_graph.why,
+    routes_graph.unused,
+    routes_graph.quality,
     routes_graph.production,
     routes_graph.search,
     routes_control.status,

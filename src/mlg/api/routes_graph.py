@@ -28,8 +28,13 @@ from mlg.graph.answers import (
     production_answer,
     walk_answer,
 )
+from mlg.graph.columns import named, of_column
 from mlg.graph.diff import DiffAnswer
 from mlg.graph.diff import diff as compare
+from mlg.graph.quality import QualityAnswer
+from mlg.graph.quality import quality as judge
+from mlg.graph.unused import UnusedAnswer, since_seconds
+from mlg.graph.unused import unused as find_unused
 from mlg.graph.why import WhyAnswer
 from mlg.graph.why import why as explain
 
@@ -90,7 +95,11 @@ def trace(
     classes: FromQuery[list[str] | None] = None,
     stop_at: FromQuery[list[str] | None] = None,
 ) -> WalkAnswer:
-    """Walk from a thing to its causes and sources; also from a prediction's URI or id."""
+    """Walk from a thing to its causes and sources; also from a prediction's URI or id.
+
+    A column may be given as `dataset.column`.
+    """
+    uri = _called(services, uri)
     if _prediction_id(uri) is not None:
         return services.operations.trace_prediction(uri)
     return _walk(services, uri, "up", _options(depth, limit, as_of, classes, stop_at))
@@ -129,7 +138,12 @@ def impact(
     classes: FromQuery[list[str] | None] = None,
     stop_at: FromQuery[list[str] | None] = None,
 ) -> WalkAnswer:
-    """Walk from a thing to what came of it; nothing comes of a prediction."""
+    """Walk from a thing to what came of it; nothing comes of a prediction.
+
+    A column may be given as `dataset.column`; from it the walk follows columns, features,
+    models and deployments, and `breaks` sums up what it reached.
+    """
+    uri = _called(services, uri)
     if _prediction_id(uri) is not None:
         itself = services.operations.trace_prediction(uri).nodes[0]
         return WalkAnswer(
@@ -147,6 +161,44 @@ def impact(
 def diff(services: Services, a: FromQuery[str], b: FromQuery[str]) -> DiffAnswer:
     """Tell what differs between two versions of one kind: data, code, parameters, metrics."""
     return compare(services.reader, Uri(a), Uri(b))
+
+
+@get("/api/v1/unused", opt=VIEWER, sync_to_thread=True)
+def unused(
+    services: Services,
+    kind: FromQuery[list[str] | None] = None,
+    since: FromQuery[str] = "30d",
+    limit: Annotated[int, QueryParameter(ge=1, le=10_000)] = 100,
+) -> UnusedAnswer:
+    """Tell what could be deprecated: nothing live comes of it, nothing used it `since`.
+
+    Raises:
+        ManifestError: A kind is unknown, or `since` is no duration.
+    """
+    return find_unused(
+        services.reader,
+        now=services.clock.now(),
+        kinds=kind or (),
+        since_s=since_seconds(since),
+        limit=limit,
+    )
+
+
+@get("/api/v1/quality", opt=VIEWER, sync_to_thread=True)
+def quality(
+    services: Services,
+    uri: FromQuery[str | None] = None,
+    kind: FromQuery[list[str] | None] = None,
+    limit: Annotated[int, QueryParameter(ge=1, le=10_000)] = 100,
+) -> QualityAnswer:
+    """Tell how well things are described: owner, description, freshness, tags; a score."""
+    return judge(
+        services.reader,
+        now=services.clock.now(),
+        uri=None if uri is None else Uri(_called(services, uri)),
+        kinds=kind or (),
+        limit=limit,
+    )
 
 
 @get("/api/v1/production", opt=VIEWER, sync_to_thread=True)
@@ -173,7 +225,16 @@ def search(
 def _walk(
     services: ApiServices, uri: str, direction: Direction, options: WalkOptions
 ) -> WalkAnswer:
+    if direction == "down":
+        options = of_column(Uri(uri), options)
     return walk_answer(services.reader.walk(Uri(uri), direction, options))
+
+
+def _called(services: ApiServices, text: str) -> str:
+    """Return the URI of a name with a dot; URIs and ids of predictions stay as they are."""
+    if text.startswith("mlg://") or "." not in text:
+        return text
+    return named(services.reader, text[:1_000]) or text
 
 
 def _prediction_id(uri: str) -> str | None:

@@ -255,6 +255,7 @@ def _train(base: _Base, release: Release) -> Train:
         artifacts=base.artifacts,
         runner=steps,
         store=base.store,
+        reader=base.reader,
         clock=base.clock,
         recorder=lambda: base.recorder("workflow:train"),
         plan=Pipelines(base.artifacts),

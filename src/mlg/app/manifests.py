@@ -7,12 +7,14 @@ from typing import Any
 
 import msgspec
 
+from mlg.app.catalogue import described
 from mlg.automations.check import check_automations, not_acting
 from mlg.core.errors import BackendError
 from mlg.core.ports import ArtifactStore, Files, GraphStore
 from mlg.core.uris import Digest, Uri
 from mlg.graph import record_acts
 from mlg.graph.record import Recorder
+from mlg.graph.record_catalogue import things_described
 from mlg.manifest.inactive import inactive_keys
 from mlg.manifest.load import Manifest, load_manifest, manifest_from_source
 from mlg.manifest.plan import plan
@@ -75,7 +77,7 @@ class Manifests:
         applied = Applied(
             source=manifest.source, digest=manifest.digest, folder=folder, path=path.name
         )
-        former = self.applied()
+        former, former_spec = self.applied(), self.spec()
         if former == applied:
             return {**document, "folder": folder, "summary": "nothing to change"}
         spec = manifest.spec
@@ -89,6 +91,13 @@ class Manifests:
             and change["kind"] in {"dataset", "pipeline", "service"}
         ]
         head = self._store.head().seq
+        told = things_described(
+            recorder,
+            key=f"describe:{folder}:{manifest.digest[:12]}:{head}",
+            subject=recorder.uri("commit", "manifest", folder[:12]),
+            before=described(former_spec, spec.project),
+            after=described(spec, spec.project),
+        )
         self._store.append(
             (
                 record_acts.manifest_applied(
@@ -101,6 +110,7 @@ class Manifests:
                     removed=[Uri(uri) for uri in removed],
                     facts={"manifest": manifest.digest, "file": path.name},
                 ),
+                *([told] if told else []),
             )
         )
         count = len(document["changes"])

@@ -29,6 +29,7 @@ from mlg.adapters.source_datasets import cache_root
 from mlg.adapters.sources import Sources
 from mlg.core.clock import ManualClock, parse_time
 from mlg.core.errors import BackendError, LifecycleError
+from mlg.core.nodes import Attr
 from mlg.core.steps import StepCall, StepResult
 from mlg.pipeline.run import run_step
 
@@ -44,16 +45,19 @@ def main(argv: list[str] | None = None) -> int:
     code = 0
     try:
         artifacts = LocalArtifacts(options.store)
+        queries: list[str] = []
         engine = DuckDBEngine(
             artifacts,
             Sources(cache_root(), HttpNetwork()),
             clock=ManualClock(parse_time(options.now)),
             work=options.work,
+            watch=queries.append,
         )
         result = run_step(
             call, engine=engine, artifacts=artifacts, work=options.work, progress=_progress
         )
         result = _with_image(call, result, artifacts, options.work)
+        result = _with_lineage(call, result, artifacts, queries)
         said: dict[str, Any] = {"result": msgspec.to_builtins(result)}
     except LifecycleError as error:
         said, code = {"error": error.as_dict()}, error.exit_code
@@ -82,6 +86,29 @@ def _with_image(
         facts=(*result.facts, ("image_digest", digest), ("image_artifact", stored)),
         seconds=result.seconds + seconds,
     )
+
+
+def _with_lineage(
+    call: StepCall, result: StepResult, artifacts: LocalArtifacts, queries: list[str]
+) -> StepResult:
+    """Return the result with where its columns come from; a table is good without that."""
+    if call.kind not in {"sql", "python"} or result.snapshot is None:
+        return result
+    columns: Any = importlib.import_module("mlg.pipeline.columns")  # sqlglot: 0.3 s to import
+    try:
+        lineage = columns.lineage_of(
+            call, result.snapshot, artifacts.open(call.folder), queries[-1] if queries else ""
+        )
+    except Exception as error:  # noqa: BLE001  # whatever a query makes the parser do
+        traceback.print_exc()
+        made = [column.name for column in result.snapshot.schema]
+        why = f"{type(error).__name__}: {error}"[:300]
+        lineage = columns.unknown(why, columns.columns_of(call), made)
+    facts: list[tuple[str, Attr]] = [("column_lineage", lineage.state)]
+    if lineage.reason:
+        facts.append(("column_lineage_reason", lineage.reason))
+        _progress(f"{call.name}: lineage of columns is {lineage.state}: {lineage.reason}")
+    return replace(result, lineage=lineage, facts=(*result.facts, *facts))
 
 
 def _options(argv: list[str] | None) -> argparse.Namespace:

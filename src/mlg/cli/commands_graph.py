@@ -52,18 +52,18 @@ def why(
 
 
 def impact(
-    uri: str = typer.Argument(help="A node's URI."),
+    uri: str = typer.Argument(help="A node's URI, or a column as dataset.column."),
     depth: int | None = typer.Option(None, help="Hops at most."),
     home: Path | None = HomeOption,
     as_json: bool = JsonOption,
 ) -> None:
-    """Show everything that came of a thing.
+    """Show everything that came of a thing; of a column, what breaks if it changes.
 
-    Example: mlg impact mlg://dataset/mlg/movies/ratings
+    Example: mlg impact ratings.rating
     """
     with reported(as_json):
         document = answers(home_of(home)).impact(uri, depth=depth)
-        show(document, as_json, _print_walk)
+        show(document, as_json, _print_impact)
 
 
 def diff(
@@ -161,6 +161,26 @@ def _print_diff(found: dict[str, Any]) -> None:
 
 def _text(value: object) -> str:
     return "" if value is None else str(value)
+
+
+def _print_impact(walk: dict[str, Any]) -> None:
+    found = walk.get("breaks")
+    if not found:
+        _print_walk(walk)
+        return
+    out.print(f"if {walk['root']} changes:", soft_wrap=True, markup=False)
+    for what in ("features", "models", "deployments"):
+        table(
+            what,
+            ["name", "by its", "live", "uri"],
+            [
+                [one["name"], one["way"], "yes" if one["live"] else "", one["uri"]]
+                for one in found[what]
+            ],
+        )
+    out.print(f"services: {', '.join(found['services']) or 'none'}", markup=False)
+    if walk["truncated"]:
+        out.print(f"cut at the limit: {walk['total']} things in all")
 
 
 def _print_walk(walk: dict[str, Any]) -> None:

@@ -6,6 +6,7 @@ from mlg.cli import (
     commands_audit,
     commands_automations,
     commands_bench,
+    commands_catalogue,
     commands_export,
     commands_graph,
     commands_import,
@@ -63,6 +64,8 @@ app.command()(commands_graph.trace)
 app.command()(commands_graph.impact)
 app.command()(commands_graph.diff)
 app.command()(commands_graph.why)
+app.command()(commands_catalogue.unused)
+app.command()(commands_catalogue.quality)
 app.command()(commands_graph.production)
 app.command()(commands_graph.search)
 app.command()(commands_bench.bench)

@@ -19,7 +19,11 @@ from mlg.core.reading import WalkOptions
 from mlg.core.uris import Uri
 from mlg.graph import answers as shapes
 from mlg.graph import audit
+from mlg.graph.columns import named, of_column
 from mlg.graph.diff import diff as compare
+from mlg.graph.quality import quality as judge
+from mlg.graph.unused import since_seconds
+from mlg.graph.unused import unused as find_unused
 from mlg.manifest.load import manifest_from_source
 from mlg.workflows.state import read_applied
 
@@ -39,6 +43,14 @@ class Answers(Protocol):
         """Return what differs between two versions."""
         ...
 
+    def unused(self, *, kinds: list[str], since: str, limit: int) -> dict[str, Any]:
+        """Return what could be deprecated."""
+        ...
+
+    def quality(self, uri: str | None, *, kinds: list[str], limit: int) -> dict[str, Any]:
+        """Return how well things are described."""
+        ...
+
     def production(self, service: str, at: str | None = None) -> dict[str, Any]:
         """Return what served."""
         ...
@@ -56,17 +68,40 @@ class FileAnswers:
 
     def trace(self, uri: str, *, depth: int | None = None) -> dict[str, Any]:
         """Return everything above."""
-        walk = self._reader.walk(_node(uri), "up", WalkOptions(depth=depth))
+        walk = self._reader.walk(self._node(uri), "up", WalkOptions(depth=depth))
         return msgspec.to_builtins(shapes.walk_answer(walk))
 
     def impact(self, uri: str, *, depth: int | None = None) -> dict[str, Any]:
         """Return everything below."""
-        walk = self._reader.walk(_node(uri), "down", WalkOptions(depth=depth))
+        root = self._node(uri)
+        walk = self._reader.walk(root, "down", of_column(root, WalkOptions(depth=depth)))
         return msgspec.to_builtins(shapes.walk_answer(walk))
 
     def diff(self, a: str, b: str) -> dict[str, Any]:
         """Return what differs between two versions."""
         return msgspec.to_builtins(compare(self._reader, Uri(a), Uri(b)))
+
+    def unused(self, *, kinds: list[str], since: str, limit: int) -> dict[str, Any]:
+        """Return what could be deprecated."""
+        found = find_unused(
+            self._reader,
+            now=SystemClock().now(),
+            kinds=kinds,
+            since_s=since_seconds(since),
+            limit=limit,
+        )
+        return msgspec.to_builtins(found)
+
+    def quality(self, uri: str | None, *, kinds: list[str], limit: int) -> dict[str, Any]:
+        """Return how well things are described."""
+        found = judge(
+            self._reader,
+            now=SystemClock().now(),
+            uri=None if uri is None else self._node(uri),
+            kinds=kinds,
+            limit=limit,
+        )
+        return msgspec.to_builtins(found)
 
     def production(self, service: str, at: str | None = None) -> dict[str, Any]:
         """Return what served."""
@@ -82,8 +117,13 @@ class FileAnswers:
         found = self._reader.search(text, tuple(kinds))
         return msgspec.to_builtins(shapes.found_answer(found))
 
+    def _node(self, uri: str) -> Uri:
+        if not uri.startswith("mlg://") and "." in uri:
+            uri = named(self._reader, uri) or uri
+        return _stored(uri)
 
-def _node(uri: str) -> Uri:
+
+def _stored(uri: str) -> Uri:
     if not uri.startswith("mlg://") or uri.startswith("mlg://prediction/"):
         raise NotFoundError(
             f"a prediction is found by the control plane only: {uri}",

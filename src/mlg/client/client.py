@@ -201,6 +201,18 @@ class Client:
         """Return what differs between two versions of one kind."""
         return self._get("diff", a=a, b=b)
 
+    def unused(
+        self, *, kinds: Sequence[str] = (), since: str = "30d", limit: int = 100
+    ) -> JsonObject:
+        """Return what nothing live comes of and nothing used since, the longest idle first."""
+        return self._get("unused", kind=kinds, since=since, limit=limit)
+
+    def quality(
+        self, uri: str | None = None, *, kinds: Sequence[str] = (), limit: int = 100
+    ) -> JsonObject:
+        """Return how well things are described, the worst first, and a summary by kind."""
+        return self._get("quality", uri=uri, kind=kinds, limit=limit)
+
     def production(self, service: str, at: str | None = None) -> JsonObject:
         """Return which versions took traffic at a time (RFC 3339); now when none is given."""
         return self._get("production", service=service, at=at)

@@ -81,7 +81,9 @@ ALLOWED: Final[dict[str, frozenset[tuple[str, str]]]] = {
     "derived_from": _pairs(_DATA, _DATA),
     "used": _pairs((*_DATA, "model_version", "commit"), _WORK),
     "produced": _pairs(_WORK, (*_MADE, "dataset")),
-    "trained_on": _pairs(("dataset_version", "feature_snapshot"), ("model_version",)),
+    "trained_on": _pairs(
+        ("dataset_version", "feature_snapshot", "feature", "column"), ("model_version",)
+    ),
     "evaluated_on": _pairs(
         ("dataset_version", "feature_snapshot", "model_version"), ("evaluation",)
     ),

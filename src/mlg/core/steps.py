@@ -4,6 +4,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from mlg.core.artifacts import Column, Snapshot
+from mlg.core.columns import ColumnLineage
 from mlg.core.nodes import Attr
 from mlg.core.uris import Digest
 
@@ -53,3 +54,5 @@ class StepResult:
     passed: bool = True
     """False when a gate of an `evaluate` step said no."""
     seconds: float = 0.0
+    lineage: ColumnLineage | None = None
+    """Where the columns of the table come from; None for what makes no table of others."""

@@ -4,16 +4,17 @@ The API sends them, `--json` prints them, and the command line makes the same on
 database that it reads itself. Fields may be added, never renamed.
 """
 
+import functools
 from collections.abc import Iterable
 from datetime import datetime
-from typing import Any
 
 import msgspec
 
 from mlg.core.clock import rfc3339
 from mlg.core.events import EdgeFact, NodeFact, Revision, StoredEvent
-from mlg.core.nodes import Attr, Edge, Node
+from mlg.core.nodes import ROLE_CLASS, Attr, Edge, Node
 from mlg.core.reading import NodePage, Production, Walk
+from mlg.graph.columns import KINDS, BreaksAnswer, breaks
 
 
 class NodeAnswer(msgspec.Struct, frozen=True, kw_only=True):
@@ -48,7 +49,7 @@ class EdgeAnswer(msgspec.Struct, frozen=True, kw_only=True, rename={"class_": "c
     """Idempotency key of the event that made it; None for what is told, not stored."""
 
 
-class WalkAnswer(msgspec.Struct, frozen=True, kw_only=True):
+class WalkAnswer(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """A trace or an impact."""
 
     root: str
@@ -57,6 +58,8 @@ class WalkAnswer(msgspec.Struct, frozen=True, kw_only=True):
     truncated: bool
     nodes: list[ReachedAnswer]
     edges: list[EdgeAnswer]
+    breaks: BreaksAnswer | None = None
+    """What breaks if the root changes, where it is a column or a feature."""
 
 
 class NodesAnswer(msgspec.Struct, frozen=True, kw_only=True):
@@ -148,7 +151,15 @@ class EventsAnswer(msgspec.Struct, frozen=True, kw_only=True):
 
 def node_answer(node: Node) -> NodeAnswer:
     """Return a node as the API gives it."""
-    return NodeAnswer(**_fields(node))
+    return NodeAnswer(
+        uri=node.uri,
+        kind=node.kind,
+        name=node.name,
+        attrs=dict(node.attrs),
+        digest=node.digest,
+        valid_from=rfc3339(node.valid_from),
+        valid_to=_maybe(node.valid_to),
+    )
 
 
 def page_answer(page: NodePage) -> NodesAnswer:
@@ -174,11 +185,26 @@ def walk_answer(walk: Walk) -> WalkAnswer:
         total=walk.total,
         truncated=walk.truncated,
         nodes=[
-            ReachedAnswer(depth=reached.depth, **_fields(reached.node))
+            ReachedAnswer(
+                uri=node.uri,
+                kind=node.kind,
+                name=node.name,
+                attrs=dict(node.attrs),
+                digest=node.digest,
+                valid_from=_text(node.valid_from),
+                valid_to=_maybe(node.valid_to),
+                depth=reached.depth,
+            )
             for reached in walk.nodes
+            for node in (reached.node,)
         ],
         edges=[_edge_answer(edge) for edge in walk.edges],
+        breaks=breaks(walk) if walk.direction == "down" and _kind(walk) in KINDS else None,
     )
+
+
+def _kind(walk: Walk) -> str:
+    return walk.nodes[0].node.kind if walk.nodes else ""
 
 
 def production_answer(production: Production) -> ProductionAnswer:
@@ -226,25 +252,13 @@ def head_answer(head: Revision) -> HeadAnswer:
     return HeadAnswer(seq=head.seq, hash=head.hash)
 
 
-def _fields(node: Node) -> dict[str, Any]:
-    return {
-        "uri": node.uri,
-        "kind": node.kind,
-        "name": node.name,
-        "attrs": dict(node.attrs),
-        "digest": node.digest,
-        "valid_from": rfc3339(node.valid_from),
-        "valid_to": _maybe(node.valid_to),
-    }
-
-
 def _edge_answer(edge: Edge) -> EdgeAnswer:
     return EdgeAnswer(
         src=edge.src,
         dst=edge.dst,
         role=edge.role,
-        class_=edge.edge_class,
-        valid_from=rfc3339(edge.valid_from),
+        class_=ROLE_CLASS[edge.role],
+        valid_from=_text(edge.valid_from),
         valid_to=_maybe(edge.valid_to),
         provenance=edge.provenance,
         event=edge.event or None,
@@ -271,5 +285,11 @@ def _edge_fact(fact: EdgeFact) -> EdgeFactAnswer:
     )
 
 
+@functools.lru_cache(maxsize=65_536)
+def _text(at: datetime) -> str:
+    """Return `rfc3339`; the things of one event share its time."""
+    return rfc3339(at)
+
+
 def _maybe(at: datetime | None) -> str | None:
-    return None if at is None else rfc3339(at)
+    return None if at is None else _text(at)

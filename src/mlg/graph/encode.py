@@ -1,8 +1,9 @@
 """Events as canonical bytes (RFC 8785), and the hash that chains them."""
 
 import hashlib
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict
+from itertools import chain
 from typing import Any, Final, cast
 
 import msgspec
@@ -39,7 +40,7 @@ def pairs_object(pairs: Iterable[tuple[str, Attr]]) -> dict[str, Attr]:
     Raises:
         ValueError: A key comes twice.
     """
-    listed = tuple(pairs)
+    listed = pairs if isinstance(pairs, tuple) else tuple(pairs)
     found = dict(listed)
     if len(found) != len(listed):
         raise ValueError(f"a key comes twice in {listed!r}")
@@ -57,8 +58,9 @@ def encode(event: Event) -> bytes:
     Raises:
         ValueError: A time has no zone, a key comes twice, or a number has no canonical form.
     """
-    known = [event.data, *(fact.attrs for fact in event.nodes)]
-    plain = all(_is_plain(name, value) for pairs in known for name, value in pairs)
+    said = pairs_object(event.data)
+    attrs = [pairs_object(fact.attrs) for fact in event.nodes]
+    plain = _is_plain([said, *attrs])
     return (_plain_bytes if plain else canonical)(
         {
             "key": event.key,
@@ -74,24 +76,28 @@ def encode(event: Event) -> bytes:
                     "uri": fact.uri,
                     "name": fact.name,
                     "digest": fact.digest,
-                    "attrs": pairs_object(fact.attrs),
+                    "attrs": known,
                     "ended": fact.ended,
                 }
-                for fact in event.nodes
+                for fact, known in zip(event.nodes, attrs, strict=True)
             ],
             "edges": event.edges if plain else [asdict(fact) for fact in event.edges],
-            "data": pairs_object(event.data),
+            "data": said,
         }
     )
 
 
-def _is_plain(name: str, value: Attr) -> bool:
-    """Return whether msgspec writes this pair as RFC 8785 does."""
-    if isinstance(value, float):
-        return 1e-4 <= abs(value) < 1e15 and not value.is_integer() and name.isascii()
-    if isinstance(value, int):
-        return abs(value) < 2**53 and name.isascii()
-    return name.isascii()
+def _is_plain(objects: Sequence[Mapping[str, Attr]]) -> bool:
+    """Return whether msgspec writes these objects as RFC 8785 does."""
+    names = set(chain.from_iterable(objects))
+    values = chain.from_iterable(one.values() for one in objects)
+    numbers = [value for value in values if isinstance(value, (int, float))]
+    return all(map(str.isascii, names)) and all(
+        abs(value) < 2**53
+        if isinstance(value, int)
+        else 1e-4 <= abs(value) < 1e15 and not value.is_integer()
+        for value in numbers
+    )
 
 
 _plain_bytes: Final = msgspec.json.Encoder(order="sorted").encode

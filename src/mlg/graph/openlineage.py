@@ -4,10 +4,12 @@ A job is a `pipeline`, its run a `run`, a dataset a `dataset`; facets add versio
 owners, commits and parents. A facet of an unexpected shape adds nothing and refuses nothing.
 """
 
+import json
 from collections.abc import Iterator, Mapping
 from typing import Any, Final, cast
 from urllib.parse import quote
 
+from mlg.core.columns import ROWS
 from mlg.core.events import Event, NodeFact
 from mlg.core.nodes import Attr
 from mlg.core.uris import Uri, make_uri
@@ -229,19 +231,45 @@ def _fields(found: Any, above: str) -> Iterator[tuple[str, str | None]]:
 
 def _column_lineage(said: _Said, facets: Json, namespace: str, name: str, dataset: Uri) -> None:
     facet = _dict(facets.get("columnLineage"))
+    columns: list[Uri] = []
     for field, told in _dict(facet.get("fields")).items():
         column = _column(said, namespace, name, field)
         if column is None:
             continue
         said.edge(column, "column_of", dataset)
-        for source, _ in _sources(said, _dict(told).get("inputFields")):
-            said.edge(source, "column_derived_from", column)
-    for _, source in _sources(said, facet.get("dataset")):
+        columns.append(column)
+        _derived(said, _dict(told).get("inputFields"), column)
+    decided = list(_sources(said, facet.get("dataset")))
+    for _, source, _ in decided:
         said.edge(source, "derived_from", dataset)
+    if decided:
+        rows = said.node(
+            make_uri("column", namespace, column_name(name, ROWS), provider=PROVIDER),
+            f"rows of {name}",
+        )
+        said.edge(rows, "column_of", dataset)
+        _derived(said, facet.get("dataset"), rows)
+        for column in columns:
+            said.edge(rows, "column_derived_from", column)
 
 
-def _sources(said: _Said, found: Any) -> Iterator[tuple[Uri, Uri]]:
-    """Yield the columns that input fields name, each with its dataset."""
+def _derived(said: _Said, found: Any, column: Uri) -> None:
+    """Say what a column comes from, and how, as mlg says it of its own pipelines."""
+    how: list[dict[str, str]] = []
+    for source, _, one in _sources(said, found):
+        said.edge(source, "column_derived_from", column)
+        kinds = [
+            {key: _clean(kind) for key in ("type", "subtype") if (kind := _text(told, key))}
+            for told in _dicts(one.get("transformations"))
+        ]
+        how += [{"column": source, **kind} for kind in kinds or [{}]]
+    if how:
+        text = json.dumps(how, separators=(",", ":"), sort_keys=True, ensure_ascii=False)
+        said.node(column, "", {"transformations": text, "lineage": "exact"})
+
+
+def _sources(said: _Said, found: Any) -> Iterator[tuple[Uri, Uri, Json]]:
+    """Yield the columns that input fields name, each with its dataset and what was said."""
     for one in _dicts(found):
         names = (_text(one, "namespace"), _text(one, "name"), _text(one, "field"))
         if not all(names):
@@ -253,7 +281,7 @@ def _sources(said: _Said, found: Any) -> Iterator[tuple[Uri, Uri]]:
         column = _column(said, namespace, name, field)
         if column is not None:
             said.edge(column, "column_of", dataset)
-            yield column, dataset
+            yield column, dataset, one
 
 
 def _column(

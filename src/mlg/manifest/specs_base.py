@@ -40,6 +40,20 @@ ColumnName = Annotated[
 
 Text = Annotated[str, Meta(min_length=1, extra={"expected": "a text that is not empty"})]
 
+Owner = Annotated[
+    str,
+    Meta(
+        pattern=r"^\S(.{0,253}\S)?$",
+        extra={"expected": "a team as team:NAME, or a person, like ada@example.org"},
+    ),
+]
+"""Who answers for a thing: `team:NAME`, else a person."""
+
+Tags = Annotated[
+    tuple[Text, ...], Meta(extra={"one_or_many": True, "expected": "a tag or a list of tags"})
+]
+"""Words to find and group things by."""
+
 Bp = Annotated[int, Meta(ge=0, le=10_000, extra={"unit": "bp"})]
 """Share in basis points, written `0.5%`."""
 

@@ -4,7 +4,17 @@ from typing import Annotated, ClassVar
 
 from msgspec import Meta, field
 
-from mlg.manifest.specs_base import ColumnName, Columns, Identifier, Json, Seconds, Spec, Text
+from mlg.manifest.specs_base import (
+    ColumnName,
+    Columns,
+    Identifier,
+    Json,
+    Owner,
+    Seconds,
+    Spec,
+    Tags,
+    Text,
+)
 
 Scalar = str | int | float | bool
 Bound = float | None
@@ -108,3 +118,7 @@ class DatasetSpec(Spec, frozen=True, kw_only=True):
     """Checks of the whole table."""
     description: str = ""
     """What the table is, for readers and for the graph."""
+    owner: Owner | None = None
+    """Who answers for it: `team:NAME`, or a person."""
+    tags: Tags = ()
+    """Words to find and group it by, kept on the graph."""

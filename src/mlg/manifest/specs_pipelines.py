@@ -11,7 +11,9 @@ from mlg.manifest.specs_base import (
     Identifier,
     Json,
     Name,
+    Owner,
     Spec,
+    Tags,
     Text,
 )
 
@@ -243,3 +245,9 @@ class PipelineSpec(Spec, frozen=True, kw_only=True):
     """Events that start a run."""
     steps: Annotated[dict[Identifier, StepSpec], Meta(min_length=1)]
     """Step name -> step; its kind is told by `sql`, `python`, `model`, `gates` or `image`."""
+    description: str = ""
+    """What the pipeline makes, for readers and for the graph; its model has the same."""
+    owner: Owner | None = None
+    """Who answers for it: `team:NAME`, or a person."""
+    tags: Tags = ()
+    """Words to find and group it by, kept on the graph."""

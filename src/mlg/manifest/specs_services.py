@@ -11,10 +11,12 @@ from mlg.manifest.specs_base import (
     ColumnName,
     Milliseconds,
     Name,
+    Owner,
     Probability,
     Ratio,
     Seconds,
     Spec,
+    Tags,
     Text,
 )
 
@@ -191,3 +193,9 @@ class ServiceSpec(Spec, frozen=True, kw_only=True):
     """How a new version takes over."""
     rollback: RollbackSpec | None = None
     """Objectives that reverse a release."""
+    description: str = ""
+    """What the service is for, for readers and for the graph."""
+    owner: Owner | None = None
+    """Who answers for it: `team:NAME`, or a person."""
+    tags: Tags = ()
+    """Words to find and group it by, kept on the graph."""

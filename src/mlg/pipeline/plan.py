@@ -33,7 +33,8 @@ from mlg.pipeline.config import (
     sha256,
 )
 
-_KEY_FORMAT = 1
+_KEY_FORMAT = 2
+"""1 had no lineage of columns in its results."""
 PRODUCTION = "production"
 """Name of the input that carries the artifact that serves now."""
 

@@ -7,10 +7,13 @@ import msgspec
 from mlg.core.artifacts import ModelVersion, Snapshot
 from mlg.core.errors import BackendError, LifecycleError
 from mlg.core.events import Event
+from mlg.core.ports import GraphReader
 from mlg.core.steps import StepCall, StepResult
 from mlg.core.uris import Digest, Uri
-from mlg.graph import record_models, record_runs
+from mlg.graph import record_columns, record_models, record_runs
 from mlg.graph.record import Recorder, model_uri, snapshot_uri, step_uri
+from mlg.graph.record_columns import ModelRead
+from mlg.pipeline.config import SourceConfig, TrainConfig, config_of
 from mlg.workflows.packaged import Packaged
 
 
@@ -96,6 +99,63 @@ def step_ended(
     return events
 
 
+def step_columns(
+    recorder: Recorder,
+    reader: GraphReader,
+    run_id: str,
+    call: StepCall,
+    result: StepResult,
+    *,
+    sources: Mapping[str, str],
+) -> list[Event]:
+    """Return the event that says what is new about the columns of a step's table, if any."""
+    snapshot = result.snapshot
+    if snapshot is None:
+        return []
+    described: dict[str, str] = {}
+    if call.kind == "source":
+        spec = config_of(call, SourceConfig).spec
+        described = {name: column.description for name, column in spec.columns.items()}
+    event = record_columns.columns_recorded(
+        recorder,
+        reader,
+        key=f"{run_id}:{call.name}:columns",
+        snapshot=snapshot,
+        version=data_uri(recorder, snapshot, sources),
+        lineage=result.lineage,
+        source=sources.get(snapshot.dataset),
+        descriptions=described,
+    )
+    return [] if event is None else [event]
+
+
+def reads_of(call: StepCall) -> list[ModelRead]:
+    """Return the columns that a train step reads, by the roles of its tables."""
+    roles = config_of(call, TrainConfig).step.roles
+    schemas = {i.name: i.snapshot.schema for i in call.inputs if i.snapshot is not None}
+    events, viewers, items, stats = (
+        roles.interactions, roles.viewers, roles.items, roles.item_stats,
+    )  # fmt: skip
+    told = (events.item, events.at, events.viewer, events.value, events.position)
+    plain = [(events.table, name) for name in (*told, events.propensity) if name]
+    features = [(events.table, name) for name in events.context]
+    for role in (viewers, items):
+        if role is not None:
+            plain.append((role.table, role.key))
+            features += [(role.table, name) for name in role.features]
+    if stats is not None:
+        own = (stats.key, stats.available_at)
+        plain += [(stats.table, name) for name in own]
+        names = [column.name for column in schemas.get(stats.table, ())]
+        features += [(stats.table, name) for name in names if name not in own]
+    return [
+        ModelRead(table=table, column=name, feature=feature)
+        for several, feature in ((plain, False), (features, True))
+        for table, name in several
+        if table in schemas
+    ]
+
+
 def packaged_of(calls: Mapping[str, StepCall], results: Mapping[str, StepResult]) -> Packaged:
     """Return what the run's model was packaged as; its steps made an artifact."""
     artifact = next(item.artifact for item in reversed(list(results.values())) if item.artifact)
@@ -150,6 +210,15 @@ def model_events(
             supersedes=newer,
         )
     ]
+    events.append(
+        record_columns.model_columns_recorded(
+            recorder,
+            key=f"{run_id}:register:columns",
+            model=pipeline,
+            version=version,
+            reads=reads_of(calls[trained]),
+        )
+    )
     for name, call in calls.items():
         own_step = step_uri(recorder, pipeline, run_id, name)
         if call.kind == "evaluate":

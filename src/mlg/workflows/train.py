@@ -6,7 +6,7 @@ run started again after a failure goes on where the failed one stopped.
 """
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Protocol
 
 import msgspec
@@ -15,7 +15,7 @@ from dbos import DBOS, DBOSConfiguredInstance
 from mlg.core.clock import Clock
 from mlg.core.errors import LifecycleError
 from mlg.core.events import Event
-from mlg.core.ports import ArtifactStore, Files, GraphStore, StepRunner
+from mlg.core.ports import ArtifactStore, Files, GraphReader, GraphStore, StepRunner
 from mlg.core.steps import StepCall, StepResult
 from mlg.core.uris import Digest
 from mlg.graph import record_acts, record_runs
@@ -27,6 +27,7 @@ from mlg.workflows.run_record import (
     error_of,
     model_events,
     packaged_of,
+    step_columns,
     step_ended,
     used_by,
 )
@@ -81,6 +82,7 @@ class TrainPorts:
     artifacts: ArtifactStore
     runner: StepRunner
     store: GraphStore
+    reader: GraphReader
     clock: Clock
     recorder: Callable[[], Recorder]
     plan: Plan
@@ -187,7 +189,12 @@ class Train(DBOSConfiguredInstance):
                 seconds=self._ports.clock.monotonic_s() - began_s,
             )
         )
-        return msgspec.to_builtins(result)
+        self._record(
+            *step_columns(
+                recorder, self._ports.reader, request.run_id, call, result, sources=sources
+            )
+        )
+        return msgspec.to_builtins(replace(result, lineage=None))  # it is on the graph now
 
     @DBOS.step(name="train.register")
     def register(

@@ -64,12 +64,13 @@ def full_event() -> dict[str, Any]:
         fields={
             "total": {
                 "inputFields": [
-                    {"namespace": "s3://lake", "name": "raw/orders", "field": "price"},
+                    {"namespace": "s3://lake", "name": "raw/orders", "field": "price",
+                     "transformations": [{"type": "DIRECT", "subtype": "AGGREGATION"}]},
                 ]
             }
         },
         dataset=[{"namespace": "s3://lake", "name": "raw/orders", "field": "day"}],
-    )
+    )  # fmt: skip
     return run_event(
         run={
             "runId": RUN,
@@ -182,6 +183,8 @@ def test_every_facet_of_a_run_becomes_its_nodes_and_arrows(door: Door) -> None:
     )
     price = uri("column", "s3://lake", "raw%2Forders/price")
     total = uri("column", "postgres://db:5432", "mart.orders/total")
+    day = uri("column", "s3://lake", "raw%2Forders/day")
+    rows = uri("column", "postgres://db:5432", "mart.orders/")
     assert door.edges(run) | door.edges(job) | door.edges(total) | door.edges(mart) >= {
         (job, "version_of", run),
         (parent, "triggered", run),
@@ -193,11 +196,18 @@ def test_every_facet_of_a_run_becomes_its_nodes_and_arrows(door: Door) -> None:
         (total, "column_of", mart),
         (price, "column_of", raw),
         (price, "column_derived_from", total),
+        (day, "column_derived_from", rows),
+        (rows, "column_derived_from", total),
+        (rows, "column_of", mart),
         (raw, "derived_from", mart),
     }
     attrs = dict(door.node(run).attrs)
     assert (attrs["state"], attrs["error"]) == ("COMPLETE", "no space")
-    assert dict(door.node(total).attrs) == {"type": "DECIMAL"}
+    how = dict(door.node(total).attrs)
+    assert (how["type"], how["lineage"]) == ("DECIMAL", "exact")
+    assert json.loads(str(how["transformations"])) == [
+        {"column": price, "type": "DIRECT", "subtype": "AGGREGATION"}
+    ]
     parts = parse_uri(mart)
     assert (parts.namespace, parts.name) == ("postgres://db:5432", "mart.orders")
 
