@@ -109,7 +109,6 @@ def test_every_event_keeps_the_published_schema_and_so_does_every_facet(
         "parent", "nominalTime", "errorMessage", "processing_engine", "jobType", "schema",
         "version", "datasetType", "inputStatistics", "outputStatistics", "mlg_model",
         "mlg_run", "mlg_step", "mlg_dataset", "mlg_evaluation", "mlg_model_version",
-        "columnLineage",
     }  # fmt: skip
 
 
