@@ -27,6 +27,7 @@ from mlg.api import (
     routes_hooks,
     routes_lineage,
     routes_providers,
+    routes_records,
 )
 from mlg.api.documented import documented
 from mlg.api.gate import Denials, Gate, caller_of, denial_of
@@ -122,6 +123,7 @@ ROUTES: Final = documented(
         routes_providers.thin_events,
         routes_providers.states,
         routes_providers.providers,
+        routes_records.records,
     )
 )
 

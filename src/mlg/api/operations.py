@@ -312,6 +312,8 @@ class ApiServices:
     history: GraphHistory = field(default_factory=NoHistory)
     hooks: Hooks = field(default_factory=NoHooks)
     providers: Providers = field(default_factory=NoProviders)
+    project: Callable[[], str] = lambda: "mlg"
+    """Name of the project in force, for what others record without naming one."""
     on_denied: Callable[[Denial], None] = _unrecorded
     """Called in a thread for each recorded denial."""
     on_failure: Callable[[Failure], None] = _unrecorded

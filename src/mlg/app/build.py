@@ -18,6 +18,8 @@ from mlg.adapters.network_http import HttpNetwork
 from mlg.adapters.router_envoy import EnvoyRouter, admin_url
 from mlg.adapters.secrets_local import LocalSecrets
 from mlg.adapters.steps_process import ProcessSteps
+from mlg.app.emitter import Emitter
+from mlg.app.emitting import emitter_of
 from mlg.app.fleet import Specs, WantedFleet
 from mlg.app.graphs import Reader, open_graph
 from mlg.app.happenings import Happenings
@@ -152,6 +154,7 @@ def build(home: Path, control_port: int, gateway_port: int) -> Parts:
         monitoring=monitoring,
         reactor=reactor,
         proposals=proposals,
+        emitter=_emitter(base, control_port),
         hooks=_hooks(base, train),
         acts=acts,
         enrichers=enrichers_of(
@@ -287,6 +290,18 @@ def _reacting(
         acts=acts,
         recorder=base.recorder,
         refresh=refresh,
+    )
+
+
+def _emitter(base: _Base, control_port: int) -> Emitter | None:
+    return emitter_of(
+        env=os.environ,
+        control_port=control_port,
+        files=base.files,
+        clock=base.clock,
+        store=base.store,
+        reader=base.reader,
+        recorder=lambda: base.recorder("system:emitter"),
     )
 
 

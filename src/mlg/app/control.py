@@ -81,6 +81,8 @@ def serve(home: Path, control_port: int, gateway_port: int) -> None:
         parts.monitoring.stop()
         parts.reactor.stop()
         parts.enrichers.stop()
+        if parts.emitter is not None:
+            parts.emitter.stop()
         server.stop()
         closing.join()
         parts.store.close()
@@ -106,6 +108,7 @@ def _start(parts: Parts, operations: ControlOperations) -> ApiServer:
                 ids=parts.ids,
                 hooks=parts.hooks,
                 providers=parts.enrichers,
+                project=lambda: parts.recorder("system:control").project,
             ),
             allowed_hosts=LOOPBACK_HOSTS,
             principal_for=loopback_principal(getpass.getuser()),
@@ -119,6 +122,8 @@ def _start(parts: Parts, operations: ControlOperations) -> ApiServer:
     parts.monitoring.start()
     parts.reactor.start()
     parts.enrichers.start()
+    if parts.emitter is not None:
+        parts.emitter.start()
     try:
         _await_gateways(parts)
     except LifecycleError:

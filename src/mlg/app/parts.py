@@ -7,6 +7,7 @@ from pathlib import Path
 
 from mlg.adapters.graph_sql_store import SqlGraph
 from mlg.adapters.router_envoy import EnvoyRouter
+from mlg.app.emitter import Emitter
 from mlg.app.enrichment import Enrichers
 from mlg.app.fleet import WantedFleet
 from mlg.app.graphs import Reader
@@ -49,6 +50,8 @@ class Parts:
     monitoring: Monitoring
     reactor: Reactor
     proposals: Proposals
+    emitter: Emitter | None
+    """None: nobody asked for OpenLineage events."""
     hooks: CommitHooks
     acts: RolloutActs
     enrichers: Enrichers

@@ -8,6 +8,7 @@ from prometheus_client import CollectorRegistry, generate_latest
 from prometheus_client.core import CounterMetricFamily
 from prometheus_client.registry import Collector
 
+from mlg.app.emitter import Emitter
 from mlg.app.freezing import frozen_document
 from mlg.app.parts import Parts
 from mlg.core.errors import NotFoundError
@@ -120,6 +121,18 @@ class _Counted(Collector):
         for s in self._parts.tail.state.series:
             family.add_metric([s.service, s.version, s.served_by], s.requests)
         yield family
+        if self._parts.emitter is not None:
+            yield from _emission(self._parts.emitter)
+
+
+def _emission(emitter: Emitter) -> Iterator[CounterMetricFamily]:
+    row = metrics.spec("mlg_openlineage_emitted_total", "counter")
+    yield CounterMetricFamily(row.name, row.help, value=emitter.emitted)
+    row = metrics.spec("mlg_openlineage_failed_total", "counter")
+    family = CounterMetricFamily(row.name, row.help, labels=row.labels)
+    family.add_metric(["unreachable"], emitter.unreachable)
+    family.add_metric(["refused"], emitter.refused)
+    yield family
 
 
 def exposition(parts: Parts) -> str:
@@ -129,6 +142,8 @@ def exposition(parts: Parts) -> str:
     share = metrics.gauge("mlg_rollout_share_bp", registry)
     availability = metrics.gauge("mlg_availability_ratio", registry)
     metrics.gauge("mlg_log_gaps_seen", registry).set(parts.tail.gaps)
+    if parts.emitter is not None:
+        metrics.gauge("mlg_openlineage_waiting", registry).set(parts.emitter.waiting())
     spec = parts.manifests.spec()
     for name in sorted(spec.services if spec else ()):
         document = service_document(parts, name)

@@ -7,12 +7,14 @@ from mlg.cli import (
     commands_automations,
     commands_bench,
     commands_catalogue,
+    commands_export,
     commands_graph,
     commands_import,
     commands_instance,
     commands_manifest,
     commands_providers,
     commands_rollout,
+    commands_spool,
 )
 from mlg.cli.demo.command import demo
 
@@ -29,7 +31,12 @@ graph = typer.Typer(help="Care of the graph.", no_args_is_help=True)
 imports = typer.Typer(help="Bring in what other systems recorded.", no_args_is_help=True)
 imports.command("openlineage")(commands_import.openlineage)
 imports.command("mlflow")(commands_providers.mlflow)
+exports = typer.Typer(help="Tell other systems what the graph knows.", no_args_is_help=True)
+exports.command("openlineage")(commands_export.openlineage)
 
+spool = typer.Typer(help="Records that wait on disk to be sent.", no_args_is_help=True)
+spool.command("list")(commands_spool.listing)
+spool.command("replay")(commands_spool.replay)
 audit = typer.Typer(help="The account: export a proof, verify the log.", no_args_is_help=True)
 
 rollout = typer.Typer(help="A new version on its way to 100 %.", no_args_is_help=True)
@@ -74,6 +81,8 @@ app.add_typer(graph, name="graph")
 app.add_typer(rollout, name="rollout")
 app.add_typer(automations, name="automations")
 app.add_typer(imports, name="import")
+app.add_typer(exports, name="export")
+app.add_typer(spool, name="spool")
 app.add_typer(audit, name="audit")
 
 

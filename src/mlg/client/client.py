@@ -1,12 +1,19 @@
 """The Python client of the control plane: what the command line calls, as methods."""
 
 import json
+import os
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from http.client import HTTPConnection, HTTPException, HTTPResponse
+from pathlib import Path
+from socket import gethostname
 from typing import Any, Final, TypedDict, Unpack
 from urllib.parse import quote, urlencode, urlsplit
 
+from mlg.client.outbox import HostClock, Outbox
+from mlg.client.recording import Dataset, RecordedRun, Scalar, dataset_of
+from mlg.client.sources import account, code_of
+from mlg.client.spool import Spool, default_folder
 from mlg.core.errors import (
     BackendError,
     ConflictError,
@@ -20,6 +27,8 @@ from mlg.core.errors import (
 JsonObject = dict[str, Any]
 
 DEFAULT_URL: Final = "http://127.0.0.1:7070"
+RECORD_S: Final = 5.0
+"""Longest wait of a record: after it, the record waits on disk."""
 LONG_S: Final = 600.0
 """Wait of the calls that do work before they answer: apply, restart, down, exports."""
 
@@ -82,11 +91,31 @@ class Client:
     plane answered, in its own words, or a BackendError when nothing answers at the address.
 
     Args:
-        url: Where the control plane listens; only `http`.
+        url: Where the control plane listens; only `http`. None: nowhere; what is recorded
+            waits on disk.
         timeout_s: Seconds to wait for a connection or an answer.
+        spool: Folder where records wait that could not be sent; default `MLG_SPOOL`, else
+            `~/.local/state/mlg/spool`.
     """
 
-    def __init__(self, url: str = DEFAULT_URL, timeout_s: float = 30.0) -> None:
+    def __init__(
+        self,
+        url: str | None = DEFAULT_URL,
+        timeout_s: float = 30.0,
+        *,
+        spool: str | Path | None = None,
+    ) -> None:
+        clock, nobody = HostClock(), url is None
+        folder = Path(spool) if spool else default_folder(os.environ, os.path.expanduser("~"))
+        self._outbox = Outbox(
+            Spool(folder, url.rstrip("/") if url else None, clock),
+            None if nobody else self._post_records,
+            clock,
+        )
+        self._clock, self.spool = clock, folder
+        if url is None:
+            self.url, self.timeout_s, self._host, self._port = "", timeout_s, "", 0
+            return
         parts = urlsplit(url)
         if parts.scheme != "http" or not parts.hostname:
             raise ManifestError(
@@ -308,6 +337,74 @@ class Client:
         """Return `{"providers", "things"}`: where each stands; empty texts stand for all."""
         return self._get("providers", provider=provider, things=state, limit=limit)
 
+    def dataset(
+        self,
+        uri: str,
+        version: str | None = None,
+        *,
+        digest: str | None = None,
+        rows: int | None = None,
+    ) -> Dataset:
+        """Return data that a recorded run reads or writes; nothing is sent yet.
+
+        Args:
+            uri: Where it lies (`s3://lake/users`), or a name of the project's own (`users`).
+            version: Whatever names this state of it: a date, a number, a digest.
+            digest: sha256 of its bytes.
+            rows: How many it has.
+        """
+        return dataset_of(uri, version, digest, rows)
+
+    def record_run(
+        self,
+        name: str,
+        *,
+        inputs: Sequence[Dataset] = (),
+        params: Mapping[str, Scalar] | None = None,
+        project: str = "",
+    ) -> RecordedRun:
+        """Record that a run of one's own began; use it in a `with`.
+
+        When the control plane does not answer, records wait on disk and are sent at the next
+        contact, each once and with its own time.
+
+        Args:
+            name: What is trained; the pipeline that this is a run of.
+            inputs: What it reads.
+            params: Its parameters.
+            project: Whose; empty is the control plane's.
+
+        Examples:
+            >>> client = Client(None, spool="/tmp/none")
+            >>> client.dataset("s3://lake/users", version="2026-11-01").version
+            '2026-11-01'
+        """
+        run = RecordedRun(
+            name,
+            put=self._outbox.put,
+            ended=self._outbox.try_flush,
+            clock=self._clock,
+            project=project,
+        )
+        by = f"{account()}@{gethostname()}"
+        return run.begin(inputs, params or {}, code_of(Path.cwd()), by)
+
+    def replay(self, *, anyone: bool = False) -> JsonObject:
+        """Send the records that wait on disk; return `{"sent", "refused", "cut", …}`.
+
+        Args:
+            anyone: Also those recorded for another address, or for none.
+        """
+        return self._outbox.flush(anyone=anyone).as_dict()
+
+    def close(self) -> None:
+        """Let go of the file of waiting records, so that others may send it."""
+        self._outbox.close()
+
+    def _post_records(self, body: bytes) -> JsonObject:
+        wait_s = min(self.timeout_s, RECORD_S)
+        return json.loads(self._call("POST", "/api/v1/records", body, wait_s)[1])
+
     def down(self) -> JsonObject:
         """End everything, the control plane last."""
         return self._post("down", {}, LONG_S)
@@ -361,6 +458,10 @@ class Client:
         timeout_s: float,
         more: Mapping[str, str] | None = None,
     ) -> tuple[HTTPResponse, bytes]:
+        if not self._host:
+            raise BackendError(
+                "no control plane is named", where="url", hint=f"mlg.Client({DEFAULT_URL!r})"
+            )
         connection = HTTPConnection(self._host, self._port, timeout=timeout_s)
         headers = {"Accept": "application/json", **(more or {})}
         if body is not None:

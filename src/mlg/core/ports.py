@@ -4,12 +4,12 @@ Four methods at most; synchronous (async processes call them in threads); every
 write is idempotent; nothing in a signature belongs to one backend.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
-from typing import Protocol, Self, runtime_checkable
+from typing import Any, Protocol, Self, runtime_checkable
 
 from mlg.core.artifacts import Column, Snapshot
 from mlg.core.events import Event, Revision, StoredEvent
@@ -286,6 +286,23 @@ class Notifier(Protocol):
         Raises:
             BackendError: It was not taken; the same key may be sent again.
         """
+        ...
+
+
+class LineageTarget(Protocol):
+    """Whoever is told of our runs, in OpenLineage's words."""
+
+    def send(self, event: Mapping[str, Any]) -> None:
+        """Send one event; the same one may be sent again.
+
+        Raises:
+            ManifestError: The target will never take this event.
+            BackendError: It was not taken; the event may be sent again.
+        """
+        ...
+
+    def close(self) -> None:
+        """Send what is under way, for a short time, and let go of the connections."""
         ...
 
 

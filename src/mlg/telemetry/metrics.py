@@ -59,6 +59,25 @@ METRICS: Final = (
         exposed_by=("control",),
     ),
     MetricSpec(
+        name="mlg_openlineage_emitted_total",
+        kind="counter",
+        help="OpenLineage events of our runs that the configured target took.",
+        exposed_by=("control",),
+    ),
+    MetricSpec(
+        name="mlg_openlineage_failed_total",
+        kind="counter",
+        help="OpenLineage events not taken: `unreachable`, sent again; `refused`, left out.",
+        labels=("reason",),
+        exposed_by=("control",),
+    ),
+    MetricSpec(
+        name="mlg_openlineage_waiting",
+        kind="gauge",
+        help="Events of the log that the OpenLineage target was not told of yet.",
+        exposed_by=("control",),
+    ),
+    MetricSpec(
         name="mlg_attempts_total",
         kind="counter",
         help="Recommend attempts that reached a replica or fallback server, with retries.",
