@@ -7,7 +7,7 @@ offsets, cursors and the writer's end of the file stay what they are.
 import os
 from collections.abc import Iterable, Sequence
 from pathlib import Path
-from typing import Final
+from typing import Final, NoReturn
 
 import msgspec
 
@@ -48,10 +48,9 @@ def viewer_places(
         if viewer.encode() not in data:
             continue
         for start, end, record in frames(data, _first(data)):
-            if record.kind == "prediction" and viewer.encode() in record.payload:
-                if _viewer_of(record.payload) == viewer:
-                    found.append(Place(file=path.name, start=start, end=end))
-                    ids.add(record.key)
+            if record.kind == "prediction" and _viewer_of(record.payload) == viewer:
+                found.append(Place(file=path.name, start=start, end=end))
+                ids.add(record.key)
     if not ids:
         return found, ids
     for path in paths:
@@ -65,7 +64,7 @@ def viewer_places(
 
 
 def erase_places(folder: Path, places: Sequence[Place], viewer: str) -> None:
-    """Overwrite these frames, and the viewer's hash wherever else it stands, e.g. in torn frames.
+    """Overwrite these frames, and the viewer's hash wherever else it stands (torn frames).
 
     Doing it again changes nothing. A file that is gone is passed over.
 
@@ -89,7 +88,7 @@ def erase_places(folder: Path, places: Sequence[Place], viewer: str) -> None:
         except FileNotFoundError:
             continue
         except OSError as error:
-            raise _failed(path, error) from error
+            _fail(path, error)
 
 
 def _first(data: bytes) -> int:
@@ -117,12 +116,12 @@ def _read(path: Path) -> bytes:
     except FileNotFoundError:
         return b""
     except OSError as error:
-        raise _failed(path, error) from error
+        _fail(path, error)
 
 
-def _failed(path: Path, error: OSError) -> BackendError:
-    return BackendError(
+def _fail(path: Path, error: OSError) -> NoReturn:
+    raise BackendError(
         f"the segment log could not be changed: {error.strerror or error}",
         where=f"segments/{path.parent.name}",
         hint="make the folder writable; the erasure goes on where it stopped.",
-    )
+    ) from error

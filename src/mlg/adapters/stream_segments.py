@@ -187,7 +187,7 @@ class SegmentStream:
         *,
         until: Callable[[str, Record], bool] | None = None,
     ) -> Batch:
-        """Return records after the cursor, of each file those before the first that `until` names.
+        """Return records after the cursor: of each file those before one that `until` names.
 
         It is asked with the file's name and the record.
         """

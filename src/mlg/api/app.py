@@ -25,6 +25,7 @@ from mlg.api import (
     routes_graph,
     routes_hooks,
     routes_lineage,
+    routes_privacy,
 )
 from mlg.api.gate import Denials, Gate, caller_of, denial_of
 from mlg.api.operations import ApiServices
@@ -111,6 +112,8 @@ ROUTES: Final = (
     routes_control.metrics,
     routes_hooks.commit,
     routes_lineage.lineage,
+    routes_privacy.erase,
+    routes_privacy.collect,
 )
 
 

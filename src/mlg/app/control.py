@@ -80,6 +80,7 @@ def serve(home: Path, control_port: int, gateway_port: int) -> None:
         parts.tail.stop()
         parts.monitoring.stop()
         parts.reactor.stop()
+        parts.privacy.upkeep.stop()
         server.stop()
         closing.join()
         parts.store.close()
@@ -115,6 +116,7 @@ def _start(parts: Parts, operations: ControlOperations) -> ApiServer:
     parts.tail.start()
     parts.monitoring.start()
     parts.reactor.start()
+    parts.privacy.upkeep.start()
     try:
         _await_gateways(parts)
     except LifecycleError:

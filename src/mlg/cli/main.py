@@ -10,6 +10,7 @@ from mlg.cli import (
     commands_import,
     commands_instance,
     commands_manifest,
+    commands_privacy,
     commands_rollout,
 )
 from mlg.cli.demo.command import demo
@@ -58,6 +59,8 @@ app.command()(commands_graph.diff)
 app.command()(commands_graph.why)
 app.command()(commands_graph.production)
 app.command()(commands_graph.search)
+app.command()(commands_privacy.erase)
+app.command()(commands_privacy.gc)
 app.command()(commands_bench.bench)
 graph.command("rebuild")(commands_graph.rebuild)
 audit.command("export")(commands_audit.export)
