@@ -7,6 +7,7 @@ from typing import Any, Final
 import msgspec
 
 from mlg.adapters.seal_parquet import Seal
+from mlg.core.clock import parse_time
 from mlg.core.errors import LifecycleError
 from mlg.core.ports import Record
 from mlg.core.uris import Digest
@@ -65,13 +66,13 @@ def rows_of(records: Iterable[Record]) -> list[dict[str, Any]]:
             continue
         try:
             row = decode_prediction(record.payload)
-        except LifecycleError as error:
+            whole = bool(bytes.fromhex(row["salt"]) and row["prediction_id"])
+            parse_time(row["at"])
+        except (LifecycleError, KeyError, TypeError, ValueError) as error:
             logger.warning("an answer cannot be sealed: %s", error)
             continue
-        if row.get("prediction_id") and row.get("salt") and row.get("at"):
+        if whole:
             rows.append(row)
-        else:
-            logger.warning("an answer without id, salt or time cannot be sealed")
     return rows
 
 
