@@ -177,9 +177,7 @@ class Home:
         self.store.append((event,))
         return snapshot_uri(self.recorder(), dataset, digest, kind)
 
-    def stored_model(
-        self, tag: str, viewers: list[int], trained_on: Uri
-    ) -> tuple[Uri, Digest]:
+    def stored_model(self, tag: str, viewers: list[int], trained_on: Uri) -> tuple[Uri, Digest]:
         self.clock.wait(60)  # the newest of a model may be about to serve
         folder = self.home.parent / f"model-{tag}"
         folder.mkdir()

@@ -82,6 +82,18 @@ def test_from_manifest_to_a_proof(cli: Cli) -> None:
     row.write_bytes(row.read_bytes().replace(b'"served_by"', b'"served_bx"'))
     assert subprocess.run(check, cwd=proof, check=False).returncode != 0
 
+    # the viewer wants to be forgotten
+    mine = ("erase", "--viewer", "3", "--all")
+    assert "nothing can be asked" in cli(*mine, "--json", code=2)
+    would = cli.json(*mine, "--dry-run")
+    assert (would["sealed_rows"], {t["rows"] for t in would["tables"]}) == (1, {25})
+    erased = cli.json(*mine, "--reason", "ticket 1", "--yes")
+    assert erased["tables"] == would["tables"]
+    assert "was erased" in cli("trace", prediction, code=3)
+    assert cli.json("gc")["services"] == []
+    assert "mlg.erasure.performed" in {event["type"] for event in events(cli)}
+    assert len(ask(cli, "/v1/services/front/recommend", {"user_id": 4, "k": 5})["items"]) == 5
+
     before = cli.json("audit", "verify")
     assert before["ok"]
     pids = cli.pids()

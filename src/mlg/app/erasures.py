@@ -8,6 +8,7 @@ the viewer, and only until then.
 
 import hmac
 import json
+import shutil
 import tempfile
 import threading
 from collections.abc import Callable, Mapping
@@ -182,6 +183,7 @@ class Erasures:
             LifecycleError: One could not be finished; it stays begun.
         """
         with self._lock:
+            self._sweep()
             begun = [p for p in self._files.list(FOLDER) if p.endswith(".json")]
             for path in begun:
                 content = self._files.read(path)
@@ -189,6 +191,13 @@ class Erasures:
                     self._perform(msgspec.json.decode(content, type=_Erasure))
             self._carriers.retire()
             return len(begun)
+
+    def _sweep(self) -> None:
+        """Remove what a killed process was writing."""
+        for left in self._home.glob("erase-*"):
+            shutil.rmtree(left, ignore_errors=True)
+        for left in (self._home / FOLDER).glob(".*.new"):
+            left.unlink(missing_ok=True)
 
     def _known(self) -> tuple[str, ...]:
         spec = self._spec()
