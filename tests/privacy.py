@@ -66,7 +66,7 @@ class Home:
         self.reader = SqliteGraphReader(home / "graph.sqlite3")
         self.artifacts = wrapped.get("artifacts") or LocalArtifacts(home / "artifacts")
         self.log = wrapped["log"](self.store) if "log" in wrapped else self.store
-        self.ids = Uuid7Ids(ManualClock(datetime.now(UTC)))  # noqa: DTZ005, TID251
+        self.ids = Uuid7Ids(ManualClock(datetime.now(UTC)))  # noqa: TID251
         self.key = viewer_key(LocalFiles(home))
         self.manifests = Manifests(home, LocalFiles(home), self.artifacts, self.store)
         self.tail = Tail(home, LocalFiles(home), self.clock, lambda: ("home",))
@@ -187,8 +187,8 @@ class Home:
             writer.write_table(users)
         digest = self.artifacts.put(folder)
         version = ModelVersion(
-            name="ranker", version=digest[:12], artifact=digest, trained_on=(), code=Digest("0" * 64),
-            params=(), metrics=(), seed=1,
+            name="ranker", version=digest[:12], artifact=digest, trained_on=(),
+            code=Digest("0" * 64), params=(), metrics=(), seed=1,
         )  # fmt: skip
         event = model_registered(
             self.recorder(), key=f"model:{tag}", model=version, trained_on=[trained_on]

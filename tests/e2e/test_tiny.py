@@ -82,7 +82,20 @@ def test_from_manifest_to_a_proof(cli: Cli) -> None:
     row.write_bytes(row.read_bytes().replace(b'"served_by"', b'"served_bx"'))
     assert subprocess.run(check, cwd=proof, check=False).returncode != 0
 
-    # the viewer wants to be forgotten
+    _forget(cli, prediction)
+    before = cli.json("audit", "verify")
+    assert before["ok"]
+    pids = cli.pids()
+    cli("down")
+    assert not any(_alive(pid) for pid in pids.values())
+    # the files answer without a control plane
+    assert cli.json("audit", "verify")["ok"]
+    assert cli.json("trace", model)["total"] > 3
+    assert cli.json("search", "list")["nodes"]
+
+
+def _forget(cli: Cli, prediction: str) -> None:
+    """Erase the viewer of an answer; others are served as before."""
     mine = ("erase", "--viewer", "3", "--all")
     assert "nothing can be asked" in cli(*mine, "--json", code=2)
     would = cli.json(*mine, "--dry-run")
@@ -93,16 +106,6 @@ def test_from_manifest_to_a_proof(cli: Cli) -> None:
     assert cli.json("gc")["services"] == []
     assert "mlg.erasure.performed" in {event["type"] for event in events(cli)}
     assert len(ask(cli, "/v1/services/front/recommend", {"user_id": 4, "k": 5})["items"]) == 5
-
-    before = cli.json("audit", "verify")
-    assert before["ok"]
-    pids = cli.pids()
-    cli("down")
-    assert not any(_alive(pid) for pid in pids.values())
-    # the files answer without a control plane
-    assert cli.json("audit", "verify")["ok"]
-    assert cli.json("trace", model)["total"] > 3
-    assert cli.json("search", "list")["nodes"]
 
 
 def _alive(pid: int) -> bool:

@@ -17,8 +17,8 @@ from tests.privacy import START, Fuse, Home, Killed, contents, fused, hours
 
 from mlg.adapters.files_local import LocalFiles
 from mlg.adapters.keys_local import anchor_public_key, load_anchors
-from mlg.adapters.segment_frames import MAX_FRAME, erased_frame, record_at
 from mlg.adapters.seal_parquet import decoded
+from mlg.adapters.segment_frames import MAX_FRAME, erased_frame, record_at
 from mlg.app.operations import ControlOperations
 from mlg.core.errors import ManifestError, NotFoundError
 from mlg.core.ports import Cursor

@@ -259,8 +259,7 @@ class Erasures:
         found = Found()
         name = self._hash(viewer)
         for one in (service,) if service else self._seals.services():
-            with self._seals.held:
-                self._look_in_log(found, one, name)
+            self._look_in_log(found, one, name)
         if not service:
             self._look_in_tables(found, viewer)
             found.carriers = list(self._carriers.of(viewer, [t.uri for t in found.tables]))
@@ -270,11 +269,13 @@ class Erasures:
     def _look_in_log(self, found: Found, service: str, name: str) -> None:
         ids: set[str] = set()
         for segment in self._seals.segments(service):
-            if segment.erased < segment.rows:
-                rows = viewer_rows(self._seals.path(segment), name)
-                ids.update(rows)
-                if rows:
-                    found.sealed.setdefault(service, {})[segment.root] = len(rows)
+            if segment.erased == segment.rows:
+                continue
+            with self._seals.held:  # retention may be replacing the file
+                rows = viewer_rows(self._seals.path(self._seals.newest(segment)), name)
+            ids.update(rows)
+            if rows:
+                found.sealed.setdefault(service, {})[segment.root] = len(rows)
         places, _ = viewer_places(self._seals.folder(service), name, ids)
         if places:
             found.log[service] = places

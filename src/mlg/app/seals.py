@@ -158,6 +158,11 @@ class Seals:
         """Return a segment's file."""
         return self._artifacts.open(segment.digest)
 
+    def newest(self, segment: SealedSegment) -> SealedSegment:
+        """Return a segment as it is now: an erasure gives it another file."""
+        segments = self._read(segment.service).segments
+        return next(found for found in segments if found.root == segment.root)
+
     def erase(self, service: str, roots: Iterable[str], viewer: str | None) -> None:
         """Take a viewer's rows out of sealed segments, or all rows; the leaves stay.
 
@@ -170,7 +175,7 @@ class Seals:
             self._settle(service)
             for root in roots:
                 seals = self._read(service)
-                old = next(s for s in seals.segments if s.root == root)
+                old = next(found for found in seals.segments if found.root == root)
                 with tempfile.TemporaryDirectory(prefix="seal-", dir=self._home) as folder:
                     path = self._artifacts.open(old.digest)
                     seal, erased = seal_parquet.erase(path, Path(folder), viewer)

@@ -10,6 +10,8 @@ from collections.abc import Callable
 from datetime import datetime
 from typing import Final
 
+import msgspec
+
 from mlg.app.seals import Seals
 from mlg.core.clock import Clock
 from mlg.core.errors import LifecycleError
@@ -28,7 +30,7 @@ class Upkeep:
         clock: For waiting.
         newest: Returns a service's event time, None before its first answer.
         begin: What to finish of a former process before anything else.
-        retention: Erases what is past its time; returns how much it was.
+        retention: Erases what is past its time.
     """
 
     def __init__(
@@ -67,14 +69,17 @@ class Upkeep:
     def _run(self) -> None:
         begun, due_s = False, self._clock.monotonic_s()
         while not self._stop.is_set():
-            try:
-                if not begun:
-                    self._begin()
-                    begun = True
-                self.round()
-                if self._clock.monotonic_s() >= due_s:
-                    self._retention()
-                    due_s = self._clock.monotonic_s() + _RETENTION_EVERY_S
-            except LifecycleError as error:
-                logger.warning("upkeep is tried again: %s", error)
+            begun = begun or self._tried(self._begin)
+            self._tried(self.round)
+            if self._clock.monotonic_s() >= due_s and self._tried(self._retention):
+                due_s = self._clock.monotonic_s() + _RETENTION_EVERY_S
             self._stop.wait(_EVERY_S)
+
+    def _tried(self, job: Callable[[], object]) -> bool:
+        """Return whether the job was done; one that fails is tried again and stops no other."""
+        try:
+            job()
+        except (LifecycleError, OSError, msgspec.MsgspecError) as error:
+            logger.warning("upkeep is tried again: %s", error)
+            return False
+        return True
