@@ -31,7 +31,8 @@ def carries(folder: Path, viewer: str) -> bool:
                 return True
         if (folder / GOLDEN).is_file():
             lines = (folder / GOLDEN).read_text(encoding="utf-8").splitlines()
-            return any(str(json.loads(line).get("user_id")) == viewer for line in lines if line)
+            users = [json.loads(line).get("user_id") for line in lines if line]
+            return viewer in {str(user) for user in users if user is not None}
     except (OSError, ValueError, KeyError, AttributeError, pa.ArrowException) as error:
         raise BackendError(
             f"a model's artifact cannot be searched: {error}",
