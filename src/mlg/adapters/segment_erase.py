@@ -77,13 +77,16 @@ def erase_places(folder: Path, places: Sequence[Place], viewer: str) -> None:
     for path in segment_paths(folder):
         try:
             with path.open("rb+", buffering=0) as file:
+                before, size = os.fstat(file.fileno()), len(viewer)
                 for place in by_file.get(path.name, ()):
                     os.pwrite(file.fileno(), erased_frame(place.end - place.start), place.start)
                 data = file.read() or b""
                 at = data.find(viewer.encode())
                 while at != -1:
-                    os.pwrite(file.fileno(), b"0" * len(viewer), at)
-                    at = data.find(viewer.encode(), at + 1)
+                    os.pwrite(file.fileno(), b"0" * size, at)
+                    at = data.find(viewer.encode(), at + size)
+                # the youngest file of a writer is the one that it writes to: keep the order
+                os.utime(file.fileno(), ns=(before.st_atime_ns, before.st_mtime_ns))
                 os.fsync(file.fileno())
         except FileNotFoundError:
             continue

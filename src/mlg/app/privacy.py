@@ -107,7 +107,7 @@ def privacy_of(
 
     def hourly() -> None:
         retention.apply()
-        carriers.retire()
+        erasures.resume()
 
-    upkeep = Upkeep(seals=seals, clock=clock, newest=newest, begin=begin, retention=hourly)
+    upkeep = Upkeep(seals=seals, clock=clock, newest=newest, begin=begin, hourly=hourly)
     return Privacy(erasures=erasures, retention=retention, upkeep=upkeep)

@@ -17,7 +17,7 @@ from mlg.core.clock import Clock
 from mlg.core.errors import LifecycleError
 
 _EVERY_S: Final = 15.0
-_RETENTION_EVERY_S: Final = 3_600.0
+_HOUR_S: Final = 3_600.0
 
 logger = logging.getLogger("mlg.upkeep")
 
@@ -30,7 +30,7 @@ class Upkeep:
         clock: For waiting.
         newest: Returns a service's event time, None before its first answer.
         begin: What to finish of a former process before anything else.
-        retention: Erases what is past its time.
+        hourly: Erases what is past its time, and goes on with what failed before.
     """
 
     def __init__(
@@ -40,10 +40,10 @@ class Upkeep:
         clock: Clock,
         newest: Callable[[str], datetime | None],
         begin: Callable[[], None],
-        retention: Callable[[], None],
+        hourly: Callable[[], None],
     ) -> None:
         self._seals, self._clock, self._newest = seals, clock, newest
-        self._begin, self._retention = begin, retention
+        self._begin, self._hourly = begin, hourly
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._run, name="mlg-upkeep", daemon=True)
 
@@ -71,12 +71,13 @@ class Upkeep:
         while not self._stop.is_set():
             begun = begun or self._tried(self._begin)
             self._tried(self.round)
-            if self._clock.monotonic_s() >= due_s and self._tried(self._retention):
-                due_s = self._clock.monotonic_s() + _RETENTION_EVERY_S
+            if self._clock.monotonic_s() >= due_s:
+                self._tried(self._hourly)
+                due_s = self._clock.monotonic_s() + _HOUR_S
             self._stop.wait(_EVERY_S)
 
     def _tried(self, job: Callable[[], object]) -> bool:
-        """Return whether the job was done; one that fails is tried again and stops no other."""
+        """Return whether the job was done; one that fails stops no other."""
         try:
             job()
         except (LifecycleError, OSError, msgspec.MsgspecError) as error:

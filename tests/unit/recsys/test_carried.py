@@ -33,7 +33,7 @@ def test_a_recorded_request_names_its_viewer(tmp_path: Path) -> None:
     assert not carries(tmp_path, "None")
 
 
-def test_an_artifact_without_viewers_names_none_and_a_damaged_one_is_told(
+def test_without_viewers_it_names_none_and_a_damaged_one_is_told(
     tmp_path: Path,
 ) -> None:
     assert not carries(tmp_path, "7")
