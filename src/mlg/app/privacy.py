@@ -3,6 +3,7 @@
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime
+from functools import partial
 from pathlib import Path
 
 from mlg.adapters.keys_local import viewer_key
@@ -53,21 +54,9 @@ def privacy_of(
         spec = manifests.spec()
         return tuple(sorted({*(spec.services if spec else ()), *seals.services()}))
 
-    def retention_of(service: str) -> RetentionSpec:
-        spec = manifests.spec()
-        found = spec.services.get(service) if spec else None
-        return found.retention if found else RetentionSpec()
-
     def readers(service: str) -> list[Cursor]:
         live = tail.saved(service)
         return [*([live] if live else []), *monitoring.cursors(service)]
-
-    def newest(service: str) -> datetime | None:
-        spec = manifests.spec()
-        found = spec.services.get(service) if spec else None
-        if found is not None and found.clock == "request":
-            return tail.newest(service)
-        return clock.now()
 
     carriers = Carriers(
         files=files,
@@ -96,7 +85,7 @@ def privacy_of(
         clock=clock,
         store=store,
         recorder=system,
-        spec=retention_of,
+        spec=partial(_retention_of, manifests),
         readers=readers,
         busy=lambda service: bool(in_flight(files, service)),
     )
@@ -109,5 +98,27 @@ def privacy_of(
         retention.apply()
         erasures.resume()
 
-    upkeep = Upkeep(seals=seals, clock=clock, newest=newest, begin=begin, hourly=hourly)
+    upkeep = Upkeep(
+        seals=seals,
+        clock=clock,
+        newest=partial(_newest, manifests, tail, clock),
+        begin=begin,
+        hourly=hourly,
+    )
     return Privacy(erasures=erasures, retention=retention, upkeep=upkeep)
+
+
+def _retention_of(manifests: Manifests, service: str) -> RetentionSpec:
+    """Return what is declared; of a service that is retired, the default."""
+    spec = manifests.spec()
+    found = spec.services.get(service) if spec else None
+    return found.retention if found else RetentionSpec()
+
+
+def _newest(manifests: Manifests, tail: Tail, clock: Clock, service: str) -> datetime | None:
+    """Return a service's event time, None before its first answer."""
+    spec = manifests.spec()
+    found = spec.services.get(service) if spec else None
+    if found is not None and found.clock == "request":
+        return tail.newest(service)
+    return clock.now()
