@@ -59,6 +59,21 @@ def test_the_same_content_twice_is_one_artifact(store: ArtifactStore, tmp_path: 
     assert len(visible(tmp_path / "store")) == 1
 
 
+def test_what_is_removed_is_gone_and_can_be_stored_again(
+    store: ArtifactStore, tmp_path: Path
+) -> None:
+    folder = write(tmp_path / "folder" / "deep" / "a.txt").parent.parent
+    digest = store.put(folder)
+    store.remove(digest)
+    assert not store.has(digest)
+    with pytest.raises(NotFoundError):
+        store.open(digest)
+    assert visible(tmp_path / "store") == []
+    store.remove(digest)
+    assert store.put(folder) == digest
+    assert (store.open(digest) / "deep" / "a.txt").read_text() == "hello"
+
+
 def test_other_content_has_another_digest(store: ArtifactStore, tmp_path: Path) -> None:
     first = store.put(write(tmp_path / "f" / "a.txt", "1").parent)
     moved = store.put(write(tmp_path / "g" / "b.txt", "1").parent)

@@ -110,6 +110,7 @@ def test_from_manifest_to_a_proof(cli: Cli) -> None:
     row.write_bytes(row.read_bytes().replace(b'"served_by"', b'"served_bx"'))
     assert subprocess.run(check, cwd=proof, check=False).returncode != 0
 
+    _forget(cli, prediction)
     before = cli.json("audit", "verify")
     assert before["ok"]
     pids = cli.pids()
@@ -128,6 +129,20 @@ def _columns_lead_to(cli: Cli, model: str, deployment: str) -> None:
     assert broken["services"] == ["front"]
     feature = cli.json("impact", "things.size")["breaks"]["features"]
     assert [(f["name"], f["way"]) for f in feature] == [("size", "values")]
+
+
+def _forget(cli: Cli, prediction: str) -> None:
+    """Erase the viewer of an answer; others are served as before."""
+    mine = ("erase", "--viewer", "3", "--all")
+    assert "nothing can be asked" in cli(*mine, "--json", code=2)
+    would = cli.json(*mine, "--dry-run")
+    assert (would["sealed_rows"], {t["rows"] for t in would["tables"]}) == (1, {25})
+    erased = cli.json(*mine, "--reason", "ticket 1", "--yes")
+    assert erased["tables"] == would["tables"]
+    assert "was erased" in cli("trace", prediction, code=3)
+    assert cli.json("gc")["services"] == []
+    assert "mlg.erasure.performed" in {event["type"] for event in events(cli)}
+    assert len(ask(cli, "/v1/services/front/recommend", {"user_id": 4, "k": 5})["items"]) == 5
 
 
 def _alive(pid: int) -> bool:

@@ -89,6 +89,21 @@ class LocalArtifacts:
     def has(self, digest: Digest) -> bool:
         return self._path(digest).exists()
 
+    def remove(self, digest: Digest) -> None:
+        path = self._path(digest)
+        try:
+            staging = Path(tempfile.mkdtemp(prefix=f"{os.getpid()}-", dir=self._root / "tmp"))
+            try:
+                os.rename(path, staging / "content")
+                _sync_folder(path.parent)
+            except FileNotFoundError:
+                pass
+            finally:
+                shutil.rmtree(staging)
+        except OSError as error:
+            raise _backend(error, path) from error
+        self._verified.pop(digest, None)
+
     def _path(self, digest: str) -> Path:
         if len(digest) != 64 or not set(digest) <= set("0123456789abcdef"):
             raise NotFoundError(

@@ -6,8 +6,9 @@ import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from math import isfinite
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, cast
 
 import msgspec
 import pyarrow as pa
@@ -20,6 +21,8 @@ from mlg.graph import merkle
 from mlg.graph.bundle import SealedRow
 
 _OWN: Final = ("prediction_id", "salt", "leaf", "row")
+_STAYS: Final = ("prediction_id", "leaf")
+"""Columns that an erasure leaves: they say nothing of the viewer."""
 _SAFE_INT: Final = 2**53 - 1
 
 
@@ -44,8 +47,10 @@ def plain(value: object) -> Any:
     Raises:
         ValueError: A value of some other type.
     """
+    if isinstance(value, str):
+        return value
     match value:
-        case None | bool() | str():
+        case None | bool():
             return value
         case int():
             return int(value) if abs(value) <= _SAFE_INT else str(int(value))
@@ -58,9 +63,19 @@ def plain(value: object) -> Any:
         case Mapping():
             return {str(name): plain(inner) for name, inner in value.items()}
         case list() | tuple():
-            return [plain(inner) for inner in value]
+            return _plain_list(cast("Sequence[object]", value))
         case _:
             raise ValueError(f"a prediction cannot hold a {type(value).__name__}")
+
+
+def _plain_list(values: Sequence[object]) -> list[Any]:
+    """Return the values as `plain` does; quickly where they are all of one kind."""
+    kinds = set(map(type, values))
+    if kinds == {float} and all(map(isfinite, cast("Sequence[float]", values))):
+        return list(values)
+    if kinds <= {str}:
+        return list(values)
+    return [plain(inner) for inner in values]
 
 
 def leaf_of(salt: bytes, row: bytes) -> bytes:
@@ -99,7 +114,7 @@ def seal(rows: Sequence[Mapping[str, object]], folder: Path) -> Seal:
         texts.append(msgspec.json.encode(found, order="sorted"))
         cleaned.append(found)
     leaves = [leaf_of(salt, text) for salt, text in zip(salts, texts, strict=True)]
-    root = merkle.root(leaves).hex()
+    root = merkle.Frontier().extend(leaves).root.hex()
     columns: dict[str, Any] = {
         "prediction_id": pa.array(ids, pa.string()),
         **_columns(cleaned),
@@ -134,7 +149,8 @@ def find(path: Path, prediction_id: str) -> SealedRow:
     row = table.column("row")[index].as_py() or b""
     salt = table.column("salt")[index].as_py() or b""
     declared = (table.schema.metadata or {}).get(b"mlg.merkle_root", b"").decode()
-    if merkle.root(leaves).hex() != declared or (row and leaf_of(salt, row) != leaves[index]):
+    found = merkle.Frontier().extend(leaves).root.hex()
+    if found != declared or (row and leaf_of(salt, row) != leaves[index]):
         raise BackendError(
             f"the sealed segment does not keep its Merkle root {declared[:12]}",
             where=path.name,
@@ -148,6 +164,56 @@ def find(path: Path, prediction_id: str) -> SealedRow:
         index=index,
         leaves=leaves,
     )
+
+
+def viewer_rows(path: Path, viewer: str) -> tuple[str, ...]:
+    """Return the ids of the rows of one viewer, by the hash under which the log knows him.
+
+    Raises:
+        BackendError: The file cannot be read.
+    """
+    table = _read(path, ["prediction_id", "row"])
+    ids = table.column("prediction_id").to_pylist()
+    of_viewer = _of(viewer, table.column("row").to_pylist())
+    return tuple(found for found, his in zip(ids, of_viewer, strict=True) if his)
+
+
+def erase(path: Path, folder: Path, viewer: str | None) -> tuple[Seal, int]:
+    """Write the sealed file anew without one viewer's rows; None erases every row.
+
+    Of an erased row its place, its id and its leaf stay, so the root and the proofs of
+    other rows stand; its salt goes, so nobody can try what it said. Equal input gives equal
+    bytes.
+
+    Args:
+        path: The sealed file; it stays as it is.
+        folder: Where the new one goes.
+        viewer: The hash under which the log knows the viewer.
+
+    Returns:
+        The file and the number of rows that are erased in it, older erasures included.
+
+    Raises:
+        BackendError: The file cannot be read or written.
+    """
+    table = _read(path, None)
+    texts: list[bytes | None] = table.column("row").to_pylist()
+    his = _of(viewer, texts) if viewer else [True] * len(texts)
+    gone = [text is None or one for text, one in zip(texts, his, strict=True)]
+    kept = pa.array([None if one else place for place, one in enumerate(gone)], pa.int64())
+    for place, name in enumerate(table.column_names):
+        if name not in _STAYS:
+            column = table.column(name).combine_chunks().take(kept)
+            table = table.set_column(place, table.schema.field(name), column)
+    root = (table.schema.metadata or {}).get(b"mlg.merkle_root", b"").decode()
+    target = folder / f"{root[:12]}.parquet"
+    seal = Seal(path=target, root=root, digest=_write(table, target), count=table.num_rows)
+    return seal, sum(gone)
+
+
+def _of(viewer: str, rows: Sequence[bytes | None]) -> list[bool]:
+    named = f'"viewer":"{viewer}"'.encode()
+    return [row is not None and named in row for row in rows]
 
 
 def prediction_ids(path: Path) -> tuple[str, ...]:
@@ -203,7 +269,7 @@ def _write(table: Any, path: Path) -> Digest:
     return Digest(digest)
 
 
-def _read(path: Path, columns: list[str]) -> Any:
+def _read(path: Path, columns: list[str] | None) -> Any:
     try:
         return pq.read_table(path, columns=columns)
     except (OSError, KeyError, pa.ArrowException) as error:

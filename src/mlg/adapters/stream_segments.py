@@ -10,110 +10,23 @@ and on disk within a second, so a power cut loses at most that.
 import os
 import re
 import secrets
-import struct
 import threading
 import time
-import zlib
 from collections.abc import Callable, Sequence
-from datetime import UTC, datetime, timedelta
+from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final, NamedTuple
+from typing import TYPE_CHECKING, Any, Final
 
 import msgspec
 
+from mlg.adapters.segment_frames import HEAD_BYTES, MAX_FRAME, Found, framed, scan
 from mlg.core.errors import BackendError
 from mlg.core.ports import Batch, Cursor, EventStream, Record
 
-_HEAD: Final = struct.Struct("<II")
-_ARRAY_OF_4: Final = b"\x94"
-"""First byte of every frame's msgpack; finding the next frame after damage starts at it."""
-_MAX_FRAME: Final = 1 << 20
 _MAX_HEADER: Final = 64 * 1024
 _CHUNK: Final = 4 << 20
-_EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
-_MICROSECOND: Final = timedelta(microseconds=1)
 _NAME: Final = re.compile(r"[A-Za-z0-9._-]+")
-_SUFFIX: Final = ".seg"
-
-
-class _Frame(msgspec.Struct, array_like=True):
-    kind: str
-    key: str
-    at_us: int
-    payload: bytes
-
-
-class _Found(NamedTuple):
-    records: list[Record]
-    end: int
-    gaps: int
-
-
-_ENCODER: Final = msgspec.msgpack.Encoder()
-_DECODER: Final = msgspec.msgpack.Decoder(_Frame)
-
-
-def _framed(record: Record) -> bytes:
-    at_us = (record.at - _EPOCH) // _MICROSECOND
-    body = _ENCODER.encode(
-        _Frame(kind=record.kind, key=record.key, at_us=at_us, payload=record.payload)
-    )
-    if len(body) > _MAX_FRAME:
-        raise BackendError(f"a record of {len(body)} bytes is over {_MAX_FRAME}", where="log")
-    return _HEAD.pack(len(body), zlib.crc32(body)) + body
-
-
-def _record_at(data: bytes, at: int) -> tuple[Record, int] | None:
-    """Return the valid frame at an offset and where it ends, or None."""
-    if at + _HEAD.size > len(data):
-        return None
-    length, crc = _HEAD.unpack_from(data, at)
-    start, end = at + _HEAD.size, at + _HEAD.size + length
-    if not 0 < length <= _MAX_FRAME or end > len(data):
-        return None
-    body = data[start:end]
-    if zlib.crc32(body) != crc:
-        return None
-    try:
-        frame = _DECODER.decode(body)
-        at_time = _EPOCH + frame.at_us * _MICROSECOND
-    except (msgspec.MsgspecError, OverflowError):
-        return None
-    return Record(kind=frame.kind, key=frame.key, at=at_time, payload=frame.payload), end
-
-
-def _next_frame(data: bytes, at: int) -> int | None:
-    """Return the offset of the first valid frame after damage, or None."""
-    body = data.find(_ARRAY_OF_4, at + _HEAD.size)
-    while body != -1:
-        if _record_at(data, body - _HEAD.size) is not None:
-            return body - _HEAD.size
-        body = data.find(_ARRAY_OF_4, body + 1)
-    return None
-
-
-def _scan(data: bytes, limit: int, *, final: bool) -> _Found:
-    """Return the records at the start of the bytes, and how many bytes they took.
-
-    Damaged frames are skipped and counted; a torn tail is left for the next read, unless
-    `final`: then it is cut, that is, counted and passed over.
-    """
-    records: list[Record] = []
-    at, gaps = 0, 0
-    while len(records) < limit and at < len(data):
-        found = _record_at(data, at)
-        if found is not None:
-            records.append(found[0])
-            at = found[1]
-            continue
-        further = _next_frame(data, at + 1)
-        if further is not None:
-            gaps, at = gaps + 1, further
-            continue
-        if final:
-            gaps, at = gaps + 1, len(data)
-        break
-    return _Found(records, at, gaps)
+SUFFIX: Final = ".seg"
 
 
 def _sync_folder(folder: Path) -> None:
@@ -149,7 +62,7 @@ class _Writer:
         self._thread.start()
 
     def _open(self) -> None:
-        name = f"{self._id}-{secrets.token_hex(4)}{_SUFFIX}"
+        name = f"{self._id}-{secrets.token_hex(4)}{SUFFIX}"
         head = msgspec.json.encode({**self._header, "writer": self._id, "part": self._part})
         flags = os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC
         fd = os.open(self._folder / name, flags, 0o640)
@@ -263,11 +176,21 @@ class SegmentStream:
         if self._writer is None:
             raise BackendError("this stream was opened for reading", where=self._folder.name)
         try:
-            self._writer.write(b"".join(map(_framed, records)))
+            self._writer.write(b"".join(map(framed, records)))
         except OSError as error:
             raise self._failed(error) from error
 
-    def read(self, cursor: Cursor, limit: int = 10_000) -> Batch:
+    def read(
+        self,
+        cursor: Cursor,
+        limit: int = 10_000,
+        *,
+        until: Callable[[str, Record], bool] | None = None,
+    ) -> Batch:
+        """Return records after the cursor: of each file those before one that `until` names.
+
+        It is asked with the file's name and the record.
+        """
         positions = dict(cursor.positions)
         records: list[Record] = []
         gaps = 0
@@ -280,7 +203,7 @@ class SegmentStream:
                 if room == 0:
                     break
                 at = positions.get(name, 0)
-                found = self._read_file(name, at, room, final=final)
+                found = self._read_file(name, at, room, final=final, until=until)
                 records += found.records
                 gaps += found.gaps
                 if found.end == at or len(found.records) < room:
@@ -329,22 +252,26 @@ class SegmentStream:
 
         A file is final once its writer has a younger one: its torn tail is cut then.
         """
-        changed: list[tuple[int, str]] = []
         try:
-            with os.scandir(self._folder) as entries:
-                changed = [
-                    (entry.stat().st_mtime_ns, entry.name)
-                    for entry in entries
-                    if entry.name.endswith(_SUFFIX)
-                ]
-        except FileNotFoundError:
-            return {}
+            changed = [
+                (path.stat().st_mtime_ns, path.name) for path in segment_paths(self._folder)
+            ]
+        except FileNotFoundError:  # one was removed meanwhile
+            return self._files()
         except OSError as error:
             raise self._failed(error) from error
         youngest = {name.rpartition("-")[0]: name for _, name in sorted(changed)}
         return {name: youngest[name.rpartition("-")[0]] != name for _, name in sorted(changed)}
 
-    def _read_file(self, name: str, at: int, limit: int, *, final: bool) -> _Found:
+    def _read_file(
+        self,
+        name: str,
+        at: int,
+        limit: int,
+        *,
+        final: bool,
+        until: Callable[[str, Record], bool] | None,
+    ) -> Found:
         try:
             with (self._folder / name).open("rb", buffering=0) as file:
                 size = os.fstat(file.fileno()).st_size
@@ -352,20 +279,23 @@ class SegmentStream:
                     head = file.read(_MAX_HEADER) or b""
                     at = head.find(b"\n") + 1
                     if at == 0:  # the writer died in its first write
-                        return _Found([], 0, 0)
+                        return Found([], 0, 0)
                 if at >= size:
-                    return _Found([], at, 0)
+                    return Found([], at, 0)
                 file.seek(at)
                 data = file.read(_CHUNK) or b""
         except FileNotFoundError:
-            return _Found([], at, 0)
+            return Found([], at, 0)
         except OSError as error:
             raise self._failed(error) from error
         whole = at + len(data) >= size
-        found = _scan(data, limit, final=final and whole)
-        if found.end == 0 and not whole:  # no valid frame in all of the chunk
-            return _Found([], at + len(data) - _MAX_FRAME - _HEAD.size, 1)
-        return _Found(found.records, at + found.end, found.gaps)
+        stop = None if until is None else partial(until, name)
+        found = scan(data, limit, final=final and whole, until=stop)
+        if (
+            found.end == 0 and not whole and not found.stopped
+        ):  # no valid frame in all of the chunk
+            return Found([], at + len(data) - MAX_FRAME - HEAD_BYTES, 1)
+        return Found(found.records, at + found.end, found.gaps)
 
     def _cursor_path(self, consumer: str) -> Path:
         if not _NAME.fullmatch(consumer):
@@ -378,6 +308,15 @@ class SegmentStream:
             where=f"segments/{self._folder.name}",
             hint="free disk space or make the folder writable.",
         )
+
+
+def segment_paths(folder: Path) -> list[Path]:
+    """Return the segment files of a service's folder, by name; none when it is not there."""
+    try:
+        with os.scandir(folder) as entries:
+            return sorted(folder / e.name for e in entries if e.name.endswith(SUFFIX))
+    except FileNotFoundError:
+        return []
 
 
 def segment_header(path: Path) -> dict[str, Any]:

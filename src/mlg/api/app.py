@@ -26,6 +26,7 @@ from mlg.api import (
     routes_graphql,
     routes_hooks,
     routes_lineage,
+    routes_privacy,
     routes_providers,
     routes_records,
 )
@@ -124,6 +125,8 @@ ROUTES: Final = documented(
         routes_providers.states,
         routes_providers.providers,
         routes_records.records,
+        routes_privacy.erase,
+        routes_privacy.collect,
     )
 )
 

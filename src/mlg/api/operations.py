@@ -118,6 +118,28 @@ class Operations(Protocol):
         """
         ...
 
+    def erase(
+        self, viewer: str, service: str, reason: str, dry_run: bool, principal: Principal
+    ) -> JsonObject:
+        """Erase one viewer; an empty service means everything there is of him.
+
+        Returns `{"erasure", "dry_run", "service", "log_records", "sealed_rows", "segments",
+        "tables": [{"uri", "rows"}], "bundles", "models_removed", "models_needing_retraining",
+        "models_trained_on_it", "not_searched", "sources"}`.
+
+        Raises:
+            NotFoundError: No such service.
+            ManifestError: The viewer is empty, or the reason names him.
+        """
+        ...
+
+    def collect(self, dry_run: bool, principal: Principal) -> JsonObject:
+        """Erase what is past its retention, over all services.
+
+        Returns `{"services": [{"service", "before", "rows", "segments", "log_files"}]}`.
+        """
+        ...
+
     def audit_verify(self) -> JsonObject:
         """Return `{"ok", "events", "first_bad": {"seq", "reason"} | None}`."""
         ...

@@ -3,7 +3,7 @@
 Fields may be added, never renamed.
 """
 
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 import msgspec
 
@@ -46,6 +46,22 @@ class ExportRequest(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fi
     """Which answer to account for."""
 
     prediction_id: str
+
+
+class ErasureRequest(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Whom to erase: from one service's answers, or with `all` from everything."""
+
+    viewer: Annotated[str, msgspec.Meta(min_length=1, max_length=1_000)] | int
+    service: Annotated[str, msgspec.Meta(min_length=1, max_length=100)] | None = None
+    all: bool = False
+    reason: Annotated[str, msgspec.Meta(max_length=2_000)] = ""
+    dry_run: bool = False
+
+
+class CollectRequest(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Whether to erase what is past its retention, or only to look."""
+
+    dry_run: bool = False
 
 
 class RestartRequest(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):

@@ -28,6 +28,7 @@ from mlg.app.hooks import CommitHooks
 from mlg.app.manifests import Manifests
 from mlg.app.parts import Parts
 from mlg.app.pipelines import Pipelines
+from mlg.app.privacy import privacy_of
 from mlg.app.proposals import Proposals
 from mlg.app.providing import enrichers_of
 from mlg.app.reacting import reactor_of
@@ -126,6 +127,14 @@ def build(home: Path, control_port: int, gateway_port: int) -> Parts:
         recorder=base.recorder,
     )
     reactor, proposals = _reacting(base, train, acts, fleet.refresh)
+    seals = Seals(
+        home,
+        base.files,
+        base.artifacts,
+        base.store,
+        lambda: base.recorder("system:control"),
+        base.deployment,
+    )
     return Parts(
         home=home,
         gateway_port=gateway_port,
@@ -141,13 +150,19 @@ def build(home: Path, control_port: int, gateway_port: int) -> Parts:
         supervisor=supervisor,
         fleet=fleet,
         manifests=base.manifests,
-        seals=Seals(
-            home,
-            base.files,
-            base.artifacts,
-            base.store,
-            lambda: base.recorder("system:control"),
-            base.deployment,
+        seals=seals,
+        privacy=privacy_of(
+            home=home,
+            files=base.files,
+            clock=base.clock,
+            artifacts=base.artifacts,
+            store=base.store,
+            reader=base.reader,
+            manifests=base.manifests,
+            seals=seals,
+            tail=tail,
+            monitoring=monitoring,
+            recorder=base.recorder,
         ),
         tail=tail,
         train=train,

@@ -83,6 +83,7 @@ def serve(home: Path, control_port: int, gateway_port: int) -> None:
         parts.enrichers.stop()
         if parts.emitter is not None:
             parts.emitter.stop()
+        parts.privacy.upkeep.stop()
         server.stop()
         closing.join()
         parts.store.close()
@@ -124,6 +125,7 @@ def _start(parts: Parts, operations: ControlOperations) -> ApiServer:
     parts.enrichers.start()
     if parts.emitter is not None:
         parts.emitter.start()
+    parts.privacy.upkeep.start()
     try:
         _await_gateways(parts)
     except LifecycleError:

@@ -17,6 +17,7 @@ from mlg.graph.record import Recorder
 from mlg.graph.record_catalogue import things_described
 from mlg.manifest.inactive import inactive_keys
 from mlg.manifest.load import Manifest, load_manifest, manifest_from_source
+from mlg.manifest.personal import personal_fields
 from mlg.manifest.plan import plan
 from mlg.manifest.specs import ManifestSpec
 from mlg.pipeline.code import stage
@@ -105,6 +106,7 @@ class Manifests:
                     key=f"apply:{folder}:{manifest.digest[:12]}:{head}",
                     folder=folder,
                     datasets={n: d.source.uri for n, d in spec.datasets.items()},
+                    personal=personal_fields(spec),
                     pipelines=sorted(spec.pipelines),
                     services={n: s.model or "" for n, s in spec.services.items()},
                     removed=[Uri(uri) for uri in removed],

@@ -18,7 +18,15 @@ import msgspec
 
 from mlg.adapters.stream_segments import SegmentStream
 from mlg.app.monitoring_events import Told, events_of, incident_id, stored_sample
-from mlg.app.monitoring_state import FOLDER, Stored, drifted, path_of, rows_of, watched
+from mlg.app.monitoring_state import (
+    FOLDER,
+    Stored,
+    drifted,
+    path_of,
+    rows_of,
+    watched,
+    without_viewer,
+)
 from mlg.app.skew import SkewWatch
 from mlg.automations.freeze import FREEZE_FILE
 from mlg.core.clock import Clock, parse_time, rfc3339
@@ -134,6 +142,22 @@ class Monitoring:
             for name in sorted(self._dirty & self._of.keys()):
                 self._write(name)
             self._saved_s = self._clock.monotonic_s()
+
+    def cursors(self, service: str) -> list[Cursor]:
+        """Return how far the monitors of a service have come, as kept on disk."""
+        with self._lock:
+            self._reload()
+            self.save()
+            return [s.cursor for s in self._of.values() if s.spec.watch == service]
+
+    def forget(self, viewer: str) -> None:
+        """Give a viewer, known by his hash in the log, a name that leads nowhere."""
+        with self._lock:
+            self._reload()
+            for name in self._of:
+                if other := without_viewer(self._of[name], viewer):
+                    self._of[name] = other
+                    self._write(name)
 
     def view(self, monitor: str, incident: str) -> IncidentView:
         """Return how an incident stands; one that is not known is closed."""

@@ -4,7 +4,7 @@ import logging
 import threading
 from hashlib import sha256
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, NoReturn
 
 from mlg.adapters.keys_local import anchor_key, anchor_public_key, load_anchors
 from mlg.adapters.seal_parquet import decoded
@@ -14,11 +14,11 @@ from mlg.app.parts import Parts
 from mlg.app.pipeline_runs import run_request
 from mlg.app.reacting import mark_restart
 from mlg.app.runs import run_document, run_documents
-from mlg.app.seals import SealedSegment
+from mlg.app.sealed import SealedSegment
 from mlg.app.status import exposition, service_document, status_document, targets
 from mlg.app.supervise import end_all
 from mlg.core.clock import parse_time
-from mlg.core.errors import ConflictError, LifecycleError
+from mlg.core.errors import ConflictError, LifecycleError, NotFoundError
 from mlg.core.events import Event
 from mlg.core.nodes import Attr
 from mlg.core.principal import Principal
@@ -105,9 +105,16 @@ class ControlOperations:
         return {"project": spec.project if spec else "", **summary(self._parts.tail.state)}
 
     def prediction(self, prediction_id: str) -> dict[str, Any]:
-        """Return one answer as the log keeps it."""
-        segment, row = self._find(prediction_id)
-        return {"segment": self._parts.seals.uri(segment), **decoded(row)}
+        """Return one answer as the log keeps it.
+
+        Raises:
+            NotFoundError: There is none, or it was erased.
+        """
+        seals = self._parts.seals
+        segment, row = seals.read(seals.services(), prediction_id)
+        if not row:
+            _erased(prediction_id)
+        return {"segment": seals.uri(segment) if segment else None, **row}
 
     def trace_prediction(
         self, prediction: str, options: WalkOptions | None = None
@@ -143,6 +150,19 @@ class ControlOperations:
         )
         parts.store.append((event,))
         return f"audit-{answered.prediction_id}.zip", content
+
+    def erase(
+        self, viewer: str, service: str, reason: str, dry_run: bool, principal: Principal
+    ) -> dict[str, Any]:
+        """Erase one viewer, or tell what would be erased."""
+        return self._parts.privacy.erasures.erase(
+            viewer, service, reason, principal.subject, dry_run=dry_run
+        )
+
+    def collect(self, dry_run: bool, principal: Principal) -> dict[str, Any]:
+        """Apply retention now, or tell what it would erase."""
+        del principal  # what the manifest declares is done in the system's name
+        return self._parts.privacy.retention.apply(dry_run=dry_run)
 
     def audit_verify(self) -> dict[str, Any]:
         """Check the whole event log."""
@@ -277,10 +297,7 @@ class ControlOperations:
         )
 
     def _find(self, prediction_id: str) -> tuple[SealedSegment, Any]:
-        spec = self._parts.manifests.spec()
-        return self._parts.seals.find(
-            tuple(sorted(spec.services)) if spec else (), prediction_id
-        )
+        return self._parts.seals.find(self._parts.seals.services(), prediction_id)
 
     def _answered(self, prediction: str) -> tuple[Answered, Any]:
         parts = self._parts
@@ -289,9 +306,12 @@ class ControlOperations:
             prediction_id = parse_uri(prediction).version or prediction
         segment, sealed = self._find(prediction_id)
         row = decoded(sealed)
+        if not row:
+            _erased(prediction_id)
         recorder = parts.recorder("system:control")
         spec = parts.manifests.spec()
-        model = (spec.services[segment.service].model if spec else None) or segment.service
+        served = spec.services.get(segment.service) if spec else None
+        model = (served.model if served else None) or segment.service
         shown = (
             "served_by", "reason", "confidence", "raw_confidence", "policy", "latency_ms",
             "arm", "propensity",
@@ -309,3 +329,11 @@ class ControlOperations:
             attrs=tuple(sorted(attrs.items())),
         )
         return answered, sealed
+
+
+def _erased(prediction_id: str) -> NoReturn:
+    raise NotFoundError(
+        f"prediction {prediction_id} was erased",
+        where="segments",
+        hint="its leaf still proves that there was one; see mlg.erasure.performed events.",
+    )

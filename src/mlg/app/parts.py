@@ -14,6 +14,7 @@ from mlg.app.graphs import Reader
 from mlg.app.hooks import CommitHooks
 from mlg.app.manifests import Manifests
 from mlg.app.monitoring import Monitoring
+from mlg.app.privacy import Privacy
 from mlg.app.proposals import Proposals
 from mlg.app.reactor import Reactor
 from mlg.app.rollout_acts import RolloutActs
@@ -45,6 +46,7 @@ class Parts:
     fleet: WantedFleet
     manifests: Manifests
     seals: Seals
+    privacy: Privacy
     tail: Tail
     train: Train
     monitoring: Monitoring

@@ -83,6 +83,13 @@ class Tail:
         self.round()
         return self._stored.cursors.get(service, Cursor(consumer="live"))
 
+    def saved(self, service: str) -> Cursor | None:
+        """Return how far the counters on disk are, or None of a service not followed."""
+        if service not in self._services():
+            return None
+        self.save()
+        return self._stored.cursors.get(service, Cursor(consumer="live"))
+
     def start(self) -> None:
         """Begin to follow."""
         self._thread.start()

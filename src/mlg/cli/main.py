@@ -12,6 +12,7 @@ from mlg.cli import (
     commands_import,
     commands_instance,
     commands_manifest,
+    commands_privacy,
     commands_providers,
     commands_rollout,
     commands_spool,
@@ -71,6 +72,8 @@ app.command()(commands_catalogue.quality)
 app.command()(commands_graph.production)
 app.command()(commands_graph.search)
 app.command()(commands_providers.providers)
+app.command()(commands_privacy.erase)
+app.command()(commands_privacy.gc)
 app.command()(commands_bench.bench)
 graph.command("rebuild")(commands_graph.rebuild)
 graph.command("nodes")(commands_graph.nodes)

@@ -265,6 +265,22 @@ class Client:
         _, _, name = (response.getheader("Content-Disposition") or "").partition('filename="')
         return name.rstrip('"') or "audit.zip", body
 
+    def erase(
+        self,
+        viewer: str | int,
+        *,
+        service: str | None = None,
+        reason: str = "",
+        dry_run: bool = False,
+    ) -> JsonObject:
+        """Erase one viewer for good, from one service's answers or, without one, everywhere."""
+        told = {"viewer": viewer, "service": service, "all": service is None}
+        return self._post("erasures", {**told, "reason": reason, "dry_run": dry_run}, LONG_S)
+
+    def collect(self, *, dry_run: bool = False) -> JsonObject:
+        """Erase what is past its retention, now."""
+        return self._post("gc", {"dry_run": dry_run}, LONG_S)
+
     def audit_verify(self) -> JsonObject:
         """Return `{"ok", "events", "first_bad"}` of the event log's chain."""
         return self._get("audit/verify", timeout_s=LONG_S)

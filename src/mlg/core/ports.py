@@ -128,6 +128,14 @@ class ArtifactStore(Protocol):
         """Return whether the digest is stored."""
         ...
 
+    def remove(self, digest: Digest) -> None:
+        """Remove the content for good, as an erasure asks; an unknown digest is no error.
+
+        Raises:
+            BackendError: It could not be removed; it is there as before, or not at all.
+        """
+        ...
+
 
 class ExecutionEngine(Protocol):
     """Runs one table-making step."""

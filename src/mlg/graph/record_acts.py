@@ -16,6 +16,7 @@ def manifest_applied(
     key: str,
     folder: Digest,
     datasets: Mapping[str, str] | None = None,
+    personal: Mapping[str, str] | None = None,
     pipelines: Sequence[str] = (),
     services: Mapping[str, str] | None = None,
     removed: Sequence[Uri] = (),
@@ -30,6 +31,7 @@ def manifest_applied(
         key: Idempotency key.
         folder: Digest of the manifest's folder; the `commit` node that the rest hangs on.
         datasets: Source URI by dataset name.
+        personal: JSON text `[{"column", "purpose"}]` by dataset name; `[]` where not given.
         pipelines: Names of the pipelines.
         services: Model name by service name.
         removed: Nodes that the manifest named before and does not name now.
@@ -43,7 +45,11 @@ def manifest_applied(
     for name, source in sorted((datasets or {}).items()):
         dataset, origin = recorder.uri("dataset", name), recorder.uri("source", source)
         nodes += [
-            node(dataset, {"source": source}, name=name),
+            node(
+                dataset,
+                {"source": source, "personal_fields": (personal or {}).get(name, "[]")},
+                name=name,
+            ),
             node(origin, {"uri": source}, name=source),
         ]
         edges.append(edge(origin, "derived_from", dataset))

@@ -50,6 +50,10 @@ class ColumnSpec(Spec, frozen=True, kw_only=True):
     """The only values allowed (a missing one is `nullable`'s business)."""
     description: str = ""
     """What the column means, for readers and for the graph."""
+    viewer: bool = False
+    """True: the column names the viewer whom a row is about; an erasure looks for him here."""
+    personal: Text | None = None
+    """What the column's personal data are used for, kept on the graph for audits."""
 
 
 class RowsCheck(Spec, frozen=True, kw_only=True):

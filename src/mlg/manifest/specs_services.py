@@ -1,6 +1,6 @@
 """`services:` who answers, with what, and how a new version takes over."""
 
-from typing import Annotated, Literal
+from typing import Annotated, Final, Literal
 
 from msgspec import Meta, field
 
@@ -161,6 +161,19 @@ class RollbackSpec(Spec, frozen=True, kw_only=True):
     """Share of requests that were answered."""
 
 
+HALF_A_YEAR_S: Final = 183 * 86_400.0
+
+
+class RetentionSpec(Spec, frozen=True, kw_only=True):
+    """How long the rows of the prediction log are kept; hashes and roots stay for good."""
+
+    predictions_s: Seconds = field(name="predictions", default=HALF_A_YEAR_S)
+    """Age since it was received at which a sealed answer is erased; six months by default."""
+    log_s: Seconds | None = field(name="log", default=None)
+    """Age at which a log file, with its feedback, goes once sealed and read by everyone; as
+    `predictions` if left out."""
+
+
 class ServiceSpec(Spec, frozen=True, kw_only=True):
     """One recommender that viewers ask."""
 
@@ -199,3 +212,5 @@ class ServiceSpec(Spec, frozen=True, kw_only=True):
     """Who answers for it: `team:NAME`, or a person."""
     tags: Tags = ()
     """Words to find and group it by, kept on the graph."""
+    retention: RetentionSpec = field(default_factory=RetentionSpec)
+    """How long answers and feedback are kept."""

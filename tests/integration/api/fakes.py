@@ -225,6 +225,16 @@ class Control:
         self.calls.append(("audit_export", prediction_id, principal.subject))
         return f'audit-"{prediction_id}"\r\nX: y.zip', b"PK\x05\x06" + b"\0" * 18
 
+    def erase(
+        self, viewer: str, service: str, reason: str, dry_run: bool, principal: Principal
+    ) -> dict[str, Any]:
+        self.calls.append(("erase", viewer, service, reason, dry_run, principal.subject))
+        return {"erasure": None if dry_run else "e-1"}
+
+    def collect(self, dry_run: bool, principal: Principal) -> dict[str, Any]:
+        self.calls.append(("collect", dry_run, principal.subject))
+        return {"services": []}
+
     def audit_verify(self) -> dict[str, Any]:
         return {"ok": True, "events": 3, "first_bad": None}
 
