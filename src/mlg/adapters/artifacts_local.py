@@ -89,6 +89,9 @@ class LocalArtifacts:
     def has(self, digest: Digest) -> bool:
         return self._path(digest).exists()
 
+    def locate(self, digest: Digest) -> Path:
+        return self._path(digest)
+
     def _path(self, digest: str) -> Path:
         if len(digest) != 64 or not set(digest) <= set("0123456789abcdef"):
             raise NotFoundError(
