@@ -154,7 +154,7 @@ class Starter:
     def replica(self, artifact: Path) -> Replica:
         one = self(
             *("-m", "mlg.app.replica", "--model", "ranker", "--version", "v1"),
-            *("--artifact", str(artifact)),
+            *("--artifact", str(artifact), "--unsigned"),
         )
         until(one.ready)
         return one
@@ -372,7 +372,10 @@ def test_nan_is_a_500_that_says_why(start: Starter) -> None:
 def test_the_fallback_server_rescues_with_and_without_a_list(
     start: Starter, artifact: Path
 ) -> None:
-    listed = start("-m", "mlg.app.fallback", "--artifact", str(artifact), id_="fallback-home")
+    listed = start(
+        *("-m", "mlg.app.fallback", "--artifact", str(artifact), "--unsigned"),
+        id_="fallback-home",
+    )
     until(listed.ready)
     answer = json.loads(listed.ask(RECOMMEND, {"k": 3})[2])
     document = json.loads((artifact / "popularity.json").read_text())
@@ -397,7 +400,7 @@ def test_a_damaged_artifact_ends_it_with_one_clear_line(
     (copy / "popularity.json").write_text("{}")
     replica = start(
         "-m", "mlg.app.replica", "--model", "ranker", "--version", "v1",
-        "--artifact", str(copy),
+        "--artifact", str(copy), "--unsigned",
     )  # fmt: skip
     assert replica.process.wait(DEADLINE_S) == 5
     line = json.loads(replica.log.read_text().splitlines()[-1])

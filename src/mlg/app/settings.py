@@ -1,5 +1,6 @@
 """Which backends an instance uses: `mlg.env.yaml`, and `MLG_*` variables above it."""
 
+import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Final
@@ -41,10 +42,18 @@ class GraphSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fi
     """`secret://env/NAME` or `secret://file/PATH`."""
 
 
+class SigningSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """`signing:` whose signatures are believed beside the instance's own."""
+
+    trusted: tuple[str, ...] = ()
+    """Files of public keys (PEM), beside the settings or absolute."""
+
+
 class _File(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     smtp: SmtpSettings | None = None
     hooks: HookSettings | None = None
     graph: GraphSettings | None = None
+    signing: SigningSettings | None = None
 
 
 class Settings(msgspec.Struct, frozen=True, kw_only=True):
@@ -56,6 +65,8 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     """`secret://…`; None: no commit hook is taken."""
     graph: GraphSettings | None = None
     """None: SQLite, in the home."""
+    trusted: tuple[Path, ...] = ()
+    """Files of public keys that are believed beside the home's own."""
 
 
 def read_settings(env: Mapping[str, str], folder: Path) -> Settings:
@@ -63,8 +74,8 @@ def read_settings(env: Mapping[str, str], folder: Path) -> Settings:
 
     Args:
         env: `MLG_SMTP_URL`, `MLG_SMTP_PASSWORD`, `MLG_SMTP_FROM`, `MLG_HOOK_SECRET`,
-            `MLG_GRAPH_URL`, `MLG_GRAPH_PASSWORD`; a variable that is set and not
-            empty wins over the file's key.
+            `MLG_GRAPH_URL`, `MLG_GRAPH_PASSWORD`, `MLG_SIGNING_TRUSTED` (files with
+            `:` between); a variable that is set and not empty wins over the file's key.
         folder: Where `mlg.env.yaml` may lie: beside the manifest.
 
     Raises:
@@ -93,7 +104,16 @@ def read_settings(env: Mapping[str, str], folder: Path) -> Settings:
             hint="settings name secrets and hold none.",
         )
     graph = _graph(env, written.graph, path.name)
-    return Settings(smtp=server, hook_secret=secret or None, graph=graph)
+    told = env.get("MLG_SIGNING_TRUSTED", "").split(os.pathsep)
+    named_keys = [one for one in told if one] or (
+        written.signing.trusted if written.signing else ()
+    )
+    return Settings(
+        smtp=server,
+        hook_secret=secret or None,
+        graph=graph,
+        trusted=tuple(folder / one for one in named_keys),
+    )
 
 
 def _graph(
@@ -154,5 +174,5 @@ def _from_file(path: Path) -> _File:
             f"expected settings, got: {error}",
             where=path.name,
             hint="known are smtp: {url, password, from}, hooks: {secret},"
-            " graph: {url, password}.",
+            " graph: {url, password}, signing: {trusted}.",
         ) from error

@@ -198,6 +198,13 @@ def _rule(event: Event, facts: Facts) -> str:
     return f"the answer of rule {rule} was {word}{_because(facts)}"
 
 
+def _model(event: Event, facts: Facts) -> str:
+    if _word(event) == "refused":
+        of = parse_uri(event.subject)
+        return f"{facts['process']} refused version {of.version}{_because(facts)}"
+    return _plainly(event, facts)
+
+
 def _commit(event: Event, facts: Facts) -> str:
     of = parse_uri(event.subject)
     author = f" by {facts['author']}" if facts.get("author") else ""
@@ -226,4 +233,5 @@ _SAID: Final[dict[str, Callable[[Event, Facts], str]]] = {
     "run": _run,
     "automation_run": _rule,
     "hook": _commit,
+    "model_version": _model,
 }
