@@ -124,13 +124,14 @@ def prepare_signing(
         ManifestError: A file of public keys cannot be read, or holds none.
         BackendError: The key is damaged or gone, or a file could not be written.
     """
+    believed = [(path.name, _read(path)) for path in foreign]
     key = signing_key(files)
     made = key is None
     if key is None:
         key = new_signing_key()
         for packaged in sign_older(key, files, artifacts, services):
             signed(packaged)
-    write_trusted(files, key.public_key(), [(path.name, _read(path)) for path in foreign])
+    write_trusted(files, key.public_key(), believed)
     if made:
         keep_signing_key(files, key)
 
