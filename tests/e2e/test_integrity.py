@@ -3,12 +3,13 @@
 import json
 import os
 import signal
-import urllib.request
 from pathlib import Path
 from typing import Any
 
 from tests.conftest import Cli, until
 from tests.e2e.test_canary import rollout
+
+from mlg.client.client import Client
 
 
 def folder_of(cli: Cli, version: str) -> Path:
@@ -29,75 +30,73 @@ def flip(path: Path) -> None:
     beside.replace(path)
 
 
-class Instance:
-    """Asks the control plane itself, which is faster than a command each."""
+def refusals(client: Client) -> list[dict[str, Any]]:
+    """Return what is told of the replicas that refused their model."""
+    told = client.events(limit=1_000)["events"]
+    data = [dict(e["data"]) for e in told if e["type"] == "mlg.model_version.refused"]
+    return [one for one in data if one["process"].startswith("replica-")]
 
-    def __init__(self, cli: Cli) -> None:
-        self.cli, self.port = cli, cli.json("status")["ports"]["control"]
 
-    def ask(self, path: str) -> Any:
-        url = f"http://127.0.0.1:{self.port}/api/v1/{path}"
-        with urllib.request.urlopen(url, timeout=10) as answer:
-            return json.loads(answer.read())
-
-    def front(self) -> dict[str, Any]:
-        return self.ask("status")["services"][0]
-
-    def refusals(self) -> list[dict[str, Any]]:
-        """Return what is told of the replicas that refused their model."""
-        told = self.ask("events?limit=1000")["events"]
-        data = [dict(e["data"]) for e in told if e["type"] == "mlg.model_version.refused"]
-        return [one for one in data if one["process"].startswith("replica-")]
+def rollout_of_an_altered_version_fails(cli: Cli, client: Client) -> str:
+    """Add a file to a version before its first replica starts; return the version."""
+    client.apply(str(cli.folder / "mlg.yaml"))
+    client.freeze()  # the rollout waits before its first replica
+    client.run("list")
+    path = cli.home / "services" / "front" / "rollout.json"
+    until(path.exists)
+    began = rollout(cli)
+    version = began["candidate"]
+    folder_of(cli, version).chmod(0o755)
+    extra = folder_of(cli, version) / "extra.py"
+    extra.write_text("import os\n")
+    client.freeze(on=False)
+    done = until(lambda: rollout(cli) if rollout(cli)["state"] == "failed" else None)
+    assert "it is refused: extra.py: the file was added" in done["explanation"]
+    told = refusals(client)
+    assert {r["rollout"] for r in told} == {began["rollout"]}
+    assert {r["process"] for r in told} <= {"replica-front-1", "replica-front-2"}
+    extra.unlink()
+    return version
 
 
 def test_an_altered_model_is_refused_and_serves_again_when_it_is_restored(cli: Cli) -> None:
     cli("up", "--wait", "--port", "0")
-    cli("apply", "--yes")
-    cli("freeze")  # the rollout waits before its first replica
-    cli("run", "list")
-    path = cli.home / "services" / "front" / "rollout.json"
-    until(path.exists)
-    began = rollout(cli)
-    version, now = began["candidate"], Instance(cli)
+    control = json.loads((cli.home / "control.json").read_bytes())
+    client = Client(f"http://127.0.0.1:{control['port']}", timeout_s=120)
+
+    def front() -> dict[str, Any]:
+        return client.status()["services"][0]
+
+    def ready(count: int) -> bool:
+        versions = front()["versions"]
+        return bool(versions) and versions[0]["ready"] == count and front()["live"]
+
+    version = rollout_of_an_altered_version_fails(cli, client)
+    client.run("list")  # the same version once more: everything but its rollout is cached
+    until(lambda: ready(2))
     uri = f"mlg://model_version/mlg/tiny/list@{version}"
-    folder = folder_of(cli, version)
-    folder.chmod(0o755)
-    extra = folder / "extra.py"
-    extra.write_text("import os\n")
-    cli("freeze", "--lift")
-    done = until(lambda: rollout(cli) if rollout(cli)["state"] == "failed" else None)
-    assert "it is refused: extra.py: the file was added" in done["explanation"]
-    told = now.refusals()
-    assert {r["rollout"] for r in told} == {began["rollout"]}
-    assert {r["process"] for r in told} <= {"replica-front-1", "replica-front-2"}
-
-    extra.unlink()  # the same version once more: everything but its rollout is cached
-    assert cli.json("run", "list", "--follow")["version"] == version
-    until(lambda: now.front()["live"] and now.front()["versions"][0]["ready"] == 2)
     good = cli.json("image", "verify", uri)
-    (node,) = [n for n in now.ask("nodes?kind=model_version")["nodes"] if n["uri"] == uri]
+    (node,) = client.nodes(("model_version",))["nodes"]
     assert node["attrs"]["signature_key_id"] == good["key_id"]
-    (image,) = [n["uri"] for n in now.ask("nodes?kind=image")["nodes"]]
-    assert cli.json("image", "verify", image)["key_id"] == good["key_id"]
+    assert len(node["attrs"]["signature_digest"]) == 64
 
-    before, altered = len(now.refusals()), folder / "popularity.json"
+    before, altered = len(refusals(client)), folder_of(cli, version) / "popularity.json"
     flip(altered)
     bad = cli.json("image", "verify", uri, code=1)
     assert (bad["ok"], bad["file"]) == (False, "popularity.json")
-    os.kill(now.ask("status")["pids"]["replica-front-1"], signal.SIGKILL)
-    until(lambda: len(now.refusals()) > before)
-    *_, last = now.refusals()
+    os.kill(client.status()["pids"]["replica-front-1"], signal.SIGKILL)
+    until(lambda: len(refusals(client)) > before)
+    *_, last = refusals(client)
     assert last["reason"].startswith("popularity.json: the file was altered")
     assert (last["process"], last["service"]) == ("replica-front-1", "front")
-    front = now.front()
-    assert (front["live"], front["versions"][0]["ready"]) == (True, 1)  # the other one has it
-    assert front["versions"][0]["refused"] == last["reason"]
+    assert ready(1)  # the other one has it in memory
+    assert front()["versions"][0]["refused"] == last["reason"]
     assert "popularity.json: the file was altered" in cli("status")
-    assert "popularity.json" in cli.json("why", uri)["paragraph"]
-    assert "popularity.json" in cli.json("why", last["deployment"])["paragraph"]
+    for asked in (uri, last["deployment"]):
+        assert "popularity.json: the file was altered" in client.why(asked)["paragraph"]
 
-    assert len(now.refusals()) == before + 1  # nobody tried again meanwhile
+    assert len(refusals(client)) == before + 1  # nobody tried again meanwhile
     flip(altered)
-    cli("restart", "front")
-    until(lambda: now.front()["versions"][0]["ready"] == 2)
-    assert now.front()["versions"][0]["refused"] == ""
+    client.restart("front")
+    until(lambda: ready(2))
+    assert front()["versions"][0]["refused"] == ""
