@@ -73,7 +73,7 @@ def test_an_altered_model_is_refused_and_serves_again_when_it_is_restored(cli: C
 
     version = rollout_of_an_altered_version_fails(cli, client)
     client.run("list")  # the same version once more: everything but its rollout is cached
-    until(lambda: ready(2))
+    until(lambda: ready(2), 120)
     uri = f"mlg://model_version/mlg/tiny/list@{version}"
     good = cli.json("image", "verify", uri)
     (node,) = client.nodes(("model_version",))["nodes"]
@@ -91,6 +91,7 @@ def test_an_altered_model_is_refused_and_serves_again_when_it_is_restored(cli: C
     assert (last["process"], last["service"]) == ("replica-front-1", "front")
     assert ready(1)  # the other one has it in memory
     assert front()["versions"][0]["refused"] == last["reason"]
+    assert client.production("front")["versions"][0]["health"] == "refused"
     assert "popularity.json: the file was altered" in cli("status")
     for asked in (uri, last["deployment"]):
         assert "popularity.json: the file was altered" in client.why(asked)["paragraph"]
@@ -98,5 +99,7 @@ def test_an_altered_model_is_refused_and_serves_again_when_it_is_restored(cli: C
     assert len(refusals(client)) == before + 1  # nobody tried again meanwhile
     flip(altered)
     client.restart("front")
-    until(lambda: ready(2))
+    until(lambda: ready(2), 120)
     assert front()["versions"][0]["refused"] == ""
+    (serving,) = client.production("front")["versions"]
+    assert (serving["deployment"], serving["health"]) == (last["deployment"], "healthy")

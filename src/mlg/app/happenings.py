@@ -4,12 +4,13 @@ import logging
 from collections.abc import Callable
 from typing import Final
 
+from mlg.core.clock import parse_time, rfc3339
 from mlg.core.errors import BackendError, LifecycleError
 from mlg.core.events import Event
 from mlg.core.ports import Files, GraphStore
 from mlg.core.processes import ProcessState
 from mlg.core.traffic import version_of
-from mlg.core.uris import Uri
+from mlg.core.uris import Uri, parse_uri
 from mlg.graph import record_acts, record_models, record_services
 from mlg.graph.record import Recorder, deployment_uri
 from mlg.workflows.rollouts import in_flight
@@ -62,6 +63,8 @@ class Happenings:
             )
         if kind == "refused" and process is not None:
             self._refused(recorder, process, detail)
+        if kind == "ready" and process is not None and process.kind == "replica":
+            self._restored(recorder, process)
         state = _STATES.get(kind)
         if process is None or state is None:
             return
@@ -108,6 +111,25 @@ class Happenings:
                     facts={"reason": f"{process.id} refused it: {reason}"},
                 )
             )
+            mark = rfc3339(recorder.clock.now())
+            self._files.write(_mark_of(deployment, service), mark.encode())
+
+    def _restored(self, recorder: Recorder, process: ProcessState) -> None:
+        """Record that a deployment is well again once a replica loads what was refused."""
+        deployment = self._deployment(recorder, process)
+        mark = self._files.read(_mark_of(deployment, process.service)) if deployment else None
+        if deployment is None or mark is None or process.started_at < parse_time(mark.decode()):
+            return
+        self._append(
+            record_services.health_changed(
+                recorder,
+                key=f"process:{process.id}:{process.nonce}:restored",
+                deployment=deployment,
+                health="healthy",
+                facts={"reason": f"{process.id} loaded it: it is what was signed again"},
+            )
+        )
+        self._files.remove(_mark_of(deployment, process.service))
 
     def _deployment(self, recorder: Recorder, process: ProcessState) -> Uri | None:
         """Return the deployment that a replica runs for."""
@@ -122,3 +144,8 @@ class Happenings:
             self._store.append((event,))
         except LifecycleError as error:
             logger.warning("not recorded: %s", error)
+
+
+def _mark_of(deployment: Uri, service: str) -> str:
+    """Return the file that says since when a deployment has been refused."""
+    return f"services/{service}/refused/{parse_uri(deployment).version}"

@@ -140,9 +140,7 @@ def _by_uri(
             folder = _located(home, one.artifact)
             found = signature or _located(home, one.signature)
             if folder is not None:
-                return _Target(
-                    image=False, folder=folder, signature=found, digest=one.artifact
-                )
+                return _Target(image=False, folder=folder, signature=found, digest=one.artifact)
         if uri.kind == "image" and (one.image_digest or "")[:12] == version:
             folder = _located(home, one.image_artifact)
             found = signature or _located(home, one.image_signature)
