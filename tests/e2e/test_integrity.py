@@ -43,14 +43,14 @@ def rollout_of_an_altered_version_fails(cli: Cli, client: Client) -> str:
     client.freeze()  # the rollout waits before its first replica
     client.run("list")
     path = cli.home / "services" / "front" / "rollout.json"
-    until(path.exists)
+    until(path.exists, 120)
     began = rollout(cli)
     version = began["candidate"]
     folder_of(cli, version).chmod(0o755)
     extra = folder_of(cli, version) / "extra.py"
     extra.write_text("import os\n")
     client.freeze(on=False)
-    done = until(lambda: rollout(cli) if rollout(cli)["state"] == "failed" else None)
+    done = until(lambda: rollout(cli) if rollout(cli)["state"] == "failed" else None, 120)
     assert "it is refused: extra.py: the file was added" in done["explanation"]
     told = refusals(client)
     assert {r["rollout"] for r in told} == {began["rollout"]}

@@ -21,6 +21,7 @@ from mlg.release.fleet import Group, WantedService, WantedVersion
 from mlg.release.wanted import group_of, process_id
 from mlg.workflows.packaged import read_packaged
 from mlg.workflows.state import Wanted, read_wanted
+from mlg.workflows.state import WantedVersion as ToRun
 
 
 class WantedFleet:
@@ -151,18 +152,21 @@ class Specs:
             sys.executable, "-m", f"mlg.app.{kind}", "--home", str(self._home),
             "--service", service, "--clock", declared.clock,
         ]  # fmt: skip
-        memory_bytes = None
+        memory_bytes, brought_by = None, ""
         if kind == "replica":
             argv += ["--model", declared.model or service, "--version", version_of(version)]
             if version_of(version) != version:
                 argv += ["--arm", version]
-            argv += self._model(_artifact(wanted, version))
+            found = _wanted_version(wanted, version)
+            argv += self._model(found.artifact)
+            brought_by = found.deployment
             memory_bytes = declared.resources.memory_bytes if declared.resources else None
         elif wanted.stable is not None:
             argv += self._model(wanted.stable.artifact)
-        # other trusted keys are another check, so what runs is replaced
+        # other trusted keys are another check, so what runs is replaced; and what one
+        # rollout's replicas refused, the next one's look at again
         keys = (self._files.read(TRUSTED_KEYS) or b"").decode(errors="replace")
-        told = [*argv, str(memory_bytes), self._restart(service), keys]
+        told = [*argv, str(memory_bytes), self._restart(service), keys, brought_by]
         digest = sha256("\0".join(told).encode())
         return ProcessSpec(
             id=id_,
@@ -194,8 +198,8 @@ def _sticky(service: ServiceSpec) -> str:
     return (canary or CanarySpec()).sticky
 
 
-def _artifact(wanted: Wanted, version: str) -> Digest:
+def _wanted_version(wanted: Wanted, version: str) -> ToRun:
     for item in wanted.versions:
         if item.version == version:
-            return item.artifact
+            return item
     raise NotFoundError(f"version {version} is not wanted", where=wanted.service)

@@ -167,8 +167,19 @@ class Supervisor:
         )
 
     def refusals(self) -> tuple[tuple[Group, str], ...]:
-        """Return the groups whose processes refused what they were to load, and why."""
-        return tuple((one[0], self._reasons.get(one, "")) for one in self._state.refused)
+        """Return the groups whose processes refused what they are to load now, and why."""
+        return tuple(
+            (group, self._reasons.get((group, digest), ""))
+            for group, digest in self._state.refused
+            if self._told_now(group) == digest
+        )
+
+    def _told_now(self, group: Group) -> str:
+        """Return the digest of what the group's processes are to be told; empty: none are."""
+        try:
+            return self._spec_for(group.kind, group.service, group.version, 1).digest
+        except LifecycleError:
+            return ""
 
     def gateway_admins(self) -> tuple[str, ...]:
         """Return the admin URLs of the gateways that run; what `EnvoyRouter` is given."""
