@@ -41,7 +41,7 @@ from mlg.app.tail import Tail
 from mlg.core.reading import NodeQuery
 from mlg.core.uris import Digest, parse_uri
 from mlg.graph import record_models
-from mlg.graph.record import Recorder
+from mlg.graph.record import Recorder, image_uri
 from mlg.workflows import durable
 from mlg.workflows.packaged import Packaged, read_packaged
 from mlg.workflows.release import Release, start_back
@@ -198,12 +198,13 @@ def _base(home: Path) -> _Base:
 def _tell_signed(base: _Base, packaged: Packaged) -> None:
     """Record that a version of before signatures was signed."""
     query = NodeQuery(kinds=("model_version",), attr=("artifact", packaged.artifact))
+    recorder, digest = base.recorder("system:control"), packaged.image_digest
     for found in base.reader.nodes(query).nodes:
         signature, key = packaged.signature or Digest(""), packaged.signature_key
         base.store.append(
             (
                 record_models.model_signed(
-                    base.recorder("system:control"),
+                    recorder,
                     key=f"signed:{found.uri}:{key}",
                     model=parse_uri(found.uri).name,
                     version=packaged.artifact[:12],
@@ -211,6 +212,8 @@ def _tell_signed(base: _Base, packaged: Packaged) -> None:
                     signature=signature,
                     key_id=key,
                     reason="it is older than signatures and was here when the key was made",
+                    image=image_uri(recorder, packaged.image, digest) if digest else None,
+                    image_signature=packaged.image_signature,
                 ),
             )
         )

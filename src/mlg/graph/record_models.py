@@ -177,17 +177,22 @@ def model_signed(
     signature: Digest,
     key_id: str,
     reason: str,
+    image: Uri | None = None,
+    image_signature: Digest | None = None,
     at: datetime | None = None,
     cause: EventId | None = None,
 ) -> Event:
     """Return the event that a version of before signatures got its own; `reason` says why."""
     subject = model_uri(recorder, model, version)
     attrs: dict[str, Attr] = {"artifact": artifact, **signature_facts(signature, key_id)}
+    nodes = [node(subject, attrs)]
+    if image is not None:
+        nodes.append(node(image, signature_facts(image_signature, key_id)))
     return recorder.event(
         "mlg.model_version.signed",
         key=key,
         subject=subject,
-        nodes=[node(subject, attrs)],
+        nodes=nodes,
         facts={"reason": reason},
         at=at,
         cause=cause,
