@@ -239,10 +239,10 @@ def test_a_corrupted_artifact_is_refused_with_its_name(cli: Cli) -> None:
     def told() -> list[str]:
         url = f"http://127.0.0.1:{port}/api/v1/events?newest=50"
         events = json.loads(urllib.request.urlopen(url).read())["events"]
-        failures = [e["data"] for e in events if e["type"] == "mlg.failure.recorded"]
-        return [data["what"] for data in failures if run["version"] in data["what"]]
+        refused = [e for e in events if e["type"] == "mlg.model_version.refused"]
+        return [e["data"]["reason"] for e in refused if run["version"] in e["subject"]]
 
-    assert "damaged" in until(told)[0]
+    assert "model.json: the file was altered" in until(told)[0]
     assert not cli.json("status")["services"][0]["live"]
     # the popularity server is up all the same, so a request is answered and not refused
     until(lambda: "fallback-front" in cli.pids())

@@ -3,6 +3,7 @@
 import http.client
 import json
 import os
+import shutil
 import signal
 import socket
 import subprocess
@@ -22,10 +23,14 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
+from mlg.adapters.files_local import LocalFiles
+from mlg.adapters.keys_signing import new_signing_key, sign_statement, write_trusted
 from mlg.adapters.stream_segments import SegmentStream
 from mlg.core.ports import Cursor
 from mlg.recsys import kinds
 from mlg.recsys.roles import roles_from
+from mlg.serving.integrity import hashed as hashed_files
+from mlg.serving.integrity import model_statement
 from mlg.serving.log import decode_prediction, hashed
 
 KEY = bytes(range(32))
@@ -154,7 +159,7 @@ class Starter:
     def replica(self, artifact: Path) -> Replica:
         one = self(
             *("-m", "mlg.app.replica", "--model", "ranker", "--version", "v1"),
-            *("--artifact", str(artifact)),
+            *("--artifact", str(artifact), "--unsigned"),
         )
         until(one.ready)
         return one
@@ -372,7 +377,10 @@ def test_nan_is_a_500_that_says_why(start: Starter) -> None:
 def test_the_fallback_server_rescues_with_and_without_a_list(
     start: Starter, artifact: Path
 ) -> None:
-    listed = start("-m", "mlg.app.fallback", "--artifact", str(artifact), id_="fallback-home")
+    listed = start(
+        *("-m", "mlg.app.fallback", "--artifact", str(artifact), "--unsigned"),
+        id_="fallback-home",
+    )
     until(listed.ready)
     answer = json.loads(listed.ask(RECOMMEND, {"k": 3})[2])
     document = json.loads((artifact / "popularity.json").read_text())
@@ -390,18 +398,90 @@ def test_the_fallback_server_rescues_with_and_without_a_list(
 def test_a_damaged_artifact_ends_it_with_one_clear_line(
     start: Starter, artifact: Path, tmp_path: Path
 ) -> None:
-    import shutil
-
     copy = tmp_path / "copy"
     shutil.copytree(artifact, copy)
     (copy / "popularity.json").write_text("{}")
     replica = start(
         "-m", "mlg.app.replica", "--model", "ranker", "--version", "v1",
-        "--artifact", str(copy),
+        "--artifact", str(copy), "--unsigned",
     )  # fmt: skip
     assert replica.process.wait(DEADLINE_S) == 5
     line = json.loads(replica.log.read_text().splitlines()[-1])
     assert (line["error"], line["where"]) == ("backend", "popularity.json")
+
+
+def signed(start: Starter, artifact: Path, tmp_path: Path) -> tuple[Path, Path]:
+    """Return a copy of the artifact and its signature by the home's own key."""
+    copy, signature = tmp_path / "copy", tmp_path / "model.sig"
+    shutil.copytree(artifact, copy)
+    files, key = LocalFiles(start.home), new_signing_key()
+    write_trusted(files, key.public_key())
+    signature.write_bytes(sign_statement(key, model_statement("copy", hashed_files(copy))))
+    return copy, signature
+
+
+def refusal(start: Starter, id_: str) -> dict[str, str]:
+    return json.loads((start.home / "refusals" / f"{id_}.json").read_bytes())
+
+
+HARM: dict[str, tuple[Callable[[Path, Path], object], str, str]] = {
+    "altered": (
+        lambda model, _: (model / "popularity.json").write_text("{}"),
+        "popularity.json",
+        "the file was altered",
+    ),
+    "added": (
+        lambda model, _: (model / "x.py").write_text(""),
+        "x.py",
+        "the file was added",
+    ),
+    "missing": (
+        lambda model, _: (model / "golden.jsonl").unlink(),
+        "golden.jsonl",
+        "the file is missing",
+    ),
+    "unsigned": (lambda _, signature: signature.unlink(), "", "the signature is missing"),
+}
+
+
+SHORT = ("altered",) if not os.environ.get("MLG_FULL") else tuple(HARM)
+"""In `make test` one; all are tested without a process in test_model_signing.py."""
+
+
+@pytest.mark.parametrize("harm", SHORT)
+def test_a_replica_refuses_what_was_not_signed_and_leaves_its_reason(
+    start: Starter, artifact: Path, tmp_path: Path, harm: str
+) -> None:
+    act, where, what = HARM[harm]
+    copy, signature = signed(start, artifact, tmp_path)
+    act(copy, signature)
+    replica = start(
+        *("-m", "mlg.app.replica", "--model", "ranker", "--version", "v1"),
+        *("--artifact", str(copy), "--signature", str(signature)),
+    )
+    assert replica.process.wait(DEADLINE_S) == 5
+    line = json.loads(replica.log.read_text().splitlines()[-1])
+    assert (line["error"], line["where"]) == ("refused", where)
+    told = refusal(start, "replica-home-1")
+    assert (told["nonce"], told["where"]) == ("nonce-1", where)
+    assert told["what"].startswith(what)
+
+
+def test_a_signed_model_serves_and_a_fallback_server_outlives_a_refused_list(
+    start: Starter, artifact: Path, tmp_path: Path
+) -> None:
+    copy, signature = signed(start, artifact, tmp_path)
+    given = ("--artifact", str(copy), "--signature", str(signature))
+    good = start(
+        *("-m", "mlg.app.replica", "--model", "ranker", "--version", "v1", *given), id_="good"
+    )
+    until(good.ready)
+    assert not (start.home / "refusals" / "good.json").exists()
+    (copy / "extra").write_text("")
+    rescue = start("-m", "mlg.app.fallback", *given, id_="fallback-home")
+    until(rescue.ready)
+    assert json.loads(rescue.ask(RECOMMEND, {"k": 3})[2])["items"] == []
+    assert refusal(start, "fallback-home")["where"] == "extra"
 
 
 def test_without_viewer_key_it_does_not_start(start: Starter) -> None:

@@ -251,7 +251,8 @@ class Simulated:
         self.launcher = MemoryLauncher(self.clock, Uuid7Ids(self.clock))
         self.router, self.network = MemoryRouter(), MemoryNetwork()
         self.silent: set[str] = set()
-        self.port = 0
+        self.refused: dict[str, str] = {}
+        self.port, self.digest = 0, "d1"
         self.supervisor = Supervisor(
             launcher=self.launcher,
             router=self.router,
@@ -259,14 +260,16 @@ class Simulated:
             clock=self.clock,
             spec_for=self.spec_for,
             record=self.told.record,
+            refusal=lambda process: self.refused.get(process.id, ""),
         )
 
     def spec_for(self, kind: ProcessKind, service: str, version: str, n: int) -> ProcessSpec:
         name = process_id(Group(kind, service, version), n)
         port = self.port if kind == "replica" else 0
         return ProcessSpec(
-            id=name, kind=kind, argv=(), service=service, version=version, port=port
-        )
+            id=name, kind=kind, argv=(), service=service, version=version, port=port,
+            digest=self.digest,
+        )  # fmt: skip
 
     def tick(self, times: int = 4, seconds: float = 0.25) -> None:
         for _ in range(times):
@@ -319,6 +322,37 @@ def test_a_process_with_another_nonce_is_not_ready(world: Simulated) -> None:
     assert not any(p.ready for p in world.supervisor.processes())
     with pytest.raises(BackendError, match="0 of 1 replicas ready"):
         world.supervisor.wait_live("home", "v1", 1.0)
+
+
+def test_a_refusal_is_told_once_and_stands_until_something_changes(world: Simulated) -> None:
+    world.supervisor.want((home(("v1", 1, 10_000), stable="v1"),))
+    world.tick(6)
+    started = len(world.told.of("started"))
+    world.refused["replica-home-1"] = "a.npy: the file was altered"
+    world.launcher.crash("replica-home-1")
+    world.tick(200, seconds=1.0)
+    assert [(n, d) for k, n, d in world.told.events if k == "refused"] == [
+        ("replica-home-1", "a.npy: the file was altered")
+    ]
+    assert len(world.told.of("started")) == started
+    assert world.told.of("crashed") == world.told.of("crash_loop") == []
+    group = Group("replica", "home", "v1")
+    assert world.supervisor.refusals() == ((group, "a.npy: the file was altered"),)
+    world.digest = "d2"
+    assert world.supervisor.refusals() == ()  # before the loop looks again
+    world.refused.clear()
+    world.tick(6)
+    assert any(p.id == "replica-home-1" and p.ready for p in world.supervisor.processes())
+
+
+def test_a_fallback_server_that_refuses_its_list_stays_up_and_says_so(
+    world: Simulated,
+) -> None:
+    world.refused["fallback-home"] = "the signature is missing"
+    world.supervisor.want((home(("v1", 1, 10_000), stable="v1"),))
+    world.tick(8)
+    assert world.told.of("refused") == ["fallback-home"]
+    assert any(p.id == "fallback-home" and p.ready for p in world.supervisor.processes())
 
 
 def test_a_crash_loop_is_told_once(world: Simulated) -> None:

@@ -104,6 +104,9 @@ class LocalArtifacts:
             raise _backend(error, path) from error
         self._verified.pop(digest, None)
 
+    def locate(self, digest: Digest) -> Path:
+        return self._path(digest)
+
     def _path(self, digest: str) -> Path:
         if len(digest) != 64 or not set(digest) <= set("0123456789abcdef"):
             raise NotFoundError(

@@ -25,6 +25,7 @@ from mlg.app.graphs import Reader, open_graph
 from mlg.app.happenings import Happenings
 from mlg.app.healing import monitoring_of
 from mlg.app.hooks import CommitHooks
+from mlg.app.load_check import refusal_of
 from mlg.app.manifests import Manifests
 from mlg.app.parts import Parts
 from mlg.app.pipelines import Pipelines
@@ -37,12 +38,16 @@ from mlg.app.rollout_acts import RolloutActs
 from mlg.app.rollout_watch import ControlWatch
 from mlg.app.seals import Seals
 from mlg.app.settings import Settings, read_settings
+from mlg.app.signing import Signing, prepare_signing
 from mlg.app.staging import Staging
 from mlg.app.supervise import Supervisor
 from mlg.app.tail import Tail
-from mlg.graph.record import Recorder
+from mlg.core.reading import NodeQuery
+from mlg.core.uris import Digest, parse_uri
+from mlg.graph import record_models
+from mlg.graph.record import Recorder, image_uri
 from mlg.workflows import durable
-from mlg.workflows.packaged import read_packaged
+from mlg.workflows.packaged import Packaged, read_packaged
 from mlg.workflows.release import Release, start_back
 from mlg.workflows.release_ports import BackRequest, ReleasePorts
 from mlg.workflows.state import read_wanted
@@ -66,6 +71,7 @@ class _Base:
     network: HttpNetwork
     secrets: LocalSecrets
     settings: Settings
+    signing: Signing
 
     def recorder(self, actor: str) -> Recorder:
         """Return a recorder in the name of an actor."""
@@ -102,6 +108,13 @@ def build(home: Path, control_port: int, gateway_port: int) -> Parts:
         BackendError: A store cannot be opened.
     """
     base = _base(home)
+    prepare_signing(
+        base.files,
+        base.artifacts,
+        base.services(),
+        base.settings.trusted,
+        lambda packaged: _tell_signed(base, packaged),
+    )
     launcher = ProcessLauncher(base.files, base.clock, base.ids, home)
     router, supervisor = _data_plane(base, launcher, gateway_port)
     fleet = WantedFleet(base.files, lambda: supervisor, base.clock, base.manifests.spec)
@@ -207,7 +220,32 @@ def _base(home: Path) -> _Base:
         network=HttpNetwork(),
         secrets=secrets,
         settings=settings,
+        signing=Signing(files, artifacts),
     )
+
+
+def _tell_signed(base: _Base, packaged: Packaged) -> None:
+    """Record that a version of before signatures was signed."""
+    query = NodeQuery(kinds=("model_version",), attr=("artifact", packaged.artifact))
+    recorder, digest = base.recorder("system:control"), packaged.image_digest
+    for found in base.reader.nodes(query).nodes:
+        signature, key = packaged.signature or Digest(""), packaged.signature_key
+        base.store.append(
+            (
+                record_models.model_signed(
+                    recorder,
+                    key=f"signed:{found.uri}:{key}",
+                    model=parse_uri(found.uri).name,
+                    version=packaged.artifact[:12],
+                    artifact=packaged.artifact,
+                    signature=signature,
+                    key_id=key,
+                    reason="it is older than signatures and was here when the key was made",
+                    image=image_uri(recorder, packaged.image, digest) if digest else None,
+                    image_signature=packaged.image_signature,
+                ),
+            )
+        )
 
 
 def _data_plane(
@@ -230,11 +268,12 @@ def _data_plane(
             spec_for=Specs(
                 base.home, base.files, base.artifacts, gateway_port, base.manifests.spec
             ),
-            record=Happenings(base.files, base.store, base.recorder),
+            record=Happenings(base.files, base.store, base.recorder, base.model),
             admin_url=lambda gateway: admin_url(folder, gateway),
             gateways=len(GATEWAYS),
             gateway_url=f"http://127.0.0.1:{gateway_port}",
             placed=router.placed(),
+            refusal=lambda process: refusal_of(base.files, process),
         )
     )
     return router, supervisor[0]
@@ -259,6 +298,7 @@ def _release(
             lambda version: read_packaged(base.files, version),
         ),
         artifacts=base.artifacts,
+        signing=base.signing,
     )
     return Release(
         ReleasePorts(
@@ -285,6 +325,7 @@ def _train(base: _Base, release: Release) -> Train:
         clock=base.clock,
         recorder=lambda: base.recorder("workflow:train"),
         plan=Pipelines(base.artifacts),
+        signer=base.signing,
     )
     return Train(ports, release)
 

@@ -1,12 +1,15 @@
 """The popularity server of a service: always warm, no model, the gateway's last rescue."""
 
+import argparse
+import logging
 import os
 import sys
 from collections.abc import Sequence
 from pathlib import Path
 
+from mlg.app import load_check
 from mlg.app.data_plane import exit_code_of, parser, pin_threads, run_service
-from mlg.core.errors import LifecycleError
+from mlg.core.errors import LifecycleError, RefusedError
 from mlg.serving.popularity import load_list
 from mlg.serving.service import Identity, PopularityOnly
 from mlg.telemetry.logs import setup_logs
@@ -21,6 +24,7 @@ def main(argv: Sequence[str]) -> int:
     options.add_argument(
         "--artifact", type=Path, help="folder with popularity.json; none: an empty list"
     )
+    load_check.add_options(options)
     chosen = options.parse_args(argv)
     setup_logs(sys.stderr, process=chosen.id)
     try:
@@ -31,11 +35,24 @@ def main(argv: Sequence[str]) -> int:
             clock=chosen.clock,
             nonce=os.environ.get("MLG_NONCE", ""),
         )
-        recommender = PopularityOnly(load_list(chosen.artifact))
+        recommender = PopularityOnly(load_list(_trusted(chosen)))
         run_service(chosen, identity, recommender, rescue=True)
     except LifecycleError as error:
         return exit_code_of(error)
     return exit_code_of(None)
+
+
+def _trusted(chosen: argparse.Namespace) -> Path | None:
+    """Return the artifact's folder; None if there is none to believe: the list is empty."""
+    if chosen.artifact is None:
+        return None
+    try:
+        load_check.check(chosen)
+    except RefusedError as error:
+        # the last rescue stays up, and recommends nothing rather than what nobody signed
+        logging.getLogger("mlg.app").warning("the list is refused", extra=error.as_dict())
+        return None
+    return chosen.artifact
 
 
 if __name__ == "__main__":

@@ -1,16 +1,16 @@
 """The wanted state of an instance, from its files to the supervisor."""
 
-import contextlib
 import sys
 from collections.abc import Callable
 from hashlib import sha256
 from pathlib import Path
 
+from mlg.adapters.keys_signing import TRUSTED_KEYS
 from mlg.adapters.router_envoy import gateway_spec
 from mlg.app.data_plane import THREAD_ENV
 from mlg.app.supervise import Supervisor
 from mlg.core.clock import Clock
-from mlg.core.errors import BackendError, LifecycleError, NotFoundError
+from mlg.core.errors import BackendError, NotFoundError, RefusedError
 from mlg.core.ports import ArtifactStore, Files
 from mlg.core.processes import ProcessKind, ProcessSpec
 from mlg.core.traffic import FULL_BP, version_of
@@ -19,7 +19,9 @@ from mlg.manifest.specs import ManifestSpec
 from mlg.manifest.specs_services import CanarySpec, ServiceSpec
 from mlg.release.fleet import Group, WantedService, WantedVersion
 from mlg.release.wanted import group_of, process_id
+from mlg.workflows.packaged import read_packaged
 from mlg.workflows.state import Wanted, read_wanted
+from mlg.workflows.state import WantedVersion as ToRun
 
 
 class WantedFleet:
@@ -55,6 +57,7 @@ class WantedFleet:
 
         Raises:
             BackendError: Not in time, or they end as they start.
+            RefusedError: They refuse to load it.
             NotFoundError: No such service.
         """
         spec = self._manifest()
@@ -68,6 +71,11 @@ class WantedFleet:
             ready = sum(p.ready for p in processes)
             if ready >= wanted:
                 return
+            if why := dict(self._supervisor().refusals()).get(group):
+                raise RefusedError(
+                    f"replicas of {version} refuse to load it: {why}",
+                    where=f"service {service}",
+                )
             crashes = dict(self._supervisor().looping()).get(group, 0)
             if crashes:
                 raise BackendError(
@@ -144,18 +152,22 @@ class Specs:
             sys.executable, "-m", f"mlg.app.{kind}", "--home", str(self._home),
             "--service", service, "--clock", declared.clock,
         ]  # fmt: skip
-        memory_bytes = None
+        memory_bytes, brought_by = None, ""
         if kind == "replica":
             argv += ["--model", declared.model or service, "--version", version_of(version)]
             if version_of(version) != version:
                 argv += ["--arm", version]
-            argv += ["--artifact", str(self._artifacts.open(_artifact(wanted, version)))]
+            found = _wanted_version(wanted, version)
+            argv += self._model(found.artifact)
+            brought_by = found.deployment
             memory_bytes = declared.resources.memory_bytes if declared.resources else None
         elif wanted.stable is not None:
-            # a damaged artifact leaves the last rescue with an empty list, but up
-            with contextlib.suppress(LifecycleError):
-                argv += ["--artifact", str(self._artifacts.open(wanted.stable.artifact))]
-        digest = sha256("\0".join([*argv, str(memory_bytes), self._restart(service)]).encode())
+            argv += self._model(wanted.stable.artifact)
+        # other trusted keys are another check, so what runs is replaced; and what one
+        # rollout's replicas refused, the next one's look at again
+        keys = (self._files.read(TRUSTED_KEYS) or b"").decode(errors="replace")
+        told = [*argv, str(memory_bytes), self._restart(service), keys, brought_by]
+        digest = sha256("\0".join(told).encode())
         return ProcessSpec(
             id=id_,
             kind=kind,
@@ -166,6 +178,14 @@ class Specs:
             digest=digest.hexdigest(),
             memory_bytes=memory_bytes,
         )
+
+    def _model(self, artifact: Digest) -> list[str]:
+        """Return where a model and its signature are; the process checks both as it loads."""
+        packaged = read_packaged(self._files, artifact[:12])
+        found = ["--artifact", str(self._artifacts.locate(artifact)), "--digest", artifact]
+        if packaged is not None and packaged.signature is not None:
+            found += ["--signature", str(self._artifacts.locate(packaged.signature))]
+        return found
 
     def _restart(self, service: str) -> str:
         """Return the mark of the last asked-for restart; another mark replaces replicas."""
@@ -178,8 +198,8 @@ def _sticky(service: ServiceSpec) -> str:
     return (canary or CanarySpec()).sticky
 
 
-def _artifact(wanted: Wanted, version: str) -> Digest:
+def _wanted_version(wanted: Wanted, version: str) -> ToRun:
     for item in wanted.versions:
         if item.version == version:
-            return item.artifact
+            return item
     raise NotFoundError(f"version {version} is not wanted", where=wanted.service)

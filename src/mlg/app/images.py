@@ -33,6 +33,7 @@ from mlg.release.image import (
 from mlg.workflows.packaged import Packaged
 
 SERVING: Final[tuple[str, ...]] = (
+    "cryptography",
     "httptools",
     "lightgbm",
     "msgspec",

@@ -12,6 +12,7 @@ from pathlib import Path
 import msgspec
 import numpy as np
 
+from mlg.app import load_check
 from mlg.app.data_plane import exit_code_of, parser, pin_threads, run_service
 from mlg.core.errors import BackendError, LifecycleError
 from mlg.recsys import loading
@@ -53,10 +54,12 @@ def main(argv: Sequence[str]) -> int:
         "--arm", default="", help="label of the group, when it is not the version"
     )
     options.add_argument("--artifact", type=Path, required=True, help="folder of the artifact")
+    load_check.add_options(options)
     chosen = options.parse_args(argv)
     setup_logs(sys.stderr, process=chosen.id)
     try:
         artifact: Path = chosen.artifact
+        checked = load_check.check(chosen)
         identity = Identity(
             service=chosen.service,
             model=chosen.model,
@@ -73,7 +76,7 @@ def main(argv: Sequence[str]) -> int:
             chosen,
             identity,
             FaultyRecommender(
-                loading.load(artifact),
+                loading.load(artifact, checked.files.get("model.json") if checked else None),
                 faults,
                 names,
                 np.random.default_rng().random,

@@ -13,6 +13,7 @@ from mlg.adapters.stream_segments import SegmentStream
 from mlg.app.images import check_image
 from mlg.app.manifests import Manifests
 from mlg.app.rollout_acts import acts_of
+from mlg.app.signing import Signing
 from mlg.app.staging import Staging
 from mlg.app.supervise import Supervisor
 from mlg.app.tail import Tail
@@ -73,6 +74,7 @@ class ControlWatch:
         tail: How far the log was read, and the event time.
         staging: The battery of tests.
         artifacts: Where the versions' images are.
+        signing: Whose signatures of images are believed.
     """
 
     def __init__(
@@ -88,11 +90,12 @@ class ControlWatch:
         tail: Tail,
         staging: Staging,
         artifacts: ArtifactStore,
+        signing: Signing,
     ) -> None:
         self._home, self._files, self._clock = home, files, clock
         self._manifests, self._router, self._supervisor = manifests, router, supervisor
         self._network, self._tail, self._staging = network, tail, staging
-        self._artifacts = artifacts
+        self._artifacts, self._signing = artifacts, signing
         self._follows: dict[str, _Follow] = {}
         self._lock = threading.Lock()
 
@@ -318,6 +321,11 @@ class ControlWatch:
             for g, n in loops
             if (g.kind, g.service) == ("replica", state.service)
         ]
+        fallen += [
+            Fallen(label=g.version, reason=f"it is refused: {why}")
+            for g, why in self._supervisor().refusals()
+            if (g.kind, g.service) == ("replica", state.service)
+        ]
         if state.phase == "pending" and (why := self._refused(state.candidate)):
             fallen.append(Fallen(label=state.candidate, reason=why))
         late = look.began_at is not None and (
@@ -338,6 +346,7 @@ class ControlWatch:
             packaged = read_packaged(self._files, version)
             if packaged is not None:
                 check_image(self._artifacts, packaged)
+                self._signing.check_image(packaged)
         except LifecycleError as error:
             return f"its image is refused: {error}"
         return ""

@@ -1,5 +1,6 @@
 """Which backends an instance uses: `mlg.env.yaml`, and `MLG_*` variables above it."""
 
+import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any, Final
@@ -60,11 +61,19 @@ class ProviderSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown
     """Seconds between two looks at everything; 0 never looks."""
 
 
+class SigningSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """`signing:` whose signatures are believed beside the instance's own."""
+
+    trusted: tuple[str, ...] = ()
+    """Files of public keys (PEM), beside the settings or absolute."""
+
+
 class _File(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     smtp: SmtpSettings | None = None
     hooks: HookSettings | None = None
     graph: GraphSettings | None = None
     providers: dict[str, ProviderSettings] = {}
+    signing: SigningSettings | None = None
 
 
 class Settings(msgspec.Struct, frozen=True, kw_only=True):
@@ -77,6 +86,8 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     graph: GraphSettings | None = None
     """None: SQLite, in the home."""
     providers: dict[str, ProviderSettings] = {}
+    trusted: tuple[Path, ...] = ()
+    """Files of public keys that are believed beside the home's own."""
 
 
 def read_settings(env: Mapping[str, str], folder: Path) -> Settings:
@@ -84,8 +95,9 @@ def read_settings(env: Mapping[str, str], folder: Path) -> Settings:
 
     Args:
         env: `MLG_SMTP_URL`, `MLG_SMTP_PASSWORD`, `MLG_SMTP_FROM`, `MLG_HOOK_SECRET`,
-            `MLG_GRAPH_URL`, `MLG_GRAPH_PASSWORD`, `MLG_MLFLOW_URL`; a variable that is set
-            and not empty wins over the file's key.
+            `MLG_GRAPH_URL`, `MLG_GRAPH_PASSWORD`, `MLG_MLFLOW_URL`, `MLG_SIGNING_TRUSTED`
+            (files with `:` between); a variable that is set and not empty wins over the
+            file's key.
         folder: Where `mlg.env.yaml` may lie: beside the manifest.
 
     Raises:
@@ -114,11 +126,16 @@ def read_settings(env: Mapping[str, str], folder: Path) -> Settings:
             hint="settings name secrets and hold none.",
         )
     graph = _graph(env, written.graph, path.name)
+    told = env.get("MLG_SIGNING_TRUSTED", "").split(os.pathsep)
+    named_keys = [one for one in told if one] or (
+        written.signing.trusted if written.signing else ()
+    )
     return Settings(
         smtp=server,
         hook_secret=secret or None,
         graph=graph,
         providers=_providers(env, written.providers, path.name),
+        trusted=tuple(folder / one for one in named_keys),
     )
 
 
@@ -217,5 +234,5 @@ def _from_file(path: Path) -> _File:
             f"expected settings, got: {error}",
             where=path.name,
             hint="known are smtp: {url, password, from}, hooks: {secret},"
-            " graph: {url, password}, providers: {NAME: {url, …}}.",
+            " graph: {url, password}, providers: {NAME: {url, …}}, signing: {trusted}.",
         ) from error

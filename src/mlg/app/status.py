@@ -55,6 +55,11 @@ def service_document(parts: Parts, service: str) -> dict[str, Any]:
     total = sum(r.total for r in requests)
     failed = sum(r.total for r in requests if r.code >= 500)
     count = spec.services[service].replicas
+    refused = {
+        g.version: why
+        for g, why in parts.supervisor.refusals()
+        if (g.kind, g.service) == ("replica", service)
+    }
     return {
         "service": service,
         "live": live,
@@ -66,6 +71,7 @@ def service_document(parts: Parts, service: str) -> dict[str, Any]:
                 "deployment": item.deployment,
                 "ready": sum(p.ready for p in replicas if p.version == item.version),
                 "replicas": count,
+                "refused": refused.get(item.version, ""),
             }
             for item in wanted.versions
         ],

@@ -50,8 +50,8 @@ class Supervisor:
 
     Told to `record`, in its own thread: `adopted`, `ended` (did not answer with its nonce
     after a restart of the control plane), `started`, `ready`, `silent`, `crashed`, `hung`,
-    `stopped`, `crash_loop`, `placed`, `split`, and `failed` (a command did not work; it is
-    tried again). Process events carry the state, the others None.
+    `stopped`, `refused`, `crash_loop`, `placed`, `split`, and `failed` (a command did not
+    work; it is tried again). Process events carry the state, the others None.
 
     Args:
         launcher: Starts and ends processes.
@@ -64,6 +64,7 @@ class Supervisor:
         gateways: How many gateways share the viewers' port.
         gateway_url: Base URL of the viewers' port, for `wait_live`.
         placed: Endpoints that the router has from an earlier control plane.
+        refusal: Why a process refused what it was to load, in words; empty: it did not.
     """
 
     def __init__(
@@ -79,6 +80,7 @@ class Supervisor:
         gateways: int = 2,
         gateway_url: str = "",
         placed: tuple[ServiceEndpoints, ...] = (),
+        refusal: Callable[[ProcessState], str] = lambda _: "",
     ) -> None:
         self._launcher, self._router, self._network = launcher, router, network
         self._clock, self._spec_for, self._record = clock, spec_for, record
@@ -95,6 +97,8 @@ class Supervisor:
         self._last: dict[str, ProcessState] = {}
         self._told: dict[str, str] = {}
         self._known: set[tuple[str, str]] = set()
+        self._refusal = refusal
+        self._reasons: dict[tuple[Group, str], str] = {}
         self._wake, self._ending = threading.Event(), threading.Event()
         self._thread: threading.Thread | None = None
         self._probes = ThreadPoolExecutor(max_workers=8, thread_name_prefix="probe")
@@ -161,6 +165,21 @@ class Supervisor:
             for group, history in self._state.restarts
             if history.looping
         )
+
+    def refusals(self) -> tuple[tuple[Group, str], ...]:
+        """Return the groups whose processes refused what they are to load now, and why."""
+        return tuple(
+            (group, self._reasons.get((group, digest), ""))
+            for group, digest in self._state.refused
+            if self._told_now(group) == digest
+        )
+
+    def _told_now(self, group: Group) -> str:
+        """Return the digest of what the group's processes are to be told; empty: none are."""
+        try:
+            return self._spec_for(group.kind, group.service, group.version, 1).digest
+        except LifecycleError:
+            return ""
 
     def gateway_admins(self) -> tuple[str, ...]:
         """Return the admin URLs of the gateways that run; what `EnvoyRouter` is given."""
@@ -247,15 +266,24 @@ class Supervisor:
             split for name in names if (split := self._router.observed(name)) is not None
         )
         self._carried = carry(wanted, self._carried, splits)
+        processes = self._look()
         return FleetFacts(
             now_s=self._clock.monotonic_s(),
             services=self._carried,
             groups=self._groups(self._carried),
-            processes=self._look(),
+            processes=processes,
             placed=tuple(self._placed[name] for name in sorted(self._placed)),
             splits=splits,
             failed=tuple(self._failed),
+            refused=tuple(p.id for p in processes if not p.alive and self._why_refused(p)),
         )
+
+    def _why_refused(self, process: ProcessState) -> str:
+        """Return why a process refused what it was to load; kept for who asks later."""
+        reason = self._refusal(process)
+        if reason:
+            self._reasons[group_of(process), process.digest] = reason
+        return reason
 
     def _groups(self, services: Sequence[WantedService]) -> tuple[WantedGroup, ...]:
         counts: dict[Group, int] = {}
@@ -296,6 +324,8 @@ class Supervisor:
             was_ready = before is not None and before.pid == process.pid and before.ready
             if process.ready and not was_ready:
                 self._emit("ready", process, f"port {process.port}")
+                if why := self._refusal(process):  # it rescues without what it refused
+                    self._emit("refused", process, why)
             elif was_ready and process.alive and not process.ready:
                 self._emit("silent", process, "does not say that it is ready")
         with self._lock:
@@ -362,7 +392,10 @@ class Supervisor:
     def _stop(self, name: str, reason: str) -> None:
         process = self._last.get(name)
         self._launcher.stop(name, grace_s=0.0 if reason == "hung" else 5.0)
-        kind = reason if reason in ("crashed", "hung") else "stopped"
+        kind = reason if reason in ("crashed", "hung", "refused") else "stopped"
+        if kind == "refused" and process is not None:
+            self._emit(kind, process, self._reasons[group_of(process), process.digest])
+            return
         code = process.exit_code if process else None
         self._emit(kind, process, reason if code is None else f"{reason}, exit code {code}")
 

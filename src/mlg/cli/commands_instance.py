@@ -237,6 +237,15 @@ def _print_status(found: dict[str, Any]) -> None:
             for s in found["services"]
         ],
     )
+    for service in found["services"]:
+        for version in service["versions"]:
+            if version.get("refused"):
+                out.print(
+                    f"{service['service']} {version['version']} is refused: "
+                    f"{version['refused']}; mlg restart {service['service']} tries again",
+                    style="red",
+                    markup=False,
+                )
     table("processes", ["id", "pid"], [[k, v] for k, v in found["pids"].items()])
 
 

@@ -9,6 +9,7 @@ from mlg.cli import (
     commands_catalogue,
     commands_export,
     commands_graph,
+    commands_image,
     commands_import,
     commands_instance,
     commands_manifest,
@@ -48,6 +49,9 @@ rollout.command("promote")(commands_rollout.promote)
 rollout.command("approve")(commands_rollout.approve)
 rollout.command("rollback")(commands_rollout.rollback)
 
+image = typer.Typer(help="Models and their images, as they were signed.", no_args_is_help=True)
+image.command("verify")(commands_image.verify)
+
 automations = typer.Typer(help="Rules, and what they propose.", no_args_is_help=True)
 automations.command("list")(commands_automations.listing)
 automations.command("approve")(commands_automations.approve)
@@ -83,6 +87,7 @@ audit.command("verify")(commands_audit.verify_log)
 app.add_typer(graph, name="graph")
 app.add_typer(rollout, name="rollout")
 app.add_typer(automations, name="automations")
+app.add_typer(image, name="image")
 app.add_typer(imports, name="import")
 app.add_typer(exports, name="export")
 app.add_typer(spool, name="spool")

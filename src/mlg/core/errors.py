@@ -6,7 +6,8 @@ LifecycleError
 ├── ConflictError      state moved under the caller     exit 4, HTTP 409
 ├── DeniedError        the principal lacks the role     exit 2, HTTP 403
 └── BackendError       a store, engine or proxy failed  exit 5, HTTP 503
-    └── ContractError  data does not keep its contract  exit 5, HTTP 503
+    ├── ContractError  data does not keep its contract  exit 5, HTTP 503
+    └── RefusedError   a model or image fails its check exit 5, HTTP 503
 """
 
 from typing import ClassVar
@@ -82,3 +83,18 @@ class ContractError(BackendError):
     """Data does not keep the contract that the manifest declares for it."""
 
     code = "contract"
+
+
+class RefusedError(BackendError):
+    """A model or an image is not what was signed; trying again changes nothing."""
+
+    code = "refused"
+
+    def __init__(
+        self,
+        what: str,
+        *,
+        where: str = "",
+        hint: str = "restore the artifact and its signature, then: mlg restart SERVICE.",
+    ) -> None:
+        super().__init__(what, where=where, hint=hint)

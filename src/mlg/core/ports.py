@@ -136,6 +136,14 @@ class ArtifactStore(Protocol):
         """
         ...
 
+    def locate(self, digest: Digest) -> Path:
+        """Return the local path that the content has, unread: who loads it checks it.
+
+        Raises:
+            NotFoundError: That is no digest.
+        """
+        ...
+
 
 class ExecutionEngine(Protocol):
     """Runs one table-making step."""

@@ -1,4 +1,4 @@
-"""Events of model versions: registered, judged, packaged."""
+"""Events of model versions: registered, judged, packaged, signed, refused."""
 
 from collections.abc import Mapping, Sequence
 from datetime import datetime
@@ -118,6 +118,8 @@ def model_packaged(
     image: str = "",
     image_digest: Digest | None = None,
     image_artifact: Digest | None = None,
+    image_signature: Digest | None = None,
+    signature_key: str = "",
     step: Uri | None = None,
     at: datetime | None = None,
     cause: EventId | None = None,
@@ -133,6 +135,7 @@ def model_packaged(
         attrs: dict[str, Attr] = {"model_version": subject, "image_digest": image_digest}
         if image_artifact is not None:
             attrs["artifact"] = image_artifact
+        attrs |= signature_facts(image_signature, signature_key)
         nodes.append(node(built, attrs, digest=image_digest))
         edges.append(edge(subject, "packaged_as", built))
         if step is not None:
@@ -145,6 +148,112 @@ def model_packaged(
         subject=subject,
         nodes=nodes,
         edges=edges,
+        at=at,
+        cause=cause,
+    )
+
+
+def signature_facts(signature: Digest | None, key_id: str) -> dict[str, Attr]:
+    """Return what a node says of its signature; nothing of one that has none.
+
+    Examples:
+        >>> signature_facts(Digest("ab"), "cd")
+        {'signature_digest': 'ab', 'signature_key_id': 'cd'}
+        >>> signature_facts(None, "cd")
+        {}
+    """
+    if signature is None:
+        return {}
+    return {"signature_digest": signature, "signature_key_id": key_id}
+
+
+def model_signed(
+    recorder: Recorder,
+    *,
+    key: str,
+    model: str,
+    version: str,
+    artifact: Digest,
+    signature: Digest,
+    key_id: str,
+    reason: str,
+    image: Uri | None = None,
+    image_signature: Digest | None = None,
+    at: datetime | None = None,
+    cause: EventId | None = None,
+) -> Event:
+    """Return the event that a version of before signatures got its own; `reason` says why."""
+    subject = model_uri(recorder, model, version)
+    attrs: dict[str, Attr] = {"artifact": artifact, **signature_facts(signature, key_id)}
+    nodes = [node(subject, attrs)]
+    if image is not None:
+        nodes.append(node(image, signature_facts(image_signature, key_id)))
+    return recorder.event(
+        "mlg.model_version.signed",
+        key=key,
+        subject=subject,
+        nodes=nodes,
+        facts={"reason": reason},
+        at=at,
+        cause=cause,
+    )
+
+
+def model_refused(
+    recorder: Recorder,
+    *,
+    key: str,
+    model: str,
+    version: str,
+    reason: str,
+    process_id: str,
+    service: str,
+    deployment: Uri | None = None,
+    rollout: str = "",
+    at: datetime | None = None,
+    cause: EventId | None = None,
+) -> Event:
+    """Return the event that a server did not start with a version, as it failed its check.
+
+    Args:
+        recorder: Whose event.
+        key: Idempotency key, for example the process's nonce.
+        model: The model's name.
+        version: Its version.
+        reason: Which file, and what is wrong with it.
+        process_id: `replica-home-3`.
+        service: The service it was started for.
+        deployment: What it was to run for.
+        rollout: Id of the rollout under way; empty: there is none.
+        at: When; None is now.
+        cause: The event that led to it.
+    """
+    subject = model_uri(recorder, model, version)
+    check = recorder.uri("health_check", process_id)
+    facts: dict[str, Attr] = {
+        "reason": reason,
+        "process": process_id,
+        "service": service,
+        "deployment": deployment,
+        "rollout": rollout or None,
+    }
+    seen: dict[str, Attr] = {
+        "process": process_id,
+        "service": service,
+        "state": "refused",
+        "verdict": "FAIL",
+        "detail": reason,
+    }
+    edges = [edge(subject, "checked_by", check, provenance="observed")]
+    if deployment is not None:
+        edges.append(edge(deployment, "checked_by", check, provenance="observed"))
+    return recorder.event(
+        "mlg.model_version.refused",
+        key=key,
+        subject=subject,
+        nodes=[node(subject, {}), node(check, seen, name=process_id)],
+        edges=edges,
+        facts=facts,
         at=at,
         cause=cause,
     )

@@ -201,6 +201,8 @@ def _model_version(event: Event, facts: Facts, root: Uri) -> str:
     if word_of(event) == "packaged":
         images = _ends(event, "packaged_as", src=event.subject)
         return f"{short(event.subject)} was packaged as {names(images) or 'its artifact alone'}"
+    if word_of(event) == "refused":
+        return f"{facts['process']} refused {short(event.subject)}{because(facts)}"
     if word_of(event) != "registered":
         return _plainly(event, facts, root)
     data = _ends(event, "trained_on", dst=event.subject)

@@ -12,7 +12,7 @@ import numpy as np
 import pyarrow as pa
 import rfc8785
 
-from mlg.core.errors import BackendError
+from mlg.core.errors import BackendError, RefusedError
 from mlg.recsys.columns import Table
 
 Array = np.ndarray[Any, Any]
@@ -92,14 +92,18 @@ def loads_lines(text: str) -> list[dict[str, Any]]:
 _HINT = "restore the artifact from its store, or train again."
 
 
-def read(folder: Path) -> Fitted:
-    """Return the artifact in a folder, each file checked against `model.json`.
+def _description(folder: Path, expected: str | None) -> tuple[dict[str, Any], dict[str, str]]:
+    """Return the content of `model.json`, and the digests of the files that it names.
 
     Raises:
-        BackendError: A file is missing, differs from its digest, or cannot be read.
+        BackendError: It cannot be read, or has another format.
+        RefusedError: It is another one than expected.
     """
     try:
-        document = cast("dict[str, Any]", json.loads((folder / "model.json").read_bytes()))
+        content = (folder / "model.json").read_bytes()
+        if expected is not None and hashlib.sha256(content).hexdigest() != expected:
+            raise RefusedError("the file was altered while it was checked", where="model.json")
+        document = cast("dict[str, Any]", json.loads(content))
         files = cast("dict[str, str]", document.pop("files"))
         if document.get("format") != FORMAT:
             raise BackendError(
@@ -117,6 +121,21 @@ def read(folder: Path) -> Fitted:
             where="model.json",
             hint=_HINT,
         ) from error
+    return document, files
+
+
+def read(folder: Path, expected: str | None = None) -> Fitted:
+    """Return the artifact in a folder, each file checked against `model.json`.
+
+    Args:
+        folder: The artifact.
+        expected: sha256 that `model.json` must have; None: any.
+
+    Raises:
+        BackendError: A file is missing, differs from its digest, or cannot be read.
+        RefusedError: `model.json` is another one than expected.
+    """
+    document, files = _description(folder, expected)
     arrays: dict[str, Array] = {}
     texts: dict[str, str] = {}
     tables: dict[str, Table] = {}

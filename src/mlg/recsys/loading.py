@@ -42,10 +42,14 @@ def recommender(fitted: Fitted) -> Recommender:
         ) from error
 
 
-def load(folder: Path) -> Recommender:
+def load(folder: Path, expected: str | None = None) -> Recommender:
     """Return the recommender in a folder, every file checked against `model.json`.
+
+    Args:
+        folder: The artifact.
+        expected: sha256 that `model.json` must have; None: any.
 
     Raises:
         BackendError: A file is missing or damaged, or the kind is unknown.
     """
-    return recommender(read(folder))
+    return recommender(read(folder, expected))

@@ -81,6 +81,10 @@ class FleetState:
     seen: tuple[Seen, ...] = ()
     draining: tuple[str, ...] = ()
     """Ids that leave: no longer placed, stopped once no gateway names them."""
+    refused: tuple[tuple[Group, str], ...] = ()
+    """Groups, and the digests of specifications under which their processes refused to load.
+
+    None of them is started again before its specification is another one."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -108,10 +112,15 @@ def step(
     """
     seen, gone, hung = _look(state, facts, patience)
     commands: list[Command] = [
-        *(Stop(id=p.id, reason="crashed") for p in gone),
+        *(
+            Stop(id=p.id, reason="refused" if p.id in facts.refused else "crashed")
+            for p in gone
+        ),
         *(Stop(id=p.id, reason="hung") for p in hung),
     ]
-    fallen = [*map(group_of, (*gone, *hung)), *facts.failed]
+    crashed_now = [p for p in gone if p.id not in facts.refused]
+    fallen = [*map(group_of, (*crashed_now, *hung)), *facts.failed]
+    refused = _refused(state, facts, gone)
     restarts, verdicts = _histories(state, fallen, facts.now_s)
     commands.extend(verdicts)
     ended = {p.id for p in (*gone, *hung)}
@@ -128,7 +137,8 @@ def step(
             restarts[want.group] = proven(history, facts.now_s, min(up_s, default=0.0))
         leaving = _leaving(want, members, set(state.draining), facts)
         draining |= leaving
-        if facts.now_s >= restarts.get(want.group, Restarts()).not_before_s:
+        may = (want.group, want.digest) not in refused
+        if may and facts.now_s >= restarts.get(want.group, Restarts()).not_before_s:
             commands.extend(_starts(want, members, leaving, taken))
     commands.extend(_traffic(facts, draining))
     commands.extend(_stops(there, wanted, draining, facts))
@@ -144,6 +154,7 @@ def step(
             ),
             seen=tuple(seen[name] for name in sorted(seen) if name not in ended),
             draining=tuple(sorted(draining)),
+            refused=refused,
         ),
         tuple(commands),
     )
@@ -218,6 +229,15 @@ def _look(
         if not process.ready and facts.now_s - last.since_s > allowed_s:
             hung.append(process)
     return seen, gone, hung
+
+
+def _refused(
+    state: FleetState, facts: FleetFacts, gone: Sequence[ProcessState]
+) -> tuple[tuple[Group, str], ...]:
+    """Return what was refused and is still wanted just so."""
+    wanted = {(want.group, want.digest) for want in facts.groups}
+    now = {(group_of(p), p.digest) for p in gone if p.id in facts.refused}
+    return tuple(sorted(wanted & {*state.refused, *now}))
 
 
 def _histories(

@@ -73,6 +73,8 @@ class FleetFacts:
     """Splits in force."""
     failed: tuple[Group, ...] = ()
     """Groups of which a process could not be started since the last step."""
+    refused: tuple[str, ...] = ()
+    """Ids of processes that ended because they refused what they were to load."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -88,7 +90,7 @@ class Stop:
     """End a process and forget it."""
 
     id: str
-    reason: Literal["crashed", "hung", "replaced", "surplus", "retired"]
+    reason: Literal["crashed", "hung", "refused", "replaced", "surplus", "retired"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -1,4 +1,6 @@
-"""What a version was packaged as: its image, and the report of its evaluation."""
+"""What a version was packaged as: its image, its signatures, the report of its evaluation."""
+
+from typing import Protocol
 
 import msgspec
 
@@ -20,6 +22,24 @@ class Packaged(msgspec.Struct, frozen=True, kw_only=True):
     """The image's layout in the artifact store."""
     report: Digest | None = None
     """The evaluation's report in the artifact store."""
+    signature: Digest | None = None
+    """The signature of the model, in the artifact store."""
+    image_signature: Digest | None = None
+    """The signature of the image's digest, in the artifact store."""
+    signature_key: str = ""
+    """Id of the key that made both."""
+
+
+class Signer(Protocol):
+    """Signs models and images with the instance's key."""
+
+    def sign(self, packaged: Packaged) -> Packaged:
+        """Return the same with its signatures stored and named; signing twice is once.
+
+        Raises:
+            BackendError: The key or the artifact is damaged; nothing is signed.
+        """
+        ...
 
 
 def read_packaged(files: Files, version: str) -> Packaged | None:

@@ -177,6 +177,7 @@ def model_events(
     run_id: str,
     calls: Mapping[str, StepCall],
     results: Mapping[str, StepResult],
+    packaged: Packaged,
     *,
     sources: Mapping[str, str],
     production: str,
@@ -209,6 +210,7 @@ def model_events(
             trained_on=data,
             step=step,
             supersedes=newer,
+            facts=record_models.signature_facts(packaged.signature, packaged.signature_key),
         )
     ]
     events.append(
@@ -237,7 +239,6 @@ def model_events(
                 )
             )
         if call.kind == "package":
-            image = packaged_of(calls, results)
             events.append(
                 record_models.model_packaged(
                     recorder,
@@ -245,9 +246,11 @@ def model_events(
                     model=pipeline,
                     version=version,
                     artifact=artifact,
-                    image=image.image,
-                    image_digest=image.image_digest,
-                    image_artifact=image.image_artifact,
+                    image=packaged.image,
+                    image_digest=packaged.image_digest,
+                    image_artifact=packaged.image_artifact,
+                    image_signature=packaged.image_signature,
+                    signature_key=packaged.signature_key,
                     step=own_step,
                 )
             )

@@ -20,7 +20,7 @@ from mlg.core.steps import StepCall, StepResult
 from mlg.core.uris import Digest
 from mlg.graph import record_acts, record_runs
 from mlg.graph.record import Recorder
-from mlg.workflows.packaged import write_packaged
+from mlg.workflows.packaged import Signer, write_packaged
 from mlg.workflows.record import append_once
 from mlg.workflows.release import Release
 from mlg.workflows.run_record import (
@@ -86,6 +86,7 @@ class TrainPorts:
     clock: Clock
     recorder: Callable[[], Recorder]
     plan: Plan
+    signer: Signer
 
 
 @DBOS.dbos_class()
@@ -210,7 +211,8 @@ class Train(DBOSConfiguredInstance):
         if not artifacts:
             return {"artifact": "", "version": "", "metrics": {}}
         metrics = {key: value for item in done.values() for key, value in item.metrics}
-        write_packaged(self._ports.files, packaged_of(calls, done))
+        packaged = self._ports.signer.sign(packaged_of(calls, done))
+        write_packaged(self._ports.files, packaged)
         self._record(
             *model_events(
                 self._ports.recorder(),
@@ -218,6 +220,7 @@ class Train(DBOSConfiguredInstance):
                 request.run_id,
                 calls,
                 done,
+                packaged,
                 sources=self._ports.plan.sources(request),
                 production=request.production,
             )

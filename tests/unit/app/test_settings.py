@@ -80,6 +80,15 @@ def test_a_wrong_variable_is_named(tmp_path: Path) -> None:
     assert "hunter2" not in str(caught.value) + caught.value.hint
 
 
+def test_foreign_keys_are_files_beside_the_settings(tmp_path: Path) -> None:
+    assert read_settings({}, tmp_path).trusted == ()
+    (tmp_path / SETTINGS_FILE).write_text("signing: {trusted: [keys/team.pem, /etc/ci.pem]}\n")
+    found = read_settings({}, tmp_path).trusted
+    assert found == (tmp_path / "keys" / "team.pem", Path("/etc/ci.pem"))
+    other = read_settings({"MLG_SIGNING_TRUSTED": "one.pem:two.pem"}, tmp_path).trusted
+    assert other == (tmp_path / "one.pem", tmp_path / "two.pem")
+
+
 def test_the_graphs_database_is_named_without_its_password(tmp_path: Path) -> None:
     assert read_settings({}, tmp_path).graph is None
     url, secret = "postgresql://mlg@db:5432/graph", "secret://env/G"

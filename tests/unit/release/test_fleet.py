@@ -61,6 +61,7 @@ class World:
         self.splits: dict[str, TrafficSplit] = {}
         self.digests: dict[Group, str] = {}
         self.failed: list[Group] = []
+        self.refused: set[str] = set()
         self.pids = 100
         self.router_works = True
         self.unstartable: set[Group] = set()
@@ -89,6 +90,7 @@ class World:
             placed=tuple(self.placed.values()),
             splits=splits,
             failed=tuple(self.failed),
+            refused=tuple(name for name in self.refused if name in self.processes),
         )
 
     def tick(self) -> tuple[Command, ...]:
@@ -176,6 +178,10 @@ class World:
 
     def crash(self, name: str) -> None:
         self.processes[name] = replace(self.processes[name], alive=False, ready=False)
+
+    def refuse(self, name: str) -> None:
+        self.crash(name)
+        self.refused.add(name)
 
 
 def running(group: Group, world: World) -> int:
@@ -291,6 +297,46 @@ def test_a_process_that_falls_silent_is_ended_and_started_again() -> None:
     assert not any(isinstance(c, Stop) for c in world.tick())
     world.now_s += 0.1
     assert Stop(id=name, reason="hung") in world.tick()
+
+
+def test_a_refused_version_is_not_started_again_and_counts_as_no_crash() -> None:
+    world = World()
+    world.wanted = (service(("v1", 2, 10_000)),)
+    world.settle(6)
+    world.refuse("replica-home-1")
+    assert Stop(id="replica-home-1", reason="refused") in world.tick()
+    world.log.clear()
+    world.settle(500)  # a thousand seconds
+    assert [c for c in world.log if isinstance(c, Start | CrashLoop | Stop)] == []
+    assert running(V1, world) == 1  # the one that has it in memory serves on
+    assert world.state.refused == ((V1, "d0"),)
+
+
+def test_a_refused_version_is_tried_again_once_something_about_it_changed() -> None:
+    world = World()
+    world.wanted = (service(("v1", 2, 10_000)),)
+    world.settle(6)
+    world.refuse("replica-home-1")
+    world.settle(3)
+    world.refused.clear()
+    world.digests[V1] = "d1"
+    world.settle(10)
+    assert {p.digest for p in world.members(V1)} == {"d1"}
+    assert running(V1, world) == 2
+    assert world.state.refused == ()
+
+
+def test_what_serves_is_not_ended_for_a_replacement_that_is_refused() -> None:
+    world = World()
+    world.wanted = (service(("v1", 2, 10_000)),)
+    world.settle(6)
+    world.digests[V1] = "d1"
+    for _ in range(50):
+        world.tick()
+        for one in [p for p in world.members(V1) if p.digest == "d1" and p.alive]:
+            world.refuse(one.id)
+        world.now_s += 2.0
+        assert running(V1, world) == 2
 
 
 def test_a_group_that_cannot_start_gets_a_verdict_and_slow_retries() -> None:
