@@ -1,12 +1,13 @@
 """Questions to the graph's SQLite file, over connections that can only read."""
 
 import sqlite3
+from collections.abc import Collection
 from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Self
 
 from mlg.adapters.graph_sql_read import MOST, read_nodes, read_serving
-from mlg.adapters.graph_sql_store import read_last_seq, read_links
+from mlg.adapters.graph_sql_store import read_last_seq, read_links, read_told
 from mlg.adapters.graph_sql_walk import walk
 from mlg.adapters.graph_sqlite_schema import ReadPool
 from mlg.adapters.graph_sqlite_search import search
@@ -77,6 +78,11 @@ class SqliteGraphReader:
         """Return the seq of the newest event that was ever appended."""
         with self._pool.snapshot() as connection:
             return read_last_seq(connection)
+
+    def told(self, ids: Collection[str], subjects: Collection[str]) -> tuple[int, ...]:
+        """Return the seq of each event with one of the ids or subjects, in order."""
+        with self._pool.snapshot() as connection:
+            return read_told(connection, ids, subjects)
 
 
 def read_chain(connection: sqlite3.Connection, after: int, limit: int) -> tuple[RawEvent, ...]:
