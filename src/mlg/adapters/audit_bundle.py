@@ -1,7 +1,6 @@
 """Audit bundles on disk: a folder, or a .zip where the name ends so."""
 
 import os
-import zipfile
 from collections.abc import Iterable
 from pathlib import Path
 
@@ -25,7 +24,8 @@ def write_bundle(files: Iterable[tuple[str, bytes]], target: Path) -> Path:
             _write(beside, zip_bytes(listed))
             beside.replace(target)
             return target
-        if target.exists() and any(file.name not in dict(listed) for file in target.iterdir()):
+        known = {name.partition("/")[0] for name, _ in listed}
+        if target.exists() and any(file.name not in known for file in target.iterdir()):
             raise ConflictError(
                 "the folder holds other files",
                 where=target.name,
@@ -33,6 +33,7 @@ def write_bundle(files: Iterable[tuple[str, bytes]], target: Path) -> Path:
             )
         target.mkdir(parents=True, exist_ok=True)
         for name, content in listed:
+            (target / name).parent.mkdir(exist_ok=True)
             _write(target / name, content)
     except OSError as error:
         raise BackendError(
@@ -50,13 +51,16 @@ def read_bundle(path: Path) -> dict[str, bytes]:
         BackendError: There is no readable bundle.
     """
     try:
-        return bundle_verify.read(path)
-    except (OSError, zipfile.BadZipFile) as error:
+        found, damage = bundle_verify.read(path)
+    except OSError as error:
+        damage, found = [str(error.strerror)], {}
+    if damage:
         raise BackendError(
-            f"the bundle cannot be read: {error}",
+            f"the bundle cannot be read: {damage[0]}",
             where=path.name,
             hint="give the folder or .zip that mlg audit export wrote",
-        ) from error
+        )
+    return found
 
 
 def _write(path: Path, content: bytes) -> None:

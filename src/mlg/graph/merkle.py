@@ -69,10 +69,7 @@ class Frontier:
 
 def root(leaves: Iterable[bytes]) -> bytes:
     """Return the root over the leaves; of none, sha256 of nothing."""
-    tree = Frontier()
-    for leaf in leaves:
-        tree = tree.add(leaf)
-    return tree.root
+    return Frontier().extend(leaves).root
 
 
 def levels(leaves: Sequence[bytes]) -> Levels:

@@ -60,7 +60,7 @@ def why(events: Iterable[StoredEvent], uri: Uri) -> WhyAnswer:
     told = _without_growth(whole, causes=True)
     if len(told) > _MOST:  # a cause that is found anew again and again is no story
         told = _without_growth(whole, causes=False)
-    clauses = [_clause(one) for one in told[-_MOST:]]
+    clauses = [clause(one) for one in told[-_MOST:]]
     sentences = [f"{clause.text} [{clause.seq}]." for clause in clauses]
     return WhyAnswer(
         uri=uri,
@@ -103,11 +103,15 @@ def _with_causes(events: Sequence[StoredEvent], uri: Uri) -> set[Uri]:
     return found
 
 
-def _clause(stored: StoredEvent) -> Clause:
+def clause(stored: StoredEvent) -> Clause:
+    """Return one event in words; one without the facts of its type is told plainly."""
     event = stored.event
     facts = _facts(event)
     noun = event.type.split(".")[1]
-    words = _SAID.get(noun, _plainly)(event, facts)
+    try:
+        words = _SAID.get(noun, _plainly)(event, facts)
+    except KeyError:
+        words = _plainly(event, facts)
     return Clause(
         text=words[:1].upper() + words[1:],
         at=rfc3339(event.at),
