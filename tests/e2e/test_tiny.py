@@ -72,7 +72,7 @@ def test_from_manifest_to_a_proof(cli: Cli) -> None:
     down = cli.json("impact", next(n["uri"] for n in walk["nodes"] if n["kind"] == "source"))
     assert model in {node["uri"] for node in down["nodes"]}
 
-    bundle = cli.json("audit", "export", "--prediction", prediction, "--to", "out")
+    bundle = cli.json("audit", "export", "--prediction", prediction, "--out", "out")
     with zipfile.ZipFile(cli.folder / bundle["path"]) as archive:
         archive.extractall(cli.folder / "proof")
     proof = cli.folder / "proof"

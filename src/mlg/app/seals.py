@@ -101,20 +101,22 @@ class Seals:
     def find(
         self, services: tuple[str, ...], prediction_id: str
     ) -> tuple[SealedSegment, SealedRow]:
-        """Return the sealed row of a prediction and its segment, sealing first if needed.
+        """Return the sealed row of a prediction and its segment, sealing only if needed.
 
         Raises:
             NotFoundError: No service logged such a prediction.
         """
-        for service in services:
-            self.seal(service)
-            for segment in reversed(self._read(service).segments):
-                if segment.first_id <= prediction_id <= segment.last_id:
-                    try:
-                        path = self._artifacts.open(segment.digest)
-                        return segment, seal_parquet.find(path, prediction_id)
-                    except NotFoundError:
-                        continue
+        for first in (False, True):
+            for service in services:
+                if first:
+                    self.seal(service)
+                for segment in reversed(self._read(service).segments):
+                    if segment.first_id <= prediction_id <= segment.last_id:
+                        try:
+                            path = self._artifacts.open(segment.digest)
+                            return segment, seal_parquet.find(path, prediction_id)
+                        except NotFoundError:
+                            continue
         raise NotFoundError(
             f"no prediction {prediction_id}",
             where="segments",

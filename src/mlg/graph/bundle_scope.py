@@ -127,11 +127,31 @@ def of_service(uri: Uri, since: datetime, until: datetime, reader: GraphReader) 
             _judgements(scope, reader, version)
             scope.take(_up(reader, version))
         sealed = _near(reader, deployment, "down", "served_by")
-        kept = {n.uri for n in _nodes(sealed, "prediction_segment") if _sealed(n, since, until)}
+        kept = {node.uri for node in _segments(sealed, since, until)}
         scope.uris |= kept
         scope.events |= {edge.event for edge in sealed.edges if edge.dst in kept}
     _alerts(scope, reader, [around[one] for one in _kinds(inside, "alert", "drift_signal")])
     return scope
+
+
+def segments_of(
+    reader: GraphReader, service: Uri, since: datetime, until: datetime
+) -> tuple[Node, ...]:
+    """Return the sealed segments of a service that lie in a period, by URI.
+
+    Raises:
+        NotFoundError: The service is not in the graph.
+    """
+    found: dict[Uri, Node] = {}
+    for node in _nodes(_near(reader, service, "down", "version_of"), "deployment"):
+        if _held(node, since, until):
+            sealed = _near(reader, node.uri, "down", "served_by")
+            found |= {one.uri: one for one in _segments(sealed, since, until)}
+    return tuple(found[uri] for uri in sorted(found))
+
+
+def _segments(walk: Walk, since: datetime, until: datetime) -> list[Node]:
+    return [n for n in _nodes(walk, "prediction_segment") if _sealed(n, since, until)]
 
 
 def _up(reader: GraphReader, uri: Uri) -> Walk:

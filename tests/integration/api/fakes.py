@@ -7,6 +7,7 @@ from typing import Any
 
 from mlg.adapters.ids_uuid7 import Uuid7Ids
 from mlg.api.operations import ApiServices
+from mlg.api.schemas import ExportRequest
 from mlg.core.clock import ManualClock, rfc3339
 from mlg.core.errors import BackendError, ManifestError, NotFoundError
 from mlg.core.events import Event, Revision, StoredEvent
@@ -210,9 +211,9 @@ class Control:
             edges=[],
         )
 
-    def audit_export(self, prediction_id: str, principal: Principal) -> tuple[str, bytes]:
-        self.calls.append(("audit_export", prediction_id, principal.subject))
-        return f'audit-"{prediction_id}"\r\nX: y.zip', b"PK\x05\x06" + b"\0" * 18
+    def audit_export(self, asked: ExportRequest, principal: Principal) -> tuple[str, bytes]:
+        self.calls.append(("audit_export", asked, principal.subject))
+        return f'audit-"{asked.prediction_id}"\r\nX: y.zip', b"PK\x05\x06" + b"\0" * 18
 
     def audit_verify(self) -> dict[str, Any]:
         return {"ok": True, "events": 3, "first_bad": None}
