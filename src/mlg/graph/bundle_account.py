@@ -156,7 +156,7 @@ def account(
         NotFoundError: No event tells of the subject.
         ManifestError: There are too many events.
     """
-    seqs = evidence.log.told(scope.events, scope.uris)
+    seqs = evidence.log.told(scope.events, scope.uris - scope.quiet)
     if not seqs:
         raise NotFoundError("no event tells of it", where=subject.uri)
     if covers:

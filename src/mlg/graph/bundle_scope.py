@@ -36,6 +36,8 @@ class Scope:
 
     uris: set[Uri] = field(default_factory=set[Uri])
     events: set[EventId] = field(default_factory=set[EventId])
+    quiet: set[Uri] = field(default_factory=set[Uri])
+    """Of those URIs, the ones whose own events are not looked up: only joints."""
 
     def take(self, walk: Walk) -> tuple[Node, ...]:
         """Add all of a walk and return its nodes.
@@ -76,6 +78,11 @@ def of_prediction(walk: Walk, at: datetime, service: Uri, reader: GraphReader) -
             _deployment(scope, reader, node.uri)
     alerts = _near(reader, service, "down", "detected_on")
     open_then = [n for n in _nodes(alerts, "alert", "drift_signal") if _held(n, at, at)]
+    if open_then:
+        kept = {node.uri for node in open_then}
+        scope.uris |= {service, *kept}
+        scope.quiet.add(service)  # it has many events, and is here to join the alerts
+        scope.events |= {edge.event for edge in alerts.edges if edge.dst in kept}
     _alerts(scope, reader, open_then)
     return scope
 
@@ -172,22 +179,33 @@ def _judgements(scope: Scope, reader: GraphReader, version: Uri) -> None:
 def _deployment(scope: Scope, reader: GraphReader, deployment: Uri) -> None:
     """Add what brought a deployment, its rollout's steps and approvals, its health checks."""
     scope.take(_near(reader, deployment, "down", "checked_by"))
-    causes = scope.take(_near(reader, deployment, "up", "triggered", "caused"))
-    for rollout in [node for node in causes if node.kind == "rollout"]:
-        scope.take(_near(reader, rollout.uri, "up", "triggered", "caused"))
-        steps = scope.take(_near(reader, rollout.uri, "down", "triggered", "caused"))
-        for step in [node for node in steps if node.kind == "approval"]:
-            scope.take(_near(reader, step.uri, "up", "approved_by"))
-    for approval in _kinds({node.uri for node in causes}, "approval"):
-        scope.take(_near(reader, approval, "up", "approved_by"))
+    before = _near(reader, deployment, "up", "triggered", "caused")
+    _approvals(scope, reader, before)
+    for rollout in [node for node in scope.take(before) if node.kind == "rollout"]:
+        for direction in ("up", "down"):
+            beside = _near(reader, rollout.uri, direction, "triggered", "caused")
+            scope.take(beside)
+            _approvals(scope, reader, beside)
 
 
 def _alerts(scope: Scope, reader: GraphReader, alerts: Iterable[Node]) -> None:
-    """Add alerts, the incidents that they became, and what was done with those."""
+    """Add alerts, the incidents that they became, and what rules and people did with them."""
     for alert in alerts:
-        caused = scope.take(_near(reader, alert.uri, "down", "caused", "healed_by"))
+        caused = scope.take(
+            _near(reader, alert.uri, "down", "caused", "healed_by", "triggered")
+        )
         for incident in [node for node in caused if node.kind == "incident"]:
-            scope.take(_near(reader, incident.uri, "down", "triggered", "healed_by"))
+            caused += scope.take(_near(reader, incident.uri, "down", "triggered", "healed_by"))
+        for run in [node for node in caused if node.kind == "automation_run"]:
+            asked = _near(reader, run.uri, "up", "triggered")
+            scope.take(asked)
+            _approvals(scope, reader, asked)
+
+
+def _approvals(scope: Scope, reader: GraphReader, walk: Walk) -> None:
+    """Add who gave the approvals of a walk."""
+    for approval in _nodes(walk, "approval"):
+        scope.take(_near(reader, approval.uri, "up", "approved_by"))
 
 
 def _nodes(walk: Walk, *kinds: str) -> list[Node]:

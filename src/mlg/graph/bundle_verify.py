@@ -82,8 +82,11 @@ def unzipped(archive: bytes) -> tuple[dict[str, bytes], list[str]]:
     written = zip_bytes(found.items())
     if written == archive:
         return found, []
-    same = (n for n, pair in enumerate(zip(written, archive, strict=False)) if len({*pair}) > 1)
-    place = next(same, min(len(written), len(archive)))
+    place, past = 0, min(len(written), len(archive)) + 1
+    while place + 1 < past:  # both are the same up to `place`, and not up to `past`
+        middle = (place + past) // 2
+        same = written[:middle] == archive[:middle]
+        place, past = (middle, past) if same else (place, middle)
     return found, [f"the archive is altered at byte {place} (or written by another program)"]
 
 
