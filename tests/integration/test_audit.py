@@ -147,6 +147,81 @@ def test_a_deleted_event_is_missed_by_number(path, seq) -> None:
     assert "missing" in found["first_bad"]["reason"]
 
 
+@pytest.mark.parametrize("seq", [1, 3, 6])
+def test_an_event_that_was_put_in_is_named(path, tmp_path, recorder, seq) -> None:
+    other = tmp_path / "other.sqlite3"
+    with SqliteGraph(other, ManualClock(START)) as store:  # a well-formed event to put in
+        fill(store, recorder, 70, 1)
+    db = sqlite3.connect(path)
+    db.execute("ATTACH ? AS o", (str(other),))
+    row = db.execute("SELECT hash FROM event WHERE seq = ?", (seq - 1,)).fetchone()
+    before = row[0] if row else bytes(32)
+    (data,) = db.execute("SELECT data FROM o.event").fetchone()
+    for name in ("event_no_update", "event_no_delete", "event_in_order"):
+        db.execute(f"DROP TRIGGER {name}")
+    db.execute("UPDATE event SET seq = -seq WHERE seq >= ?", (seq,))
+    db.execute("UPDATE event SET seq = 1 - seq WHERE seq < 0")
+    db.execute(
+        "INSERT INTO event SELECT ?, key, id, at, recorded_at, type, actor, subject, cause,"
+        " ?, ?, data FROM o.event",
+        (seq, before, hashlib.sha256(before + data).digest()),
+    )
+    db.execute("UPDATE log_head SET seq = 7, hash = (SELECT hash FROM event WHERE seq = 7)")
+    db.commit()
+    db.close()
+    found = verdict(path)
+    assert found["first_bad"] == {
+        "seq": seq, "reason": f"inserted: event {seq + 1} follows event {seq - 1}"
+    }  # fmt: skip
+
+
+def test_an_event_put_in_at_the_end_is_found_by_the_head(path) -> None:
+    db = sqlite3.connect(path)
+    db.execute("UPDATE log_head SET seq = 5, hash = (SELECT hash FROM event WHERE seq = 5)")
+    db.commit()
+    db.close()
+    assert verdict(path)["first_bad"] == {
+        "seq": 6, "reason": "inserted: the log has 6, 5 were appended"
+    }  # fmt: skip
+
+
+def test_a_dropped_event_is_named_also_when_the_later_ones_are_renumbered(path) -> None:
+    tamper(
+        path,
+        "DELETE FROM event WHERE seq = 3",
+        "UPDATE event SET seq = -seq WHERE seq > 3",
+        "UPDATE event SET seq = -seq - 1 WHERE seq < 0",
+        "UPDATE log_head SET seq = 5",
+    )
+    found = verdict(path)["first_bad"]
+    assert found["seq"] == 3
+    assert "dropped" in found["reason"]
+
+
+def test_a_signed_head_in_the_home_with_any_byte_flipped_is_not_taken(path, tmp_path) -> None:
+    files = LocalFiles(tmp_path)
+    anchor = anchor_of(path, key=anchor_key(files))
+    content = encode_anchor(anchor)
+    assert verify_with(path, files, content)["ok"]
+    for place in range(0, len(content), 3):
+        altered = bytearray(content)
+        altered[place] ^= 1
+        assert refused(path, files, bytes(altered))
+
+
+def refused(path: Path, files: LocalFiles, content: bytes) -> bool:
+    try:
+        return not verify_with(path, files, content)["ok"]
+    except BackendError as error:
+        return "no anchor" in str(error)
+
+
+def verify_with(path: Path, files: LocalFiles, content: bytes) -> dict:
+    files.write("anchors/000000000006.json", content)
+    with SqliteGraphReader(path) as log:
+        return verify_chain(log, load_anchors(files), anchor_public_key(files))
+
+
 def test_two_swapped_events_are_found_at_the_first(path) -> None:
     tamper(
         path,

@@ -1,6 +1,7 @@
 """Tamper evidence: the chain of event hashes, and signed heads that anchor it."""
 
 import hashlib
+import itertools
 from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime
@@ -247,8 +248,7 @@ def verify_chain(
     for raw in chain_events(log):
         reason = _damage(raw, count + 1, last)
         if reason is not None:
-            at = count + 1 if raw.seq != count + 1 else raw.seq
-            return _bad(count, at, reason)
+            return _inserted(log, raw, last) or _bad(count, count + 1, reason)
         count, last = raw.seq, raw.digest
         if waiting:
             leaves.append(last)
@@ -257,7 +257,12 @@ def verify_chain(
             tree, leaves = tree.extend(leaves), []
         if anchor is not None and (anchor.hash, anchor.root) != (last.hex(), tree.root.hex()):
             return _bad(count, count, "the chain up to here is not the one that was signed")
-    ends = [*waiting, log.last_seq()]
+    appended = log.last_seq()  # read last: whoever appends now moves it first
+    if count > appended:
+        return _bad(
+            appended, appended + 1, f"inserted: the log has {count}, {appended} were appended"
+        )
+    ends = [*waiting, appended]
     if max(ends) > count:
         return _bad(
             count, count + 1, f"missing: the log ends at {count}, it once had {max(ends)}"
@@ -265,12 +270,30 @@ def verify_chain(
     return {"ok": True, "events": count, "first_bad": None}
 
 
+def _inserted(log: ChainLog, raw: RawEvent, last: bytes) -> dict[str, Any] | None:
+    """Return what was put in before an event that follows an earlier one; else None."""
+    whole = hashlib.sha256(raw.prev + raw.data).digest() == raw.digest
+    if raw.prev == last or not whole:
+        return None
+    start = bytes.fromhex(GENESIS)
+    earlier = itertools.chain([(0, start)], ((one.seq, one.digest) for one in chain_links(log)))
+    for seq, digest in earlier:
+        if seq + 1 >= raw.seq:
+            return None
+        if digest == raw.prev:
+            return _bad(seq, seq + 1, f"inserted: event {raw.seq} follows event {seq}")
+    return None
+
+
 def _damage(raw: RawEvent, expected_seq: int, last: bytes) -> str | None:
     """Return what is wrong with one event, or None."""
     if raw.seq != expected_seq:
         return f"missing: the next event in the log is {raw.seq}"
     if raw.prev != last:
-        return "it does not follow the event before it"
+        return (
+            "it does not follow the event before it: that one was altered, or one was dropped "
+            "between them, or they were reordered"
+        )
     if hashlib.sha256(last + raw.data).digest() != raw.digest:
         return "its content is not what its hash says"
     try:

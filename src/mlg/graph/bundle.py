@@ -86,12 +86,13 @@ def prediction_files(evidence: Evidence, answered: Answered, sealed: SealedRow) 
         seen_edges=[edge for edge in walk.edges if edge.dst == answered.uri],
         covers=_sealed_by(evidence, answered.segment),
     )
-    path = merkle.proof(merkle.levels(sealed.leaves), sealed.index)
+    tree = merkle.levels(sealed.leaves)
+    path = merkle.proof(tree, sealed.index)
     own = {
         "merkle.json": canonical(
             {
                 "segment": answered.segment,
-                "root": merkle.root(sealed.leaves).hex(),
+                "root": tree[-1][0].hex(),
                 "salt": sealed.salt.hex(),
                 "leaf": sealed.leaf.hex(),
                 "index": sealed.index,

@@ -1,7 +1,7 @@
 """The account that a bundle gives: a part of the graph, made only from events it carries."""
 
 from collections.abc import Callable, Collection, Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Final, cast
 
 from mlg.core.errors import ConflictError, ManifestError, NotFoundError
@@ -74,33 +74,37 @@ class Account:
     edges: tuple[Edge, ...]
     """Among the nodes; those to a virtual prediction have no event."""
 
+    _by_uri: dict[Uri, Node] = field(init=False, repr=False, compare=False)
+    _above: dict[Uri, list[Edge]] = field(init=False, repr=False, compare=False)
+    _below: dict[Uri, list[Edge]] = field(init=False, repr=False, compare=False)
+
+    def __post_init__(self) -> None:
+        above: dict[Uri, list[Edge]] = {}
+        below: dict[Uri, list[Edge]] = {}
+        for edge in self.edges:
+            above.setdefault(edge.dst, []).append(edge)
+            below.setdefault(edge.src, []).append(edge)
+        object.__setattr__(self, "_by_uri", {node.uri: node for node in self.nodes})
+        object.__setattr__(self, "_above", above)
+        object.__setattr__(self, "_below", below)
+
     def kind(self, *kinds: str) -> tuple[Node, ...]:
         """Return the nodes of these kinds."""
         return tuple(node for node in self.nodes if node.kind in kinds)
 
     def node(self, uri: Uri) -> Node | None:
         """Return a node, or None when it is not in the account."""
-        return next((node for node in self.nodes if node.uri == uri), None)
+        return self._by_uri.get(uri)
 
     def sources(self, uri: Uri, role: str, *kinds: str) -> tuple[Uri, ...]:
         """Return what lies before a thing on arrows of a role."""
-        return tuple(
-            edge.src
-            for edge in self.edges
-            if edge.dst == uri
-            and edge.role == role
-            and (not kinds or kind_in(edge.src) in kinds)
-        )
+        found = [edge.src for edge in self._above.get(uri, ()) if edge.role == role]
+        return tuple(src for src in found if not kinds or kind_in(src) in kinds)
 
     def targets(self, uri: Uri, role: str, *kinds: str) -> tuple[Uri, ...]:
         """Return what lies behind a thing on arrows of a role."""
-        return tuple(
-            edge.dst
-            for edge in self.edges
-            if edge.src == uri
-            and edge.role == role
-            and (not kinds or kind_in(edge.dst) in kinds)
-        )
+        found = [edge.dst for edge in self._below.get(uri, ()) if edge.role == role]
+        return tuple(dst for dst in found if not kinds or kind_in(dst) in kinds)
 
     def models(self) -> tuple[Node, ...]:
         """Return the model versions that the account is about, not those before them."""
@@ -115,13 +119,10 @@ class Account:
 
     def depths(self) -> dict[Uri, int]:
         """Return the hops from the subject up to what it came of."""
-        above: dict[Uri, list[Uri]] = {}
-        for edge in self.edges:
-            above.setdefault(edge.dst, []).append(edge.src)
         found, frontier = {self.subject.uri: 0}, [self.subject.uri]
         while frontier:
             near = frontier
-            ahead = dict.fromkeys(far for one in near for far in above.get(one, ()))
+            ahead = dict.fromkeys(e.src for one in near for e in self._above.get(one, ()))
             frontier = [far for far in ahead if far not in found]
             found |= dict.fromkeys(frontier, found[near[0]] + 1)
         return found
