@@ -25,7 +25,7 @@ from prov.model import ProvDocument
 from referencing import Registry, Resource
 
 from mlg.adapters.artifacts_local import LocalArtifacts
-from mlg.adapters.audit_bundle import read_bundle, write_bundle
+from mlg.adapters.audit_bundle import read_bundle, verified, write_bundle
 from mlg.adapters.files_local import LocalFiles
 from mlg.adapters.graph_sqlite import SqliteGraph
 from mlg.adapters.graph_sqlite_read import SqliteGraphReader
@@ -33,7 +33,7 @@ from mlg.adapters.keys_local import anchor_key, anchor_over, anchor_public_key
 from mlg.adapters.seal_parquet import find, seal, shown
 from mlg.core.artifacts import Column, ModelVersion, Snapshot
 from mlg.core.clock import ManualClock
-from mlg.core.errors import ConflictError, ManifestError, NotFoundError
+from mlg.core.errors import BackendError, ConflictError, ManifestError, NotFoundError
 from mlg.core.measure import Alert, Measurement
 from mlg.core.reading import WalkOptions
 from mlg.core.uris import Uri
@@ -719,6 +719,25 @@ def test_the_script_names_the_altered_file_of_an_archive(made, tmp_path) -> None
     (tmp_path / "b.zip").write_bytes(content)
     assert run(tmp_path, str(tmp_path / "b.zip"))[0] == 0
     assert read_bundle(tmp_path / "b.zip") == made["prediction"]
+
+
+def test_a_bundle_on_disk_is_judged_with_its_archive(made, told, tmp_path) -> None:
+    path, key = tmp_path / "b.zip", anchor_public_key(told.files)
+    whole = zip_bytes(made["prediction"].items())
+    path.write_bytes(whole)
+    assert verified(path, key)["ok"]
+    assert verified(path, bytes(32))["problems"] == [
+        "anchor.json: not signed by the expected key",
+        "manifest.json: not signed by the expected key",
+    ]
+    path.write_bytes(whole[:-1])
+    assert verified(path, key)["problems"] == [
+        f"the archive is altered at byte {len(whole) - 1} (or written by another program)"
+    ]
+    path.write_bytes(b"PK no")
+    assert verified(path, key)["ok"] is False
+    with pytest.raises(BackendError, match="cannot be read"):
+        verified(tmp_path / "none.zip")
 
 
 # --- refusals

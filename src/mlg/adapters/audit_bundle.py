@@ -3,10 +3,11 @@
 import os
 from collections.abc import Iterable
 from pathlib import Path
+from typing import Any
 
 from mlg.core.errors import BackendError, ConflictError
 from mlg.graph import bundle_verify
-from mlg.graph.bundle import zip_bytes
+from mlg.graph.bundle import verify_bundle, zip_bytes
 
 
 def write_bundle(files: Iterable[tuple[str, bytes]], target: Path) -> Path:
@@ -50,10 +51,7 @@ def read_bundle(path: Path) -> dict[str, bytes]:
     Raises:
         BackendError: There is no readable bundle.
     """
-    try:
-        found, damage = bundle_verify.read(path)
-    except OSError as error:
-        damage, found = [str(error.strerror)], {}
+    found, damage = _read(path)
     if damage:
         raise BackendError(
             f"the bundle cannot be read: {damage[0]}",
@@ -61,6 +59,30 @@ def read_bundle(path: Path) -> dict[str, bytes]:
             hint="give the folder or .zip that mlg audit export wrote",
         )
     return found
+
+
+def verified(path: Path, public_key: bytes | None = None) -> dict[str, Any]:
+    """Return what `bundle.verify_bundle` says of a folder or .zip; its archive is checked too.
+
+    Raises:
+        BackendError: There is nothing to read.
+    """
+    files, damage = _read(path)
+    found = verify_bundle(files, public_key)
+    if found["ok"] and damage:
+        return {**found, "ok": False, "problems": damage}
+    return found if files else {**found, "ok": False, "problems": damage}
+
+
+def _read(path: Path) -> tuple[dict[str, bytes], list[str]]:
+    try:
+        return bundle_verify.read(path)
+    except OSError as error:
+        raise BackendError(
+            f"the bundle cannot be read: {error.strerror}",
+            where=path.name,
+            hint="give the folder or .zip that mlg audit export wrote",
+        ) from error
 
 
 def _write(path: Path, content: bytes) -> None:

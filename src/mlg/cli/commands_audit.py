@@ -5,7 +5,7 @@ from typing import Any
 
 import typer
 
-from mlg.adapters.audit_bundle import read_bundle
+from mlg.adapters.audit_bundle import verified
 from mlg.cli.instance import (
     HomeOption,
     JsonOption,
@@ -18,7 +18,6 @@ from mlg.cli.instance import (
 )
 from mlg.cli.offline import verify
 from mlg.core.errors import ManifestError
-from mlg.graph.bundle import verify_bundle
 
 
 def export(
@@ -85,7 +84,7 @@ def verify_log(
     """
     with reported(as_json):
         if bundle is not None:
-            document = verify_bundle(read_bundle(bundle), _key(key))
+            document = verified(bundle, _key(key))
             show(document, as_json, _print_bundle)
         else:
             document = verify(home_of(home))
