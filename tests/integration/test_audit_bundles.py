@@ -15,6 +15,7 @@ from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from importlib.resources import files as package_files
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -29,16 +30,19 @@ from mlg.adapters.audit_bundle import read_bundle, verified, write_bundle
 from mlg.adapters.files_local import LocalFiles
 from mlg.adapters.graph_sqlite import SqliteGraph
 from mlg.adapters.graph_sqlite_read import SqliteGraphReader
-from mlg.adapters.keys_local import anchor_key, anchor_over, anchor_public_key
+from mlg.adapters.keys_local import anchor_key, anchor_over, anchor_public_key, load_anchors
 from mlg.adapters.seal_parquet import find, seal, shown
+from mlg.api.schemas import ExportRequest
+from mlg.app.exporting import export, sign_head
 from mlg.core.artifacts import Column, ModelVersion, Snapshot
 from mlg.core.clock import ManualClock
 from mlg.core.errors import BackendError, ConflictError, ManifestError, NotFoundError
 from mlg.core.measure import Alert, Measurement
+from mlg.core.principal import Principal
 from mlg.core.reading import WalkOptions
 from mlg.core.uris import Uri
 from mlg.graph import bundle_verify
-from mlg.graph.audit import anchor_path, encode_anchor, make_anchor
+from mlg.graph.audit import anchor_path, encode_anchor, make_anchor, verify_chain
 from mlg.graph.bundle import (
     model_files,
     prediction_files,
@@ -788,3 +792,114 @@ def test_a_column_edge_and_an_owner_are_told_in_prov(copy: Home) -> None:
     copy.sign()
     found = jsons(copy.bundle("model_version"), "prov.json")
     assert any("column" in one["prov:influencer"] for one in found["wasInfluencedBy"].values())
+
+
+# --- asked for
+
+
+class NoSeals:
+    """Seals that have nothing new to seal, and say for whom they were asked."""
+
+    def __init__(self) -> None:
+        self.asked: list[str] = []
+
+    def seal(self, service: str) -> int:
+        self.asked.append(service)
+        return 0
+
+
+@pytest.fixture
+def parts(copy: Home) -> Any:
+    return SimpleNamespace(
+        store=copy.store, reader=copy.reader, files=copy.files, clock=copy.clock,
+        artifacts=copy.artifacts, seals=NoSeals(),
+        recorder=lambda actor: replace(copy.r, actor=actor),
+    )  # fmt: skip
+
+
+ADA = Principal(subject="local:ada", roles=("admin",), via="loopback")
+PERIOD = {"from_": "2026-01-01T00:00:00Z", "to": "2026-01-02T00:00:00Z"}
+
+
+def asks(copy: Home) -> dict[str, ExportRequest]:
+    return {
+        "prediction": ExportRequest(prediction_id="p3"),
+        "model_version": ExportRequest(model_version=copy.model),
+        "service": ExportRequest(service="home", **PERIOD),
+    }
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_the_same_caller_taking_the_same_bundle_again_is_one_event(parts, copy, kind) -> None:
+    def look(_: str) -> Any:
+        return copy.answered(), find(copy.sealed.path, "p3")
+
+    asked = asks(copy)[kind]
+    before = parts.store.last_seq()
+    name, content = export(parts, asked, look, ADA)
+    assert re.fullmatch(r"audit-[\w.-]+\.zip", name)
+    assert parts.store.last_seq() == before + 1
+    assert export(parts, asked, look, ADA) == (name, content)
+    assert parts.store.last_seq() == before + 1
+    assert export(parts, asked, look, replace(ADA, subject="local:eve")) == (name, content)
+    assert parts.store.last_seq() == before + 2
+    (event, _) = parts.store.events(before)
+    assert event.event.type == "mlg.audit_export.created"
+    (made,) = [n for n in event.event.nodes if n.digest]
+    assert made.digest == hashlib.sha256(content).hexdigest()
+    subject = json.loads(bundle_verify.unzipped(content)[0]["subject.json"])["uri"]
+    assert dict(made.attrs)["of"] == subject
+    assert parts.seals.asked == (["home"] * 3 if kind == "service" else [])
+
+
+def test_a_head_is_signed_once_and_its_tree_kept_or_made_again(parts, copy) -> None:
+    head = copy.store.last_seq()
+    assert [*copy.files.list("anchors")] == [f"anchors/{head:012d}.json"]
+    sign_head(parts)
+    assert len(copy.files.list("anchors")) == 1  # nothing new: nothing is signed again
+    copy.store.append(
+        [copy.r.event("mlg.x.y", key="n", subject=copy.model, nodes=[node(copy.model)])]
+    )
+    name, content = export(parts, asks(copy)["model_version"], print, ADA)
+    anchors = copy.files.list("anchors")
+    assert anchors[-1] == f"anchors/{head + 1:012d}.json"  # for the export
+    files, _ = bundle_verify.unzipped(content)
+    assert json.loads(files["anchor.json"])["seq"] == head + 1
+    copy.files.write("log_tree.bin", b"\x01" * 64)  # damaged: it is only a shortcut
+    assert export(parts, asks(copy)["model_version"], print, ADA) == (name, content)
+    sign_head(parts)
+    key = anchor_public_key(copy.files)
+    assert verify_chain(copy.store, load_anchors(copy.files), key)["ok"]
+
+
+@pytest.mark.parametrize(
+    ("asked", "error", "words"),
+    [
+        ({}, ManifestError, "exactly one"),
+        ({"prediction_id": "p", "service": "home"}, ManifestError, "exactly one"),
+        ({"model_version": "ranker"}, ManifestError, "expected mlg://"),
+        (
+            {"model_version": "mlg://service/mlg/p/home"},
+            ManifestError,
+            "expected a model_version",
+        ),
+        ({"model_version": "mlg://model_version/mlg/p/x@1"}, NotFoundError, "no such node"),
+        ({"model_version": "x", "to": "2026-01-01T00:00:00Z"}, ManifestError, "service only"),
+        ({"service": "home"}, ManifestError, "needs a period"),
+        ({"service": "home", "from_": "yesterday", "to": "today"}, ManifestError, "yesterday"),
+        (
+            {"service": "home", "from_": PERIOD["to"], "to": PERIOD["from_"]},
+            ManifestError,
+            "period",
+        ),
+        ({"service": "none", **PERIOD}, NotFoundError, "no such node"),
+    ],
+)
+def test_what_cannot_be_exported_is_refused_and_nothing_recorded(
+    parts, asked, error, words
+) -> None:
+    before = parts.store.last_seq()
+    with pytest.raises(error, match=words):
+        export(parts, ExportRequest(**asked), print, ADA)
+    assert parts.store.last_seq() == before
+    assert parts.seals.asked == []
