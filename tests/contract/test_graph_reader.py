@@ -451,8 +451,8 @@ def test_failed_and_cached_steps_and_exports_are_on_the_graph(graph) -> None:
             run_failed(r, key="r3x", **place, error=error, step="train"),
             failure_recorded(r, key="fail", subject=r.uri("dataset", "ratings"), error=error,
                              command="run ranker"),
-            audit_exported(r, key="ax", prediction=prediction_uri("movies", "home", "p1"),
-                           bundle="7" * 64, segment=SEGMENT, files=10),
+            audit_exported(r, key="ax", subject=prediction_uri("movies", "home", "p1"),
+                           bundle="7" * 64, of=SEGMENT, files=10),
         ]
     )  # fmt: skip
     run = reader.nodes(NodeQuery(uri=r.uri("run", "ranker", "r3"))).nodes[0]

@@ -14,7 +14,10 @@ from typing import Any
 from tests.conftest import Cli, until
 from tests.instance import Graph, check_arrows, check_hops, check_whys
 
+from mlg.adapters.audit_bundle import verified
+from mlg.adapters.files_local import LocalFiles
 from mlg.adapters.image_layout import verify_layout
+from mlg.adapters.keys_local import anchor_public_key
 
 
 def ask(cli: Cli, path: str, body: dict[str, Any]) -> dict[str, Any]:
@@ -100,7 +103,7 @@ def test_from_manifest_to_a_proof(cli: Cli) -> None:
     assert model in {node["uri"] for node in down["nodes"]}
 
     check_graph(cli, prediction)
-    bundle = cli.json("audit", "export", "--prediction", prediction, "--to", "out")
+    bundle = cli.json("audit", "export", "--prediction", prediction, "--out", "out")
     with zipfile.ZipFile(cli.folder / bundle["path"]) as archive:
         archive.extractall(cli.folder / "proof")
     proof = cli.folder / "proof"
@@ -110,9 +113,9 @@ def test_from_manifest_to_a_proof(cli: Cli) -> None:
     row.write_bytes(row.read_bytes().replace(b'"served_by"', b'"served_bx"'))
     assert subprocess.run(check, cwd=proof, check=False).returncode != 0
 
+    _exported(cli, model)
     _forget(cli, prediction)
-    before = cli.json("audit", "verify")
-    assert before["ok"]
+    assert cli.json("audit", "verify")["ok"]
     pids = cli.pids()
     cli("down")
     assert not any(_alive(pid) for pid in pids.values())
@@ -143,6 +146,17 @@ def _forget(cli: Cli, prediction: str) -> None:
     assert cli.json("gc")["services"] == []
     assert "mlg.erasure.performed" in {event["type"] for event in events(cli)}
     assert len(ask(cli, "/v1/services/front/recommend", {"user_id": 4, "k": 5})["items"]) == 5
+
+
+def _exported(cli: Cli, model: str) -> None:
+    """Export the model and its service too; each verifies under the home's key."""
+    period = ("--from", "2000-01-01T00:00:00Z", "--to", "2100-01-01T00:00:00Z")
+    for choice in (("--model-version", model), ("--service", "front", *period)):
+        made = cli.json("audit", "export", *choice, "--out", "out")
+        key = anchor_public_key(LocalFiles(cli.home))
+        assert verified(cli.folder / made["path"], key)["ok"]
+    checked = cli.json("audit", "verify", made["path"], "--key", ".mlg/keys/anchor.pub")
+    assert checked["problems"] == []
 
 
 def _alive(pid: int) -> bool:

@@ -15,12 +15,19 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
+from mlg.adapters.artifacts_local import LocalArtifacts
 from mlg.adapters.audit_bundle import read_bundle, write_bundle
 from mlg.adapters.files_local import LocalFiles
 from mlg.adapters.files_memory import MemoryFiles
 from mlg.adapters.graph_sqlite import SqliteGraph
 from mlg.adapters.graph_sqlite_read import SqliteGraphReader
-from mlg.adapters.keys_local import anchor_key, anchor_public_key, load_anchors, viewer_key
+from mlg.adapters.keys_local import (
+    anchor_key,
+    anchor_over,
+    anchor_public_key,
+    load_anchors,
+    viewer_key,
+)
 from mlg.adapters.seal_parquet import Seal, decoded, find, prediction_ids, seal
 from mlg.core.artifacts import ModelVersion, Snapshot
 from mlg.core.clock import ManualClock
@@ -31,11 +38,15 @@ from mlg.graph.audit import (
     encode_anchor,
     make_anchor,
     public_key_of,
+    sign,
     signature_holds,
     verify_chain,
 )
-from mlg.graph.bundle import bundle_files, verify_bundle, zip_bytes
+from mlg.graph.bundle import prediction_files, verify_bundle, zip_bytes
+from mlg.graph.bundle_account import Evidence
+from mlg.graph.encode import canonical
 from mlg.graph.lineage import Answered
+from mlg.graph.log_tree import LogTree
 from mlg.graph.record import Recorder, deployment_uri, node, segment_uri, snapshot_uri
 from mlg.graph.record_models import model_registered
 from mlg.graph.record_runs import dataset_snapshotted, step_finished
@@ -134,6 +145,81 @@ def test_a_deleted_event_is_missed_by_number(path, seq) -> None:
     found = verdict(path)
     assert (found["ok"], found["first_bad"]["seq"]) == (False, seq)
     assert "missing" in found["first_bad"]["reason"]
+
+
+@pytest.mark.parametrize("seq", [1, 3, 6])
+def test_an_event_that_was_put_in_is_named(path, tmp_path, recorder, seq) -> None:
+    other = tmp_path / "other.sqlite3"
+    with SqliteGraph(other, ManualClock(START)) as store:  # a well-formed event to put in
+        fill(store, recorder, 70, 1)
+    db = sqlite3.connect(path)
+    db.execute("ATTACH ? AS o", (str(other),))
+    row = db.execute("SELECT hash FROM event WHERE seq = ?", (seq - 1,)).fetchone()
+    before = row[0] if row else bytes(32)
+    (data,) = db.execute("SELECT data FROM o.event").fetchone()
+    for name in ("event_no_update", "event_no_delete", "event_in_order"):
+        db.execute(f"DROP TRIGGER {name}")
+    db.execute("UPDATE event SET seq = -seq WHERE seq >= ?", (seq,))
+    db.execute("UPDATE event SET seq = 1 - seq WHERE seq < 0")
+    db.execute(
+        "INSERT INTO event SELECT ?, key, id, at, recorded_at, type, actor, subject, cause,"
+        " ?, ?, data FROM o.event",
+        (seq, before, hashlib.sha256(before + data).digest()),
+    )
+    db.execute("UPDATE log_head SET seq = 7, hash = (SELECT hash FROM event WHERE seq = 7)")
+    db.commit()
+    db.close()
+    found = verdict(path)
+    assert found["first_bad"] == {
+        "seq": seq, "reason": f"inserted: event {seq + 1} follows event {seq - 1}"
+    }  # fmt: skip
+
+
+def test_an_event_put_in_at_the_end_is_found_by_the_head(path) -> None:
+    db = sqlite3.connect(path)
+    db.execute("UPDATE log_head SET seq = 5, hash = (SELECT hash FROM event WHERE seq = 5)")
+    db.commit()
+    db.close()
+    assert verdict(path)["first_bad"] == {
+        "seq": 6, "reason": "inserted: the log has 6, 5 were appended"
+    }  # fmt: skip
+
+
+def test_a_dropped_event_is_named_also_when_the_later_ones_are_renumbered(path) -> None:
+    tamper(
+        path,
+        "DELETE FROM event WHERE seq = 3",
+        "UPDATE event SET seq = -seq WHERE seq > 3",
+        "UPDATE event SET seq = -seq - 1 WHERE seq < 0",
+        "UPDATE log_head SET seq = 5",
+    )
+    found = verdict(path)["first_bad"]
+    assert found["seq"] == 3
+    assert "dropped" in found["reason"]
+
+
+def test_a_signed_head_in_the_home_with_any_byte_flipped_is_not_taken(path, tmp_path) -> None:
+    files = LocalFiles(tmp_path)
+    anchor = anchor_of(path, key=anchor_key(files))
+    content = encode_anchor(anchor)
+    assert verify_with(path, files, content)["ok"]
+    for place in range(0, len(content), 3):
+        altered = bytearray(content)
+        altered[place] ^= 1
+        assert refused(path, files, bytes(altered))
+
+
+def refused(path: Path, files: LocalFiles, content: bytes) -> bool:
+    try:
+        return not verify_with(path, files, content)["ok"]
+    except BackendError as error:
+        return "no anchor" in str(error)
+
+
+def verify_with(path: Path, files: LocalFiles, content: bytes) -> dict:
+    files.write("anchors/000000000006.json", content)
+    with SqliteGraphReader(path) as log:
+        return verify_chain(log, load_anchors(files), anchor_public_key(files))
 
 
 def test_two_swapped_events_are_found_at_the_first(path) -> None:
@@ -374,13 +460,20 @@ def home(tmp_path, recorder):
         yield folder, files, store, sealed, answered
 
 
+def evidence_of(home, reader, **changed) -> Evidence:
+    folder, files, store, _, _ = home
+    given = {
+        "reader": reader, "log": store, "tree": LogTree(store),
+        "anchor_for": lambda seq: anchor_over(files, seq),
+        "artifacts": LocalArtifacts(folder / "artifacts"), "private_key": anchor_key(files),
+    }  # fmt: skip
+    return Evidence(**{**given, **changed})
+
+
 def export(home) -> tuple:
-    folder, files, store, sealed, answered = home
+    folder, _, _, sealed, answered = home
     with SqliteGraphReader(folder / "graph.sqlite3") as reader:
-        return bundle_files(
-            answered=answered, sealed=find(sealed.path, "p3"), reader=reader, log=store,
-            anchors=load_anchors(files),
-        )  # fmt: skip
+        return prediction_files(evidence_of(home, reader), answered, find(sealed.path, "p3"))
 
 
 def test_a_bundle_leads_from_the_prediction_to_the_source(home) -> None:
@@ -434,18 +527,27 @@ def test_the_bundles_own_script_needs_only_python(home, tmp_path, name) -> None:
     command = [sys.executable, "-I", "-S", str(script), str(target)]
     done = subprocess.run(command, capture_output=True, text=True, check=False, cwd=tmp_path)
     assert done.returncode == 0, done.stdout + done.stderr
-    assert "signature of anchor.json was not checked" in done.stdout
+    assert "every byte, digest, hash, link and Merkle proof holds" in done.stdout
     assert verify_bundle(read_bundle(target))["ok"]
     assert write_bundle(export(home), target) == target  # again is no error
 
 
-def _rehashed(files: dict[str, bytes]) -> dict[str, bytes]:
+def _rehashed(files: dict[str, bytes], key: bytes = bytes(32)) -> dict[str, bytes]:
+    """Return what a forger without the key makes: every digest redone, signed by another."""
     digests = {
         name: hashlib.sha256(content).hexdigest()
         for name, content in files.items()
-        if name != "manifest.json"
+        if name not in {"manifest.json", "manifest.sig.json"}
     }
-    return {**files, "manifest.json": json.dumps({"files": digests}).encode()}
+    manifest = canonical({"format": 2, "files": digests})
+    signature = sign(manifest, key)
+    over = {
+        "signed": "manifest.json",
+        "signed_sha256": hashlib.sha256(manifest).hexdigest(),
+        "signature": signature.hex(),
+        "signature_sha256": hashlib.sha256(signature).hexdigest(),
+    }
+    return {**files, "manifest.json": manifest, "manifest.sig.json": canonical(over)}
 
 
 @pytest.mark.parametrize(
@@ -474,24 +576,32 @@ def test_a_bundle_with_a_forged_head_fails_on_the_signature(home) -> None:
     found = dict(export(home))
     forged = found["anchor.json"].replace(b"2026-01-01", b"2025-01-01")
     result = verify_bundle(_rehashed({**found, "anchor.json": forged}))
-    assert result["problems"] == ["anchor.json: not signed by the expected key"]
+    assert result["problems"] == [
+        "anchor.json: not signed by the expected key",
+        "manifest.json: not signed by the expected key",
+    ]
+    page = found["report.html"].replace(b"Audit bundle", b"Other bundle")
+    result = verify_bundle(_rehashed({**found, "report.html": page}))
+    assert result["problems"] == ["manifest.json: not signed by the expected key"]
+    own = anchor_key(home[1])  # who has the key can sign anything: that is what keys are for
+    assert verify_bundle(_rehashed({**found, "report.html": page}, own))["ok"]
     assert verify_bundle({})["ok"] is False
     del found["events.jsonl"]
     assert verify_bundle(found)["problems"] == ["events.jsonl: missing"]
 
 
 def test_a_prediction_that_no_anchor_covers_or_is_not_sealed_is_not_exported(home) -> None:
-    folder, files, store, sealed, answered = home
+    folder, _, _, sealed, answered = home
     row = find(sealed.path, "p3")
     with SqliteGraphReader(folder / "graph.sqlite3") as reader:
-        given = {"reader": reader, "log": store}
+        bare = evidence_of(home, reader, anchor_for=lambda _: None)
         with pytest.raises(ConflictError, match="no signed head covers event 8"):
-            bundle_files(answered=answered, sealed=row, anchors=(), **given)
+            prediction_files(bare, answered, row)
         unsealed, erased = replace(answered, segment=None), replace(row, row=b"")
         with pytest.raises(NotFoundError, match="not sealed yet"):
-            bundle_files(answered=unsealed, sealed=row, anchors=load_anchors(files), **given)
+            prediction_files(evidence_of(home, reader), unsealed, row)
         with pytest.raises(NotFoundError, match="erased"):
-            bundle_files(answered=answered, sealed=erased, anchors=load_anchors(files), **given)
+            prediction_files(evidence_of(home, reader), answered, erased)
 
 
 def test_a_folder_with_other_files_is_not_written_into(home, tmp_path) -> None:

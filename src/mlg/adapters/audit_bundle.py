@@ -1,13 +1,13 @@
 """Audit bundles on disk: a folder, or a .zip where the name ends so."""
 
 import os
-import zipfile
 from collections.abc import Iterable
 from pathlib import Path
+from typing import Any
 
 from mlg.core.errors import BackendError, ConflictError
 from mlg.graph import bundle_verify
-from mlg.graph.bundle import zip_bytes
+from mlg.graph.bundle import verify_bundle, zip_bytes
 
 
 def write_bundle(files: Iterable[tuple[str, bytes]], target: Path) -> Path:
@@ -25,7 +25,8 @@ def write_bundle(files: Iterable[tuple[str, bytes]], target: Path) -> Path:
             _write(beside, zip_bytes(listed))
             beside.replace(target)
             return target
-        if target.exists() and any(file.name not in dict(listed) for file in target.iterdir()):
+        known = {name.partition("/")[0] for name, _ in listed}
+        if target.exists() and any(file.name not in known for file in target.iterdir()):
             raise ConflictError(
                 "the folder holds other files",
                 where=target.name,
@@ -33,6 +34,7 @@ def write_bundle(files: Iterable[tuple[str, bytes]], target: Path) -> Path:
             )
         target.mkdir(parents=True, exist_ok=True)
         for name, content in listed:
+            (target / name).parent.mkdir(exist_ok=True)
             _write(target / name, content)
     except OSError as error:
         raise BackendError(
@@ -49,11 +51,35 @@ def read_bundle(path: Path) -> dict[str, bytes]:
     Raises:
         BackendError: There is no readable bundle.
     """
+    found, damage = _read(path)
+    if damage:
+        raise BackendError(
+            f"the bundle cannot be read: {damage[0]}",
+            where=path.name,
+            hint="give the folder or .zip that mlg audit export wrote",
+        )
+    return found
+
+
+def verified(path: Path, public_key: bytes | None = None) -> dict[str, Any]:
+    """Return what `bundle.verify_bundle` says of a folder or .zip; its archive is checked too.
+
+    Raises:
+        BackendError: There is nothing to read.
+    """
+    files, damage = _read(path)
+    found = verify_bundle(files, public_key)
+    if found["ok"] and damage:
+        return {**found, "ok": False, "problems": damage}
+    return found if files else {**found, "ok": False, "problems": damage}
+
+
+def _read(path: Path) -> tuple[dict[str, bytes], list[str]]:
     try:
         return bundle_verify.read(path)
-    except (OSError, zipfile.BadZipFile) as error:
+    except OSError as error:
         raise BackendError(
-            f"the bundle cannot be read: {error}",
+            f"the bundle cannot be read: {error.strerror}",
             where=path.name,
             hint="give the folder or .zip that mlg audit export wrote",
         ) from error

@@ -4,7 +4,7 @@ import contextlib
 import functools
 import json
 import queue
-from collections.abc import Generator, Iterable, Sequence
+from collections.abc import Collection, Generator, Iterable, Sequence
 from contextlib import AbstractContextManager
 from datetime import datetime
 from typing import TYPE_CHECKING, Any, Final, Self
@@ -14,7 +14,7 @@ from mlg.adapters.graph_postgres_schema import LOCK, MIGRATIONS
 from mlg.adapters.graph_sql_history import read_told
 from mlg.adapters.graph_sql_read import MOST, read_nodes, read_serving
 from mlg.adapters.graph_sql_rows import matching
-from mlg.adapters.graph_sql_store import SqlGraph, read_last_seq, read_links
+from mlg.adapters.graph_sql_store import SqlGraph, read_last_seq, read_links, read_seqs
 from mlg.adapters.graph_sql_walk import COLUMNS, node_of, walk
 from mlg.adapters.graph_words import row_words, tokens
 from mlg.core.errors import BackendError
@@ -125,6 +125,11 @@ class PostgresGraphReader:
         """Return the seq of the newest event that was ever appended."""
         with self._pool.snapshot() as connection:
             return read_last_seq(connection)
+
+    def seqs_of(self, ids: Collection[str], subjects: Collection[str]) -> tuple[int, ...]:
+        """Return the seq of each event with one of the ids or subjects, in order."""
+        with self._pool.snapshot() as connection:
+            return read_seqs(connection, ids, subjects)
 
 
 class _Server:

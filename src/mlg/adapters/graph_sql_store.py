@@ -2,7 +2,7 @@
 
 import queue
 import threading
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from concurrent.futures import Future
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
@@ -10,7 +10,7 @@ from typing import Any, Final, Protocol, Self
 
 from mlg.adapters.graph_sql_log import Encoded, LogTail
 from mlg.adapters.graph_sql_project import Projector, Search
-from mlg.adapters.graph_sql_rows import Connection
+from mlg.adapters.graph_sql_rows import Connection, matching
 from mlg.core.errors import BackendError, ConflictError, LifecycleError
 from mlg.core.events import Event, Revision, StoredEvent
 from mlg.graph.audit import Link, RawEvent
@@ -184,6 +184,11 @@ class SqlGraph:
         with self._database.snapshot() as connection:
             return read_last_seq(connection)
 
+    def seqs_of(self, ids: Collection[str], subjects: Collection[str]) -> tuple[int, ...]:
+        """Return the seq of each event with one of the ids or subjects, in order."""
+        with self._database.snapshot() as connection:
+            return read_seqs(connection, ids, subjects)
+
     # --- the writer thread
 
     def _ask(self, request: "_Append | _Rebuild") -> None:
@@ -353,6 +358,17 @@ def read_links(connection: Connection, after: int, limit: int) -> tuple[Link, ..
 def read_last_seq(connection: Connection) -> int:
     """Return the seq of the newest event that was ever appended."""
     return int(connection.execute("SELECT seq FROM log_head").fetchone()[0])
+
+
+def read_seqs(
+    connection: Connection, ids: Collection[str], subjects: Collection[str]
+) -> tuple[int, ...]:
+    """Return the seq of each event with one of the ids or subjects, in order."""
+    found: set[int] = set()
+    for column, values in (("id", ids), ("subject", subjects)):
+        asked = f"SELECT seq FROM event WHERE {column} IN (SELECT value FROM json_each(?))"  # noqa: S608 - our names
+        found.update(int(row[0]) for row in matching(connection, asked, values))
+    return tuple(sorted(found))
 
 
 def _head(connection: Connection) -> Revision:

@@ -1,14 +1,14 @@
 """Questions to the graph's SQLite file, over connections that can only read."""
 
 import sqlite3
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Self
 
 from mlg.adapters.graph_sql_history import read_told
 from mlg.adapters.graph_sql_read import MOST, read_nodes, read_serving
-from mlg.adapters.graph_sql_store import read_last_seq, read_links
+from mlg.adapters.graph_sql_store import read_last_seq, read_links, read_seqs
 from mlg.adapters.graph_sql_walk import walk
 from mlg.adapters.graph_sqlite_misspelt import search_misspelt
 from mlg.adapters.graph_sqlite_schema import ReadPool
@@ -88,6 +88,11 @@ class SqliteGraphReader:
         """Return the seq of the newest event that was ever appended."""
         with self._pool.snapshot() as connection:
             return read_last_seq(connection)
+
+    def seqs_of(self, ids: Collection[str], subjects: Collection[str]) -> tuple[int, ...]:
+        """Return the seq of each event with one of the ids or subjects, in order."""
+        with self._pool.snapshot() as connection:
+            return read_seqs(connection, ids, subjects)
 
 
 def read_chain(connection: sqlite3.Connection, after: int, limit: int) -> tuple[RawEvent, ...]:

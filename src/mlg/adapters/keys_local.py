@@ -1,5 +1,6 @@
 """Keys of an instance, kept in its home with mode 0600."""
 
+import bisect
 import secrets
 from typing import Final, NoReturn
 
@@ -54,18 +55,43 @@ def load_anchors(files: Files) -> tuple[Anchor, ...]:
     Raises:
         BackendError: One is damaged.
     """
-    found: list[Anchor] = []
-    for path in files.list("anchors"):
-        content = files.read(path)
-        if content is None or not path.endswith(".json"):
-            continue
-        try:
-            found.append(decode_anchor(content))
-        except ValueError as error:
-            raise BackendError(
-                str(error), where=path, hint="restore this file from a backup of the home"
-            ) from error
+    names = [name for name in files.list("anchors") if name.endswith(".json")]
+    found = [anchor for name in names if (anchor := _anchor(files, name)) is not None]
     return tuple(sorted(found, key=lambda anchor: anchor.seq))
+
+
+def anchor_over(files: Files, seq: int) -> Anchor | None:
+    """Return the oldest anchor that covers event `seq`, or None; only its file is read.
+
+    Raises:
+        BackendError: It is damaged.
+    """
+    # their names are the numbers of their events, with zeros before, so they sort
+    names = [name for name in files.list("anchors") if name.endswith(".json")]
+    place = bisect.bisect_left(names, f"anchors/{seq:012d}.json")
+    return _anchor(files, names[place]) if place < len(names) else None
+
+
+def newest_anchor(files: Files) -> Anchor | None:
+    """Return the newest anchor, or None; only its file is read.
+
+    Raises:
+        BackendError: It is damaged.
+    """
+    names = [name for name in files.list("anchors") if name.endswith(".json")]
+    return _anchor(files, names[-1]) if names else None
+
+
+def _anchor(files: Files, path: str) -> Anchor | None:
+    content = files.read(path)
+    if content is None:
+        return None
+    try:
+        return decode_anchor(content)
+    except ValueError as error:
+        raise BackendError(
+            str(error), where=path, hint="restore this file from a backup of the home"
+        ) from error
 
 
 def _key(files: Files, path: str, *, public: bool, needed_by: str) -> bytes:

@@ -3,12 +3,13 @@
 import contextlib
 import hashlib
 import os
-from collections.abc import Mapping, Sequence
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from math import isfinite
 from pathlib import Path
-from typing import Any, Final, cast
+from typing import Any, Final, NoReturn, cast
 
 import msgspec
 import pyarrow as pa
@@ -19,11 +20,14 @@ from mlg.core.errors import BackendError, NotFoundError
 from mlg.core.uris import Digest
 from mlg.graph import merkle
 from mlg.graph.bundle import SealedRow
+from mlg.graph.bundle_quality import Shown
 
 _OWN: Final = ("prediction_id", "salt", "leaf", "row")
 _STAYS: Final = ("prediction_id", "leaf")
 """Columns that an erasure leaves: they say nothing of the viewer."""
 _SAFE_INT: Final = 2**53 - 1
+_GROUP: Final = 4_096
+"""Rows of one part of a file: so many are read to find one."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -136,7 +140,7 @@ def find(path: Path, prediction_id: str) -> SealedRow:
         NotFoundError: The prediction is not in this file.
         BackendError: The file cannot be read, or does not keep its root.
     """
-    table = _read(path, ["prediction_id", "salt", "leaf", "row"])
+    table = _read(path, ["prediction_id", "leaf"])
     leaves = tuple(bytes(leaf) for leaf in table.column("leaf").to_pylist())
     ids: list[str] = table.column("prediction_id").to_pylist()
     if prediction_id not in ids:
@@ -146,8 +150,7 @@ def find(path: Path, prediction_id: str) -> SealedRow:
             hint="mlg trace names the segment of a prediction",
         )
     index = ids.index(prediction_id)
-    row = table.column("row")[index].as_py() or b""
-    salt = table.column("salt")[index].as_py() or b""
+    row, salt = _row_at(path, index)
     declared = (table.schema.metadata or {}).get(b"mlg.merkle_root", b"").decode()
     found = merkle.Frontier().extend(leaves).root.hex()
     if found != declared or (row and leaf_of(salt, row) != leaves[index]):
@@ -225,9 +228,56 @@ def prediction_ids(path: Path) -> tuple[str, ...]:
     return tuple(_read(path, ["prediction_id"]).column("prediction_id").to_pylist())
 
 
+def shown(paths: Iterable[Path]) -> tuple[Shown, ...]:
+    """Return what sealed files say was shown, by model version and way of serving.
+
+    Rows that were erased count nowhere.
+
+    Raises:
+        BackendError: A file cannot be read.
+    """
+    answers: Counter[tuple[str, str]] = Counter()
+    items: dict[tuple[str, str], Counter[str]] = {}
+    for path in paths:
+        table = _read(path, ["row"])
+        for content in table.column("row").to_pylist():
+            if not content:
+                continue
+            row = msgspec.json.decode(content, type=_ShownRow)
+            served = (row.model_version or "", row.served_by)
+            answers[served] += 1
+            items.setdefault(served, Counter()).update(map(str, row.items))
+    return tuple(
+        Shown(model_version=version, served_by=way, answers=count, items=items[version, way])
+        for (version, way), count in sorted(answers.items())
+    )
+
+
+class _ShownRow(msgspec.Struct):
+    items: list[str | int] = []
+    served_by: str = ""
+    model_version: str | None = None
+
+
 def decoded(row: SealedRow) -> dict[str, Any]:
     """Return the prediction's fields; empty when it was erased."""
     return msgspec.json.decode(row.row, type=dict[str, Any]) if row.row else {}
+
+
+def _row_at(path: Path, index: int) -> tuple[bytes, bytes]:
+    """Return row and salt of one prediction, reading only the part of the file with it."""
+    try:
+        file = pq.ParquetFile(path)
+        for number in range(file.num_row_groups):
+            count = file.metadata.row_group(number).num_rows
+            if index < count:
+                part = file.read_row_group(number, columns=["row", "salt"])
+                found = [part.column(name)[index].as_py() or b"" for name in ("row", "salt")]
+                return found[0], found[1]
+            index -= count
+    except (OSError, KeyError, pa.ArrowException) as error:
+        _unreadable(path, error)
+    return b"", b""
 
 
 def _columns(rows: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
@@ -248,7 +298,7 @@ def _write(table: Any, path: Path) -> Digest:
     beside = path.with_suffix(".writing")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        pq.write_table(table, beside, compression="zstd")
+        pq.write_table(table, beside, compression="zstd", row_group_size=_GROUP)
         with beside.open("rb+") as file:
             digest = hashlib.file_digest(file, "sha256").hexdigest()
             os.fsync(file.fileno())
@@ -273,8 +323,12 @@ def _read(path: Path, columns: list[str] | None) -> Any:
     try:
         return pq.read_table(path, columns=columns)
     except (OSError, KeyError, pa.ArrowException) as error:
-        raise BackendError(
-            f"the sealed segment cannot be read: {error}",
-            where=path.name,
-            hint="restore it from a backup of the home",
-        ) from error
+        _unreadable(path, error)
+
+
+def _unreadable(path: Path, error: Exception) -> NoReturn:
+    raise BackendError(
+        f"the sealed segment cannot be read: {error}",
+        where=path.name,
+        hint="restore it from a backup of the home",
+    ) from error

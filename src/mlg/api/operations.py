@@ -4,6 +4,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
+from mlg.api.schemas import ExportRequest
 from mlg.api.security import Denial, Failure
 from mlg.core.clock import Clock
 from mlg.core.errors import NotFoundError
@@ -110,11 +111,12 @@ class Operations(Protocol):
         """
         ...
 
-    def audit_export(self, prediction_id: str, principal: Principal) -> tuple[str, bytes]:
+    def audit_export(self, asked: ExportRequest, principal: Principal) -> tuple[str, bytes]:
         """Return the file name and the bytes of a ZIP bundle that can be verified alone.
 
         Raises:
-            NotFoundError: No such prediction.
+            ManifestError: Not exactly one thing is asked for, or a period is wrong.
+            NotFoundError: No such prediction, model version or service.
         """
         ...
 

@@ -106,8 +106,8 @@ def prediction(services: Services, prediction_id: FromPath[str]) -> dict[str, An
 def audit_export(
     services: Services, principal: Caller, data: JSONBody[ExportRequest]
 ) -> Response[bytes]:
-    """Give the ZIP bundle that accounts for one answer and can be verified alone."""
-    name, bundle = services.operations.audit_export(data.prediction_id, principal)
+    """Give the ZIP bundle of an answer, a model version or a service over a period."""
+    name, bundle = services.operations.audit_export(data, principal)
     safe = "".join(char if char in _SAFE_NAME else "-" for char in name) or "audit.zip"
     return Response(
         bundle,

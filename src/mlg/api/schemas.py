@@ -42,10 +42,28 @@ class RunRequest(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_field
     params: dict[str, Any] = {}
 
 
-class ExportRequest(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """Which answer to account for."""
+_Named = Annotated[str, msgspec.Meta(min_length=1, max_length=2_048)]
 
-    prediction_id: str
+
+class ExportRequest(
+    msgspec.Struct,
+    frozen=True,
+    kw_only=True,
+    forbid_unknown_fields=True,
+    rename={"from_": "from"},
+):
+    """What to account for: one answer, one model version, or a service over a period."""
+
+    prediction_id: _Named | None = None
+    """Id or URI of the prediction."""
+    model_version: _Named | None = None
+    """URI of the model version."""
+    service: _Named | None = None
+    """Name or URI of the service; it needs `from` and `to`."""
+    from_: _Named | None = None
+    """RFC 3339, inclusive."""
+    to: _Named | None = None
+    """RFC 3339, exclusive."""
 
 
 class ErasureRequest(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):

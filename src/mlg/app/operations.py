@@ -2,13 +2,14 @@
 
 import logging
 import threading
-from hashlib import sha256
 from pathlib import Path
 from typing import Any, Final, NoReturn
 
-from mlg.adapters.keys_local import anchor_key, anchor_public_key, load_anchors
+from mlg.adapters.keys_local import anchor_public_key, load_anchors
 from mlg.adapters.seal_parquet import decoded
+from mlg.api.schemas import ExportRequest
 from mlg.app.automations_document import automations_document
+from mlg.app.exporting import export, sign_head
 from mlg.app.freezing import freeze, frozen_document
 from mlg.app.parts import Parts
 from mlg.app.pipeline_runs import run_request
@@ -18,13 +19,13 @@ from mlg.app.sealed import SealedSegment
 from mlg.app.status import exposition, service_document, status_document, targets
 from mlg.app.supervise import end_all
 from mlg.core.clock import parse_time
-from mlg.core.errors import ConflictError, LifecycleError, NotFoundError
+from mlg.core.errors import LifecycleError, NotFoundError
 from mlg.core.events import Event
 from mlg.core.nodes import Attr
 from mlg.core.principal import Principal
 from mlg.core.reading import WalkOptions
-from mlg.core.uris import Digest, parse_uri
-from mlg.graph import audit, bundle, record_acts, record_services
+from mlg.core.uris import parse_uri
+from mlg.graph import audit, record_acts, record_services
 from mlg.graph.answers import WalkAnswer, walk_answer
 from mlg.graph.lineage import Answered, trace_prediction
 from mlg.graph.record import Recorder, model_uri
@@ -128,28 +129,9 @@ class ControlOperations:
         parts = self._parts
         return why_prediction(parts.reader, parts.reader, self._answered(prediction)[0])
 
-    def audit_export(self, prediction_id: str, principal: Principal) -> tuple[str, bytes]:
-        """Return the bundle of one answer, anchoring the log first if needed."""
-        parts = self._parts
-        answered, sealed = self._answered(prediction_id)
-        try:
-            files = self._bundle(answered, sealed)
-        except ConflictError:
-            self.anchor()
-            files = self._bundle(answered, sealed)
-        content = bundle.zip_bytes(files)
-        digest = Digest(sha256(content).hexdigest())
-        recorder = parts.recorder(principal.subject)
-        event = record_acts.audit_exported(
-            recorder,
-            key=f"export:{answered.prediction_id}:{digest[:12]}",
-            prediction=answered.uri,
-            bundle=digest,
-            segment=answered.segment or answered.uri,
-            files=len(files),
-        )
-        parts.store.append((event,))
-        return f"audit-{answered.prediction_id}.zip", content
+    def audit_export(self, asked: ExportRequest, principal: Principal) -> tuple[str, bytes]:
+        """Return the bundle that was asked for, signing the log's head first if needed."""
+        return export(self._parts, asked, self._answered, principal)
 
     def erase(
         self, viewer: str, service: str, reason: str, dry_run: bool, principal: Principal
@@ -173,12 +155,7 @@ class ControlOperations:
 
     def anchor(self) -> None:
         """Sign the head of the log and keep it outside the database."""
-        parts = self._parts
-        made = audit.make_anchor(
-            parts.store, at=parts.clock.now(), private_key=anchor_key(parts.files)
-        )
-        if made is not None:
-            parts.files.write(audit.anchor_path(made), audit.encode_anchor(made))
+        sign_head(self._parts)
 
     def restart(self, service: str, principal: Principal) -> dict[str, Any]:
         """Replace the service's replicas one by one.
@@ -284,16 +261,6 @@ class ControlOperations:
         project = load_manifest(path).spec.project
         return Recorder(
             project=project, actor=recorder.actor, clock=recorder.clock, ids=recorder.ids
-        )
-
-    def _bundle(self, answered: Answered, sealed: Any) -> Any:
-        files = self._parts.files
-        return bundle.bundle_files(
-            answered=answered,
-            sealed=sealed,
-            reader=self._parts.reader,
-            log=self._parts.store,
-            anchors=load_anchors(files),
         )
 
     def _find(self, prediction_id: str) -> tuple[SealedSegment, Any]:

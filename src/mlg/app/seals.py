@@ -102,6 +102,10 @@ class Seals:
         hour = (now - LATE).replace(minute=0, second=0, microsecond=0)
         return self._seal(service, lambda _, record: record.at >= hour)
 
+    def seal(self, service: str) -> int:
+        """Seal all that the service has logged until now, for an account of it; as above."""
+        return self._seal(service, lambda _file, _record: False)
+
     def find(
         self, services: Sequence[str], prediction_id: str
     ) -> tuple[SealedSegment, SealedRow]:

@@ -258,9 +258,32 @@ class Client:
         """Return one answer as the log keeps it."""
         return self._get(f"predictions/{_part(prediction_id)}")
 
-    def audit_export(self, prediction_id: str) -> tuple[str, bytes]:
-        """Return the file name and the bytes of the bundle that accounts for an answer."""
-        asked = json.dumps({"prediction_id": prediction_id}).encode()
+    def audit_export(
+        self,
+        prediction_id: str | None = None,
+        *,
+        model_version: str | None = None,
+        service: str | None = None,
+        since: str | None = None,
+        until: str | None = None,
+    ) -> tuple[str, bytes]:
+        """Return the file name and the bytes of a bundle that can be verified alone.
+
+        Args:
+            prediction_id: Of one answer; or
+            model_version: URI of a model version; or
+            service: Name of a service, with the period:
+            since: From when, RFC 3339, inclusive.
+            until: Up to when, RFC 3339, exclusive.
+        """
+        given = {
+            "prediction_id": prediction_id,
+            "model_version": model_version,
+            "service": service,
+            "from": since,
+            "to": until,
+        }
+        asked = json.dumps({k: v for k, v in given.items() if v is not None}).encode()
         response, body = self._call("POST", "/api/v1/audit-exports", asked, LONG_S)
         _, _, name = (response.getheader("Content-Disposition") or "").partition('filename="')
         return name.rstrip('"') or "audit.zip", body

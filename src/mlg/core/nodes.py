@@ -79,7 +79,8 @@ _CAUSES: Final = (
 )  # fmt: skip
 
 ALLOWED: Final[dict[str, frozenset[tuple[str, str]]]] = {
-    "derived_from": _pairs(_DATA, _DATA),
+    "derived_from": _pairs(_DATA, _DATA)
+    | _pairs(("prediction_segment", "model_version", "service"), ("audit_export",)),
     "used": _pairs((*_DATA, "model_version", "commit"), _WORK),
     "produced": _pairs(_WORK, (*_MADE, "dataset", "experiment_cell")),
     "trained_on": _pairs(

@@ -12,7 +12,15 @@ from mlg.graph.audit import (
     public_key_of,
     verify_chain,
 )
-from mlg.graph.bundle import SealedRow, bundle_files, verify_bundle, zip_bytes
+from mlg.graph.bundle import (
+    SealedRow,
+    model_files,
+    prediction_files,
+    service_files,
+    verify_bundle,
+    zip_bytes,
+)
+from mlg.graph.bundle_account import Evidence
 from mlg.graph.encode import canonical, chain_hash, decode, encode
 from mlg.graph.lineage import Answered, prediction_uri, trace_prediction
 from mlg.graph.project import project
@@ -22,11 +30,11 @@ __all__ = [
     "Anchor",
     "Answered",
     "ChainLog",
+    "Evidence",
     "RawEvent",
     "Recorder",
     "SealedRow",
     "anchor_path",
-    "bundle_files",
     "canonical",
     "chain_hash",
     "covering_anchor",
@@ -35,9 +43,12 @@ __all__ = [
     "encode",
     "encode_anchor",
     "make_anchor",
+    "model_files",
+    "prediction_files",
     "prediction_uri",
     "project",
     "public_key_of",
+    "service_files",
     "trace_prediction",
     "verify_bundle",
     "verify_chain",

@@ -1,7 +1,8 @@
 """Tamper evidence: the chain of event hashes, and signed heads that anchor it."""
 
 import hashlib
-from collections.abc import Iterable, Iterator, Sequence
+import itertools
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Final, NamedTuple, Protocol
@@ -87,6 +88,10 @@ class ChainLog(Protocol):
         """Return the seq of the newest event that was ever appended."""
         ...
 
+    def seqs_of(self, ids: Collection[str], subjects: Collection[str]) -> tuple[int, ...]:
+        """Return the seq of each event with one of the ids or subjects, in order."""
+        ...
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Anchor:
@@ -126,25 +131,56 @@ def public_key_of(private_key: bytes) -> bytes:
     return Ed25519PrivateKey.from_private_bytes(private_key).public_key().public_bytes_raw()
 
 
-def make_anchor(log: ChainLog, *, at: datetime, private_key: bytes) -> Anchor | None:
+def make_anchor(
+    log: ChainLog,
+    *,
+    at: datetime,
+    private_key: bytes,
+    root: Callable[[int], bytes] | None = None,
+) -> Anchor | None:
     """Return a signed head over the whole log, or None when the log is empty.
 
-    Reads every event's hash, so it takes about a second a million events.
+    Args:
+        log: The event log.
+        at: When it is signed.
+        private_key: 32 bytes, Ed25519.
+        root: Gives the Merkle root over the first events, for example `LogTree.root`;
+            None reads every event's hash, about a second a million events.
+
+    Raises:
+        ValueError: The log has no events where its head says so.
     """
-    links = list(chain_links(log))
-    if not links:
+    seq = log.last_seq()
+    if not seq:
         return None
-    last = links[-1]
-    tree = merkle.Frontier().extend(link.digest for link in links)
+    head = log.links(seq - 1, 1)
+    if not head or head[0].seq != seq:
+        raise ValueError(f"event {seq}, the head of the log, is not there")
+    hashes = (link.digest for link in chain_links(log) if link.seq <= seq)
+    found = merkle.Frontier().extend(hashes).root if root is None else root(seq)
     signed = {
-        "seq": last.seq,
-        "hash": last.digest.hex(),
-        "root": tree.root.hex(),
+        "seq": seq,
+        "hash": head[0].digest.hex(),
+        "root": found.hex(),
         "at": rfc3339(at),
         "public_key": public_key_of(private_key).hex(),
     }
-    signature = Ed25519PrivateKey.from_private_bytes(private_key).sign(canonical(signed))
+    signature = sign(canonical(signed), private_key)
     return msgspec.convert({**signed, "signature": signature.hex()}, Anchor)
+
+
+def sign(content: bytes, private_key: bytes) -> bytes:
+    """Return the 64 bytes of an Ed25519 signature; the same content gives the same."""
+    return Ed25519PrivateKey.from_private_bytes(private_key).sign(content)
+
+
+def signed_by(content: bytes, signature: bytes, public_key: bytes) -> bool:
+    """Return whether this key signed this content."""
+    try:
+        Ed25519PublicKey.from_public_bytes(public_key).verify(signature, content)
+    except (InvalidSignature, ValueError):
+        return False
+    return True
 
 
 def anchor_path(anchor: Anchor) -> str:
@@ -173,15 +209,13 @@ def signature_holds(anchor: Anchor, public_key: bytes) -> bool:
     """Return whether this key signed this anchor."""
     fields: dict[str, Any] = msgspec.to_builtins(anchor)
     signature = fields.pop("signature")
-    if anchor.public_key != public_key.hex():
-        return False
     try:
-        Ed25519PublicKey.from_public_bytes(public_key).verify(
-            bytes.fromhex(signature), canonical(fields)
-        )
-    except (InvalidSignature, ValueError):
+        given = bytes.fromhex(signature)
+    except ValueError:
         return False
-    return True
+    return anchor.public_key == public_key.hex() and signed_by(
+        canonical(fields), given, public_key
+    )
 
 
 def covering_anchor(anchors: Iterable[Anchor], seq: int) -> Anchor | None:
@@ -214,8 +248,7 @@ def verify_chain(
     for raw in chain_events(log):
         reason = _damage(raw, count + 1, last)
         if reason is not None:
-            at = count + 1 if raw.seq != count + 1 else raw.seq
-            return _bad(count, at, reason)
+            return _inserted(log, raw, last) or _bad(count, count + 1, reason)
         count, last = raw.seq, raw.digest
         if waiting:
             leaves.append(last)
@@ -224,7 +257,12 @@ def verify_chain(
             tree, leaves = tree.extend(leaves), []
         if anchor is not None and (anchor.hash, anchor.root) != (last.hex(), tree.root.hex()):
             return _bad(count, count, "the chain up to here is not the one that was signed")
-    ends = [*waiting, log.last_seq()]
+    appended = log.last_seq()  # read last: whoever appends now moves it first
+    if count > appended:
+        return _bad(
+            appended, appended + 1, f"inserted: the log has {count}, {appended} were appended"
+        )
+    ends = [*waiting, appended]
     if max(ends) > count:
         return _bad(
             count, count + 1, f"missing: the log ends at {count}, it once had {max(ends)}"
@@ -232,12 +270,30 @@ def verify_chain(
     return {"ok": True, "events": count, "first_bad": None}
 
 
+def _inserted(log: ChainLog, raw: RawEvent, last: bytes) -> dict[str, Any] | None:
+    """Return what was put in before an event that follows an earlier one; else None."""
+    whole = hashlib.sha256(raw.prev + raw.data).digest() == raw.digest
+    if raw.prev == last or not whole:
+        return None
+    start = bytes.fromhex(GENESIS)
+    earlier = itertools.chain([(0, start)], ((one.seq, one.digest) for one in chain_links(log)))
+    for seq, digest in earlier:
+        if seq + 1 >= raw.seq:
+            return None
+        if digest == raw.prev:
+            return _bad(seq, seq + 1, f"inserted: event {raw.seq} follows event {seq}")
+    return None
+
+
 def _damage(raw: RawEvent, expected_seq: int, last: bytes) -> str | None:
     """Return what is wrong with one event, or None."""
     if raw.seq != expected_seq:
         return f"missing: the next event in the log is {raw.seq}"
     if raw.prev != last:
-        return "it does not follow the event before it"
+        return (
+            "it does not follow the event before it: that one was altered, or one was dropped "
+            "between them, or they were reordered"
+        )
     if hashlib.sha256(last + raw.data).digest() != raw.digest:
         return "its content is not what its hash says"
     try:

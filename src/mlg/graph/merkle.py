@@ -5,6 +5,9 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Final
 
+Levels = tuple[tuple[bytes, ...], ...]
+"""Every level of a tree, the lowest first."""
+
 EMPTY_ROOT: Final = hashlib.sha256(b"").digest()
 """Root of a tree without leaves."""
 
@@ -66,15 +69,17 @@ class Frontier:
 
 def root(leaves: Iterable[bytes]) -> bytes:
     """Return the root over the leaves; of none, sha256 of nothing."""
-    tree = Frontier()
-    for leaf in leaves:
-        tree = tree.add(leaf)
-    return tree.root
+    return Frontier().extend(leaves).root
 
 
-def levels(leaves: Sequence[bytes]) -> tuple[tuple[bytes, ...], ...]:
+def levels(leaves: Sequence[bytes]) -> Levels:
     """Return every level of the tree, leaf hashes first; made once, it gives every proof."""
-    found = [tuple(leaf_hash(leaf) for leaf in leaves)]
+    return levels_over([leaf_hash(leaf) for leaf in leaves])
+
+
+def levels_over(hashes: Sequence[bytes]) -> Levels:
+    """Return every level above hashes of leaves, or of subtrees all but the last full."""
+    found = [tuple(hashes)]
     while len(found[-1]) > 1:
         level = found[-1]
         paired = [node_hash(level[at], level[at + 1]) for at in range(0, len(level) - 1, 2)]

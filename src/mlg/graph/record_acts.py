@@ -6,7 +6,7 @@ from datetime import datetime
 from mlg.core.errors import LifecycleError
 from mlg.core.events import EdgeFact, Event, NodeFact
 from mlg.core.nodes import Attr
-from mlg.core.uris import Digest, EventId, Uri
+from mlg.core.uris import Digest, EventId, Uri, parse_uri
 from mlg.graph.record import Recorder, edge, node
 
 
@@ -102,23 +102,40 @@ def audit_exported(
     recorder: Recorder,
     *,
     key: str,
-    prediction: Uri,
+    subject: Uri,
     bundle: Digest,
-    segment: Uri,
     files: int,
+    of: Uri | None = None,
+    facts: Mapping[str, Attr] | None = None,
     at: datetime | None = None,
     cause: EventId | None = None,
 ) -> Event:
-    """Return the event that someone took a bundle of one prediction."""
-    subject = recorder.uri("audit_export", bundle[:12])
+    """Return the event that someone took an audit bundle.
+
+    Args:
+        recorder: Whose event; its actor is who took it.
+        key: Idempotency key.
+        subject: What the bundle is of: a prediction, a model version, a service.
+        bundle: sha256 of the bundle.
+        files: How many files it has.
+        of: The node that stands for the subject: of a prediction, its segment.
+        facts: More attributes: a period.
+        at: When; None is now.
+        cause: The event that led to it.
+    """
+    made = recorder.uri("audit_export", bundle[:12])
     actor = recorder.uri("actor", recorder.actor)
-    attrs: dict[str, Attr] = {"prediction": prediction, "segment": segment, "files": files}
+    kind = parse_uri(subject).kind
+    attrs: dict[str, Attr] = {**(facts or {}), "of": subject, "of_kind": kind, "files": files}
+    edges = [edge(actor, "triggered", made)]
+    if of is not None:
+        edges.append(edge(of, "derived_from", made, provenance="observed"))
     return recorder.event(
         "mlg.audit_export.created",
         key=key,
-        subject=subject,
-        nodes=[node(subject, attrs, digest=bundle), node(actor, {}, name=recorder.actor)],
-        edges=[edge(actor, "triggered", subject)],
+        subject=made,
+        nodes=[node(made, attrs, digest=bundle), node(actor, {}, name=recorder.actor)],
+        edges=edges,
         at=at,
         cause=cause,
     )

@@ -7,6 +7,7 @@ from typing import Any
 
 from mlg.adapters.ids_uuid7 import Uuid7Ids
 from mlg.api.operations import ApiServices
+from mlg.api.schemas import ExportRequest
 from mlg.core.clock import ManualClock, rfc3339
 from mlg.core.errors import BackendError, ManifestError, NotFoundError
 from mlg.core.events import Event, Revision, StoredEvent
@@ -221,9 +222,9 @@ class Control:
         clause = Clause(text="The model", at=rfc3339(AT), seq=3, event="k", subject="s")
         return from_clauses(PREDICTION, [clause])
 
-    def audit_export(self, prediction_id: str, principal: Principal) -> tuple[str, bytes]:
-        self.calls.append(("audit_export", prediction_id, principal.subject))
-        return f'audit-"{prediction_id}"\r\nX: y.zip', b"PK\x05\x06" + b"\0" * 18
+    def audit_export(self, asked: ExportRequest, principal: Principal) -> tuple[str, bytes]:
+        self.calls.append(("audit_export", asked, principal.subject))
+        return f'audit-"{asked.prediction_id}"\r\nX: y.zip', b"PK\x05\x06" + b"\0" * 18
 
     def erase(
         self, viewer: str, service: str, reason: str, dry_run: bool, principal: Principal

@@ -179,6 +179,34 @@ def test_an_export_is_a_zip_whose_name_cannot_break_the_header(client: Any) -> N
     assert answer.content.startswith(b"PK")
 
 
+@pytest.mark.parametrize(
+    "body",
+    [
+        {"prediction_id": ""},
+        {"prediction_id": "p" * 2_049},
+        {"model_version": 7},
+        {"service": "home", "from": 1, "to": 2},
+        {"prediction": "p-1"},
+        [],
+    ],
+)
+def test_an_export_of_nothing_that_can_be_named_is_refused(
+    client: Any, plane: Any, body
+) -> None:
+    answer = client.post("/api/v1/audit-exports", json=body)
+    assert 400 <= answer.status_code < 500
+    assert answer.json()["what"]
+    assert plane.control.calls == []
+
+
+def test_an_export_of_a_period_is_asked_for_in_its_own_words(client: Any, plane: Any) -> None:
+    body = {"service": "home", "from": "2026-01-01T00:00:00Z", "to": "2026-01-02T00:00:00Z"}
+    assert client.post("/api/v1/audit-exports", json=body).status_code == 200
+    asked = plane.control.calls[0][1]
+    assert (asked.service, asked.from_, asked.to) == tuple(body.values())
+    assert (asked.prediction_id, asked.model_version) == (None, None)
+
+
 def test_the_other_reads_answer(client: Any, plane: Any) -> None:
     assert client.get("/api/v1/status").json()["ports"] == {"gateway": 7080}
     assert client.get("/api/v1/services").json()["services"][0]["service"] == "home"
