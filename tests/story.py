@@ -365,8 +365,11 @@ def healing(story: Story) -> None:
                deployments=[story.deployment("a"), story.deployment("d")],
                policies=[story.by.uri("policy", "home", "2")])  # fmt: skip
     story.tell(record_acts.audit_exported, key="export", bundle=Digest("7" * 64),
-               prediction=Uri("mlg://prediction/mlg/movies/home@p1"),
-               segment=story.segment(), files=10)  # fmt: skip
+               subject=Uri("mlg://prediction/mlg/movies/home@p1"),
+               of=story.segment(), files=10)  # fmt: skip
+    for name, thing in (("model", story.version("d")), ("service", story.service)):
+        story.tell(record_acts.audit_exported, key=f"export {name}", bundle=Digest("6" * 64),
+                   subject=thing, of=thing, files=12)  # fmt: skip
     story.tell(record_automations.freeze_changed, key="freeze", on=True, reason="a holiday")
 
 
