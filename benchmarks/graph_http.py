@@ -6,6 +6,7 @@ Prints its port, and ends when its standard input does.
 import socket
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 from mlg.adapters.clock_system import SystemClock
@@ -20,7 +21,7 @@ from mlg.core.principal import Principal
 def main() -> None:
     """Serve until standard input ends."""
     path, clock = Path(sys.argv[1]), SystemClock()
-    nothing: Any = None
+    nothing: Any = SimpleNamespace(events=None)
     services = ApiServices(
         reader=SqliteGraphReader(path),
         store=nothing,

@@ -18,6 +18,7 @@ from mlg.app.images import pack
 from mlg.app.manifests import Manifests
 from mlg.app.pipeline_runs import run_request
 from mlg.app.pipelines import Pipelines
+from mlg.app.signing import Signing, prepare_signing
 from mlg.core.clock import ManualClock
 from mlg.core.events import Event
 from mlg.core.steps import StepCall, StepResult
@@ -98,6 +99,7 @@ def real_run(root: Path) -> RealRun:
         artifacts, Sources(root / "cache", MemoryNetwork()), clock=clock, work=work
     )
     reader = SqliteGraphReader(home / "graph.sqlite3")
+    prepare_signing(files, artifacts, (), (), lambda _: None)
     ports = TrainPorts(
         files=files,
         artifacts=artifacts,
@@ -107,6 +109,7 @@ def real_run(root: Path) -> RealRun:
         clock=clock,
         recorder=lambda: recorder,
         plan=Pipelines(artifacts),
+        signer=Signing(files, artifacts),
     )
     request = run_request(manifests, files, "list", "unset")
     return RealRun(

@@ -82,5 +82,5 @@ def test_a_head_by_the_tree_is_the_head_by_all_hashes(logs) -> None:
 
 def test_stores_and_readers_keep_the_protocol(logs) -> None:
     names = [name for name in vars(ChainLog) if not name.startswith("_")]
-    assert sorted(names) == ["chain", "last_seq", "links", "told"]
+    assert sorted(names) == ["chain", "last_seq", "links", "seqs_of"]
     assert all(callable(getattr(log, name)) for log in logs for name in names)

@@ -80,7 +80,8 @@ def _plain(walk: Any) -> Any:
         depths = sorted(found.depth for found in walk.nodes)
         return replace(walk, nodes=(), edges=()), depths
     nodes = sorted(walk.nodes, key=lambda found: (found.depth, found.node.uri))
-    return replace(walk, nodes=tuple(nodes))
+    arrows = sorted(walk.edges, key=lambda arrow: (arrow.src, arrow.role, arrow.dst))
+    return replace(walk, nodes=tuple(nodes), edges=tuple(arrows))
 
 
 def test_a_page_after_a_cursor_and_an_attribute_are_answered_as_by_the_database(

@@ -67,7 +67,8 @@ def gates(account: Account) -> list[dict[str, Any]]:
     for node in account.kind("evaluation", "health_check", "rollout_step"):
         for name, text in node.attrs:
             head, _, gate = name.partition(".")
-            if head in {"gate", "test"} and gate:
+            # what a step's gates said is its own attribute; its check repeats it
+            if gate and head == ("test" if node.kind == "health_check" else "gate"):
                 words = str(text)
                 found.append(
                     {

@@ -112,7 +112,7 @@ EARLY, LATE = "0001-01-01T00:00:00+14:00", "9999-12-31T23:59:59-14:00"
         ("events", {"after": 10**30}, 400, "/api/v1/events"),
         ("diff", {"a": A, "b": "x"}, 422, "b"),
         ("diff", {"a": A, "b": make_uri("model", "p", "x")}, 422, "a, b"),
-        ("why", {"uri": "x"}, 422, "uri"),
+        ("why", {"uri": "mlg://x"}, 422, "uri"),
     ],
 )
 def test_a_bad_question_is_refused_by_the_name_of_what_is_wrong(
