@@ -6,12 +6,14 @@ from pathlib import Path
 from mlg.adapters.graph_postgres import PostgresGraph, PostgresGraphReader
 from mlg.adapters.graph_sql_store import SqlGraph
 from mlg.adapters.graph_sqlite import SqliteGraph
+from mlg.adapters.graph_sqlite_check import BesideCheck
 from mlg.adapters.graph_sqlite_read import SqliteGraphReader
 from mlg.adapters.secrets_local import LocalSecrets
 from mlg.app.settings import Settings, read_settings
 from mlg.core.clock import Clock
 from mlg.core.errors import NotFoundError
 from mlg.core.ports import Secrets
+from mlg.graph.audit import Beside
 
 Reader = SqliteGraphReader | PostgresGraphReader
 
@@ -32,6 +34,11 @@ def open_graph(
     given = settings.graph
     password = secrets.resolve(given.password) if given.password else ""
     return PostgresGraph(given.url, password), PostgresGraphReader(given.url, password)
+
+
+def beside(home: Path, reader: Reader) -> Beside | None:
+    """Return what checks a part of the log in a process of its own; None in PostgreSQL."""
+    return BesideCheck(home / FILE) if isinstance(reader, SqliteGraphReader) else None
 
 
 def open_reader(home: Path) -> Reader:

@@ -11,6 +11,7 @@ from mlg.api.schemas import ExportRequest
 from mlg.app.automations_document import automations_document
 from mlg.app.exporting import export, sign_head
 from mlg.app.freezing import freeze, frozen_document
+from mlg.app.graphs import beside
 from mlg.app.parts import Parts
 from mlg.app.pipeline_runs import run_request
 from mlg.app.reacting import mark_restart
@@ -150,7 +151,10 @@ class ControlOperations:
         """Check the whole event log."""
         files = self._parts.files
         return audit.verify_chain(
-            self._parts.store, load_anchors(files), anchor_public_key(files)
+            self._parts.store,
+            load_anchors(files),
+            anchor_public_key(files),
+            beside(self._parts.home, self._parts.reader),
         )
 
     def anchor(self) -> None:

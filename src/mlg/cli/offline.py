@@ -11,7 +11,7 @@ from mlg.adapters.files_local import LocalFiles
 from mlg.adapters.ids_uuid7 import Uuid7Ids
 from mlg.adapters.keys_local import anchor_public_key, load_anchors
 from mlg.adapters.launcher_process import ProcessLauncher
-from mlg.app.graphs import open_reader
+from mlg.app.graphs import beside, open_reader
 from mlg.app.manifests import checked_manifest, plan_document
 from mlg.cli.instance import connect, control_of
 from mlg.client.client import WalkHow
@@ -256,7 +256,8 @@ def verify(home: Path) -> dict[str, Any]:
     """Check the event log in the files, whether or not a control plane runs."""
     files = LocalFiles(home)
     with open_reader(home) as reader:
-        return audit.verify_chain(reader, load_anchors(files), anchor_public_key(files))
+        anchors, key = load_anchors(files), anchor_public_key(files)
+        return audit.verify_chain(reader, anchors, key, beside(home, reader))
 
 
 def plan_of(file: Path, home: Path) -> dict[str, Any]:
