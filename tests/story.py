@@ -12,7 +12,8 @@ from typing import Any
 
 from mlg.core.artifacts import Column, ModelVersion, Snapshot
 from mlg.core.clock import ManualClock
-from mlg.core.errors import BackendError
+from mlg.core.columns import ColumnLineage, ColumnSource
+from mlg.core.errors import BackendError, NotFoundError
 from mlg.core.events import Event
 from mlg.core.measure import Alert, Measurement
 from mlg.core.predict import ServingPolicy
@@ -21,6 +22,7 @@ from mlg.graph import (
     record_acts,
     record_alerts,
     record_automations,
+    record_columns,
     record_models,
     record_rollouts,
     record_runs,
@@ -35,6 +37,7 @@ from mlg.graph.record import (
     snapshot_uri,
     step_uri,
 )
+from mlg.graph.record_columns import ModelRead
 
 START = datetime(2026, 1, 1, tzinfo=UTC)
 SOURCE_TEXT = "movielens-100k://ratings"
@@ -130,6 +133,29 @@ def table(name: str, letter: str) -> Snapshot:
     )  # fmt: skip
 
 
+AGE = ColumnSource(table="ratings", column="age", type="DIRECT", subtype="IDENTITY")
+
+
+class Blank:
+    """A graph that knows nothing yet."""
+
+    def walk(self, root: Uri, *_: Any) -> Any:
+        raise NotFoundError("no such node", where=root)
+
+
+def columns(story: Story, key: str, name: str, letter: str, **said: Any) -> None:
+    """Tell of the columns of a table, as if it were the first of its name."""
+
+    def columns_recorded(by: Recorder, **facts: Any) -> Event:
+        event = record_columns.columns_recorded(by, Blank(), **facts)  # type: ignore[arg-type]
+        assert event is not None
+        return event
+
+    columns_recorded.__module__ = record_columns.__name__
+    version = story.data(letter) if "source" in said else story.features(letter.lower())
+    story.tell(columns_recorded, key=key, snapshot=table(name, letter), version=version, **said)
+
+
 def train(
     story: Story, letter: str, *, passed: bool = True, because: Uri | None = None
 ) -> None:
@@ -154,9 +180,14 @@ def train(
     began("source_ratings", "source")
     story.tell(record_runs.dataset_snapshotted, key=f"{run}:source", source=SOURCE_TEXT,
                snapshot=table("ratings", letter), step=step("source_ratings"))  # fmt: skip
+    columns(story, f"{run}:source:columns", "ratings", letter, source=SOURCE_TEXT)
     began("features", "python", data)
     story.tell(record_runs.dataset_snapshotted, key=f"{run}:features", kind="feature_snapshot",
                snapshot=table("train_set", letter.upper()), step=step("features"))  # fmt: skip
+    columns(
+        story, f"{run}:features:columns", "train_set", letter.upper(),
+        lineage=ColumnLineage(state="exact", columns=(("age", (AGE,)),)),
+    )  # fmt: skip
     ended("features", "python", [data], [features])
     began("train", "train", features, data)
     ended("train", "train", [features, data], [])
@@ -168,6 +199,14 @@ def train(
         ),
         trained_on=[features, data], step=step("train"),
         supersedes=story.version("a") if letter != "a" else None,
+    )  # fmt: skip
+    story.tell(
+        record_columns.model_columns_recorded, key=f"{run}:register:columns", model="ranker",
+        version=letter * 12,
+        reads=[
+            ModelRead(table="train_set", column="age", feature=True),
+            ModelRead(table="ratings", column="age", feature=False),
+        ],
     )  # fmt: skip
     began("evaluate", "evaluate", features, data)
     story.tell(

@@ -94,12 +94,12 @@ def test_every_kind_and_role_has_its_line() -> None:
 
 def test_every_kind_is_recorded_or_named_as_written_by_others() -> None:
     made = set(made_kinds())
-    assert KINDS - made == set(KIND_INGEST), "a kind without a recorder needs a path"
+    assert KINDS - made <= set(KIND_INGEST), "a kind without a recorder needs a path"
 
 
 def test_every_role_is_recorded_or_named_as_written_by_others() -> None:
     made = {role for _, role, _ in made_triples()}
-    assert set(ROLE_CLASS) - made == set(ROLE_INGEST), "a role without a recorder needs a path"
+    assert set(ROLE_CLASS) - made <= set(ROLE_INGEST), "a role without a recorder needs a path"
 
 
 @pytest.mark.parametrize("kind", sorted(KIND_INGEST))
