@@ -6,6 +6,7 @@ import signal
 from pathlib import Path
 from typing import Any
 
+import pytest
 from tests.conftest import Cli, until
 from tests.e2e.test_canary import rollout
 
@@ -59,6 +60,9 @@ def rollout_of_an_altered_version_fails(cli: Cli, client: Client) -> str:
     return version
 
 
+@pytest.mark.skipif(
+    not os.environ.get("MLG_FULL"), reason="make e2e runs it; test_tiny has a refused model too"
+)
 def test_an_altered_model_is_refused_and_serves_again_when_it_is_restored(cli: Cli) -> None:
     cli("up", "--wait", "--port", "0")
     control = json.loads((cli.home / "control.json").read_bytes())
