@@ -45,7 +45,7 @@ from mlg.adapters.graph_sqlite import SqliteGraph
 from mlg.adapters.graph_sqlite_check import BesideCheck
 from mlg.adapters.graph_sqlite_read import SqliteGraphReader
 from mlg.adapters.source_datasets import cache_root
-from mlg.core.events import Event
+from mlg.core.events import EdgeFact, Event, NodeFact
 from mlg.core.reading import WalkOptions
 from mlg.core.uris import EventId, Uri
 from mlg.graph.audit import verify_chain
@@ -107,7 +107,7 @@ def measure(days: int, folder: Path, say: Callable[[str], None], alone: bool) ->
         say("appending ...")
         rows += appends(store, reader, roots, folder, APPEND_S if days > 20 else 1.0)
         say("verifying ...")
-        rows += verification(folder, 1_000_000 if days > 20 else 2_000)
+        rows += verification(folder, 500_000 if days > 20 else 2_000)
     finally:
         reader.close()
         store.close()
@@ -362,14 +362,17 @@ def verification(folder: Path, count: int) -> list[Row]:
     """
     with SqliteGraph(folder / "chain.sqlite3", SystemClock()) as store:
         first = next(world.events(1))
+        origin = first.edges[0].src
         for start in range(0, count, 1_000):
-            store.append([
-                replace(
+            log: list[Event] = []
+            for n in range(start, start + 1_000):
+                made = world.uri("dataset", f"v{n}")
+                log.append(replace(
                     first, key=f"v:{n}", id=EventId(f"01900000-0000-7000-a000-{n:012x}"),
-                    subject=first.edges[0].dst, nodes=first.nodes[:1], edges=first.edges[:1],
-                )
-                for n in range(start, start + 1_000)
-            ])  # fmt: skip
+                    subject=made, nodes=(NodeFact(uri=made, attrs=first.nodes[0].attrs),),
+                    edges=(EdgeFact(src=origin, role="derived_from", dst=made),),
+                ))  # fmt: skip
+            store.append(log)
         indexed(folder / "chain.sqlite3")
         times: list[float] = []
         for _ in range(3):
