@@ -1,5 +1,6 @@
 """Runs the control plane's HTTP application on its own thread and event loop."""
 
+import gc
 import socket
 import threading
 from typing import TYPE_CHECKING, Final
@@ -66,6 +67,8 @@ class ApiServer:
             raise BackendError(
                 "the control API did not start", where=self.url, hint="see the log above."
             )
+        gc.collect()
+        gc.freeze()  # what was imported is looked at no more while an answer is made
 
     def stop(self, timeout_s: float = 10.0) -> None:
         """End the open streams, answer what was asked, and close the port."""
