@@ -14,7 +14,6 @@ import signal
 import socket
 import subprocess
 import sys
-import time
 import urllib.error
 import urllib.request
 from collections.abc import Iterator
@@ -25,6 +24,7 @@ from typing import Any
 import pytest
 
 from mlg.adapters.source_datasets import cache_root
+from tests.conftest import until
 
 HERE = Path(__file__).parent
 LOCK = HERE / "mlflow.txt"
@@ -91,11 +91,8 @@ def tracking_server(python: Path, folder: Path) -> Iterator[str]:
         )  # fmt: skip
     url = f"http://127.0.0.1:{port}"
     try:
-        end = time.monotonic() + DEADLINE_S
-        while not _answers(f"{url}/health"):
-            assert process.poll() is None, (folder / "server.log").read_text()[-2_000:]
-            assert time.monotonic() < end, "MLflow's server did not start in time"
-            time.sleep(0.1)
+        until(lambda: _answers(f"{url}/health") or process.poll() is not None, DEADLINE_S)
+        assert process.poll() is None, (folder / "server.log").read_text()[-2_000:]
         yield url
     finally:
         with contextlib.suppress(ProcessLookupError):

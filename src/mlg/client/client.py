@@ -414,7 +414,7 @@ class Client:
             project: Whose; empty is the control plane's.
 
         Examples:
-            >>> client = Client(None, spool="/tmp/none")
+            >>> client = Client(None, spool="waiting")
             >>> client.dataset("s3://lake/users", version="2026-11-01").version
             '2026-11-01'
         """
