@@ -1,5 +1,6 @@
 # Every target starts from nothing: it makes .venv, installs what is missing and runs.
 # Offline the second time: nothing is installed while pyproject.toml and constraints.txt stand.
+# pip compiles no source of an editable install, and a process that may write none compiles anew.
 SHELL := /bin/bash
 ROOT := $(patsubst %/,%,$(dir $(abspath $(lastword $(MAKEFILE_LIST)))))
 PYTHON ?= python3
@@ -23,6 +24,7 @@ $(VENV)/bin/python:
 $(RUN_STAMP): | $(VENV)/bin/python
 	@echo 'installing mlg (about a minute) ...'
 	@$(PIP) -e '$(ROOT)'
+	@'$(BIN)/python' -m compileall -q '$(ROOT)/src'
 	@touch '$@'
 
 $(DEV_STAMP): | $(RUN_STAMP)
@@ -33,8 +35,9 @@ $(DEV_STAMP): | $(RUN_STAMP)
 demo: | $(RUN_STAMP)
 	@'$(BIN)/mlg' demo --dir '$(ROOT)/mlg-demo' $(ARGS)
 
+# whole products in one process, the other files in a second: see tests/conftest.py
 test: | $(DEV_STAMP)
-	@cd '$(ROOT)' && '$(BIN)/python' -m pytest -q $(ARGS)
+	@cd '$(ROOT)' && '$(BIN)/python' -m pytest -q -n 2 --dist loadgroup $(ARGS)
 
 unit: | $(DEV_STAMP)
 	@cd '$(ROOT)' && '$(BIN)/python' -m pytest -q tests/unit $(ARGS)

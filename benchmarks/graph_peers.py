@@ -90,7 +90,10 @@ def ladybug(given):
         ask.execute(f"COPY E FROM '{edges}'")
         row = {"load_s": time.perf_counter() - began}
         ask.execute("CALL var_length_extend_max_depth=255")
-        for way, arrow in (("up", "<-[:E* SHORTEST 1..255]-"), ("down", "-[:E* SHORTEST 1..255]->")):
+        for way, arrow in (
+            ("up", "<-[:E* SHORTEST 1..255]-"),
+            ("down", "-[:E* SHORTEST 1..255]->"),
+        ):
             text = f"MATCH (a:N {{id: $s}}){arrow}(b:N) RETURN b.id"
             row[way], row[f"{way}_n"] = timed(
                 given["starts"].tolist()[:100],
@@ -122,7 +125,10 @@ def mlmd(given):
             events = [(src, pb.Event.INPUT) for src in sources] + [(dst, pb.Event.OUTPUT)]
             store.put_execution(
                 pb.Execution(type_id=made),
-                [(pb.Artifact(id=ids[n], type_id=thing, uri=str(n)), pb.Event(type=kind)) for n, kind in events],
+                [
+                    (pb.Artifact(id=ids[n], type_id=thing, uri=str(n)), pb.Event(type=kind))
+                    for n, kind in events
+                ],
                 [],
             )
         row = {"load_s": time.perf_counter() - began}

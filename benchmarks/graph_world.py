@@ -55,6 +55,17 @@ def events(days: int, *, most_edges: int = 10_000, seed: int = 1) -> Iterator[Ev
     yield from packer.flush()
 
 
+def told_singly(day: int, *, seed: int = 2) -> Iterator[Event]:
+    """Return the events of one more day as the product tells them: one a thing, of some ten edges."""
+    rng, packer = random.Random(seed), _Packer(1, after=day * 1_000_000)
+    packer.day = day
+    for number in range(DATASETS):
+        yield from packer.add(*_data(number, day, rng))
+    for number in range(RUNS):
+        yield from packer.add(*_run(number, day, rng))
+    yield from packer.flush()
+
+
 def _data(number: int, day: int, rng: random.Random) -> tuple[list[Uri], list[EdgeFact]]:
     version, snapshot = uri("dataset_version", f"d{number}", day), _snapshot(number, day)
     read = {number, *(rng.randrange(DATASETS) for _ in range(4))}
@@ -108,8 +119,8 @@ def _run(number: int, day: int, rng: random.Random) -> tuple[list[Uri], list[Edg
 class _Packer:
     """Gathers nodes and edges into events of a bounded size."""
 
-    def __init__(self, most_edges: int) -> None:
-        self._most, self._count, self.day = most_edges, 0, 0
+    def __init__(self, most_edges: int, *, after: int = 0) -> None:
+        self._most, self._count, self.day = most_edges, after, 0
         self._nodes: list[NodeFact] = []
         self._edges: list[EdgeFact] = []
 

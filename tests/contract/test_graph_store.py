@@ -12,10 +12,13 @@ from pathlib import Path
 from uuid import uuid4
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from tests.conftest import until
 from tests.postgres import database
 
 from mlg.adapters.graph_postgres import PostgresGraph, PostgresGraphReader
+from mlg.adapters.graph_sql_rows import moment
 from mlg.adapters.graph_sql_store import PROJECTIONS
 from mlg.adapters.graph_sqlite import SqliteGraph
 from mlg.adapters.graph_sqlite_read import SqliteGraphReader
@@ -27,6 +30,7 @@ from mlg.core.reading import NodeQuery
 from mlg.core.uris import EventId
 from mlg.graph.audit import verify_chain
 from mlg.graph.encode import GENESIS
+from mlg.graph.project import intervals
 from mlg.graph.record import Recorder, edge, node
 
 START = datetime(2026, 1, 1, tzinfo=UTC)
@@ -235,6 +239,45 @@ def test_any_order_of_arrival_gives_one_graph(recorder, tmp_path) -> None:
     assert all(found == graphs[0] for found in graphs)
     edges = [row for row in graphs[0] if row[1] == "version_of"]
     assert len(edges) == 2  # open 0..1, then open again from 1
+
+
+@settings(max_examples=25, deadline=None)
+@given(
+    told=st.lists(st.tuples(st.integers(0, 5), st.booleans()), min_size=1, max_size=12),
+    sizes=st.lists(st.integers(1, 4), min_size=12, max_size=12),
+)
+def test_an_arrow_told_of_again_and_again_holds_when_its_facts_say(
+    told: list[tuple[int, bool]], sizes: list[int], tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    recorder = Recorder(project="p", actor="t", clock=ManualClock(START), ids=Prefixed(0))
+    run, pipeline = recorder.uri("run", "r", "1"), recorder.uri("pipeline", "r")
+    events = [
+        recorder.event(
+            "mlg.x.y",
+            key=f"{n:02}",
+            subject=run,
+            edges=[edge(pipeline, "version_of", run, ended=ended)],
+            at=START + timedelta(minutes=minute),
+        )
+        for n, (minute, ended) in enumerate(told)
+    ]
+    spans = intervals(((one.at, one.key, 0), one.edges[0].ended) for one in events)
+    path = tmp_path_factory.mktemp("again") / "g.sqlite3"
+    left = list(events)
+    with SqliteGraph(path, ManualClock(START)) as found:
+        for size in sizes:
+            found.append(left[:size])
+            del left[:size]
+        edges = [row for row in by_uri(path) if row[1] == "version_of"]
+        found.rebuild()
+        assert [row for row in by_uri(path) if row[1] == "version_of"] == edges
+    held = [
+        (moment(since), None if until is None else moment(until))
+        for *_, since, until, _ in edges
+    ]
+    assert sorted(held, key=str) == sorted(
+        ((one.valid_from, one.valid_to) for one in spans), key=str
+    )
 
 
 def test_many_threads_append_and_every_event_is_there_once(store) -> None:

@@ -4,14 +4,13 @@ A whole group of events is projected at once: the nodes it names are looked up t
 rows are written together.
 """
 
-from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from itertools import chain
 from typing import Any, Final, Protocol
 
+from mlg.adapters.graph_sql_arrows import Arrows, Numbered
 from mlg.adapters.graph_sql_facts import read_facts
 from mlg.adapters.graph_sql_rows import (
-    PROVENANCES,
     Connection,
     attrs_pairs,
     attrs_text,
@@ -27,7 +26,6 @@ from mlg.graph.project import (
     NodeUpsert,
     default_name,
     fold,
-    intervals,
     kind_of,
     resolve,
 )
@@ -37,15 +35,10 @@ _NODE: Final = (
     "id, uri, kind, name, digest, attrs, valid_from, valid_to, last_at, last_key, last_place,"
     " last_seq, only_fact"
 )
-_PROVENANCE: Final = {name: number for number, name in enumerate(PROVENANCES)}
 _SHARED, _NAMED, _UNNAMED = 0, 1, 2
 """`only_fact`: its facts lie in node_fact, or this row is the one fact, named or not."""
 
 Row = tuple[Any, ...]
-Numbered = Sequence[tuple[int, Event, tuple[Uri, ...]]]
-"""Events with their seq and every URI that they name, sorted."""
-Triple = tuple[int, int, int]
-"""An arrow: dst, role, src."""
 
 
 class Search(Protocol):
@@ -78,13 +71,12 @@ class Projector:
 
     def __init__(self, connection: Connection, search: Search) -> None:
         self._connection = connection
-        roles = connection.execute("SELECT name, id FROM role").fetchall()
-        self._roles: dict[str, int] = dict(roles)
         self._ids: dict[str, int] = {}
         self._since_us: dict[int, int] = {}
         """Of a node: it is known to begin at this time or earlier."""
         self._node = 0
         """Newest id given."""
+        self._arrows = Arrows(connection)
         self.search = search
         self.forget()
 
@@ -92,6 +84,7 @@ class Projector:
         """Drop what is remembered of rows; needed after each rollback."""
         self._ids.clear()
         self._since_us.clear()
+        self._arrows.forget()
         (self._node,) = self._ask("SELECT coalesce(max(id), 0) FROM node")
         self.search.forget()
 
@@ -105,7 +98,7 @@ class Projector:
             self._since_us.clear()
         made = self._intern(events)
         self._tell(events, made)
-        self._draw(events, made)
+        self._arrows.draw(events, self._ids, made)
         self.search.grew(self._node)
 
     # --- nodes
@@ -220,74 +213,6 @@ class Projector:
             )
             state = fold(state, named)  # `valid_from` also knows the implied facts
             self._update([(*row[:3], *_state_row(state), row[11], _SHARED)])
-
-    # --- arrows
-
-    def _draw(self, events: Numbered, made: int) -> None:
-        """Write the arrows, and when those hold that were told of more than once."""
-        ids, roles = self._ids, self._roles
-        rows: list[Row] = []
-        seen: set[Triple] = set()
-        again: set[Triple] = set()
-        old: set[Triple] = set()
-        for seq, event, _ in events:
-            if not event.edges:
-                continue
-            at_us = micros(event.at)
-            drawn = [(ids[f.dst], roles[f.role], ids[f.src]) for f in event.edges]
-            ended = {place for place, fact in enumerate(event.edges) if fact.ended}
-            if ended or len(set(drawn)) < len(drawn) or not seen.isdisjoint(drawn):
-                counted = Counter(drawn)
-                again.update(ends for ends, n in counted.items() if n > 1 or ends in seen)
-                again.update(drawn[place] for place in ended)
-            seen.update(drawn)
-            old.update([ends for ends in drawn if ends[0] <= made and ends[2] <= made])
-            rows += [
-                (
-                    *ends, seq, place, _PROVENANCE[fact.provenance], int(fact.ended), at_us,
-                    None if fact.ended else at_us, None,
-                )
-                for place, (ends, fact) in enumerate(zip(drawn, event.edges, strict=True))
-            ]  # fmt: skip
-        if old - again:
-            again.update(self._drawn(old - again))
-        rows.sort()  # neighbours in the table are written together
-        insert_rows(self._connection, "edge", rows)
-        for ends in sorted(again):
-            self._set_intervals(ends)
-
-    def _drawn(self, ends: Iterable[Triple]) -> list[Triple]:
-        """Return those of the arrows that are in the graph."""
-        return matching(
-            self._connection,
-            "SELECT DISTINCT e.dst_id, e.role, e.src_id FROM json_each(?) j JOIN edge e"
-            " ON e.dst_id = CAST(json_extract(j.value, '$[0]') AS BIGINT)"
-            " AND e.role = CAST(json_extract(j.value, '$[1]') AS BIGINT)"
-            " AND e.src_id = CAST(json_extract(j.value, '$[2]') AS BIGINT)",
-            ends,
-        )
-
-    def _set_intervals(self, ends: Triple) -> None:
-        """Say of each row of one arrow when it holds, if ever."""
-        of_arrow = "dst_id = ? AND role = ? AND src_id = ?"
-        rows = self._connection.execute(
-            "SELECT edge.seq, edge.at, event.key, edge.place, edge.ended,"  # noqa: S608 - ours
-            f" valid_from, valid_to FROM edge JOIN event USING (seq) WHERE {of_arrow}",
-            ends,
-        ).fetchall()
-        facts = [(moment(row[1]), str(row[2]), int(row[3])) for row in rows]
-        ended = [bool(row[4]) for row in rows]
-        spans = {span.opened_by: span for span in intervals(zip(facts, ended, strict=True))}
-        for order, row in zip(facts, rows, strict=True):
-            span = spans.get(order)
-            since = micros(span.valid_from) if span else None
-            until = micros(span.valid_to) if span and span.valid_to else None
-            if (since, until) != tuple(row[5:7]):
-                self._connection.execute(
-                    "UPDATE edge SET valid_from = ?, valid_to = ?"  # noqa: S608 - our names
-                    f" WHERE {of_arrow} AND seq = ? AND place = ?",
-                    (since, until, *ends, row[0], row[3]),
-                )
 
 
 def _first(id_: int, fact: NodeFact, order: tuple[int, str, int], seq: int) -> Row:

@@ -126,7 +126,8 @@ class Traffic:
             host="127.0.0.1", port=port, service=self.service, per_second=per_second
         )
         plan = plan.after(self.newest_us)
-        with Bars(*_COLUMNS, console=err, transient=True) as bars:
+        quiet = not err.is_terminal  # a log would hold an empty line for each play
+        with Bars(*_COLUMNS, console=err, transient=True, disable=quiet) as bars:
             task = bars.add_task("viewers", total=len(plan), facts="")
             victim = kill
 
