@@ -10,24 +10,27 @@ import typer
 from mlg.cli.instance import JsonOption, reported
 from mlg.core.errors import BackendError, NotFoundError
 
-BENCHES: Final = {"graph": "graph.py"}
+BENCHES: Final = {"graph": "graph.py", "serving": "serving.py"}
 """Script in `benchmarks/` by name."""
 
 
 def bench(
+    context: typer.Context,
     name: str = typer.Argument(help=f"What to measure: {', '.join(BENCHES)}."),
-    nodes: int = typer.Option(1_000_000, help="Size of the made-up lifecycle.", min=5_000),
-    no_peers: bool = typer.Option(False, "--no-peers", help="Leave the peers out."),
     as_json: bool = JsonOption,
 ) -> None:
     """Measure a room beside its peers, side by side in one run; needs a checkout.
 
-    Example: mlg bench graph --nodes 100000
+    Further options are the benchmark's own: `mlg bench graph -- --help` lists them.
+
+    Example: mlg bench graph --nodes 100000 --no-peers
+
+    Example: mlg bench serving --rounds 3 --only mlg --only floor
     """
     with reported(as_json):
         script = script_of(name, Path(__file__).resolve().parents[3])
-        command = [sys.executable, str(script), "--nodes", str(nodes)]
-        command += [*(["--no-peers"] if no_peers else []), *(["--json"] if as_json else [])]
+        command = [sys.executable, str(script), *context.args]
+        command += ["--json"] if as_json else []
         done = subprocess.run(command, check=False)
         if done.returncode:
             raise BackendError(

@@ -78,7 +78,9 @@ app.command()(commands_graph.search)
 app.command()(commands_providers.providers)
 app.command()(commands_privacy.erase)
 app.command()(commands_privacy.gc)
-app.command()(commands_bench.bench)
+app.command(context_settings={"allow_extra_args": True, "ignore_unknown_options": True})(
+    commands_bench.bench
+)
 graph.command("rebuild")(commands_graph.rebuild)
 graph.command("nodes")(commands_graph.nodes)
 graph.command("events")(commands_graph.events)

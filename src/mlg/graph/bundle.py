@@ -31,7 +31,7 @@ from mlg.graph.bundle_quality import Report, Shown, exposure, quality, reports_o
 from mlg.graph.bundle_report import FILES, Page, report_html
 from mlg.graph.bundle_scope import Subject
 from mlg.graph.bundle_slsa import statements
-from mlg.graph.encode import canonical, pairs_object
+from mlg.graph.encode import canonical, canonical_texts, pairs_object
 from mlg.graph.lineage import Answered, trace_prediction
 
 Files = tuple[tuple[str, bytes], ...]
@@ -357,14 +357,14 @@ def _edge(edge: Edge) -> dict[str, Any]:
 
 def _line(evidence: Evidence, found: Account, told: Told) -> bytes:
     proof = evidence.tree.proof(told.raw.seq, found.anchor.seq)
-    line = {
+    line: dict[str, int | str | list[str]] = {
         "seq": told.raw.seq,
         "prev_hash": told.raw.prev_hash,
         "hash": told.raw.hash,
         "data": told.raw.data.decode(),
         "proof": [sibling.hex() for sibling in proof],
     }
-    return canonical(line) + b"\n"
+    return canonical_texts(line) + b"\n"
 
 
 def _readme(found: Account, names: Iterable[str]) -> bytes:

@@ -250,11 +250,10 @@ def _facts(
     facts: dict[Uri, list[NodeUpsert]] = {}
     arrows: list[Arrow] = []
     for one in told:
-        nodes, edges = project_event(one.event)
+        nodes, edges = project_event(one.event, uris)
         for node in nodes:
-            if node.uri in uris:
-                facts.setdefault(node.uri, []).append(node)
-        arrows += [(e, one.event.id) for e in edges if e.src in uris and e.dst in uris]
+            facts.setdefault(node.uri, []).append(node)
+        arrows += [(edge, one.event.id) for edge in edges]
     return facts, arrows
 
 

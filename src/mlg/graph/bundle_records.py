@@ -8,7 +8,7 @@ from mlg.core.clock import rfc3339
 from mlg.core.events import Event
 from mlg.core.nodes import Node
 from mlg.core.uris import Uri, parse_uri
-from mlg.graph.bundle_account import Account, Told, attrs_of
+from mlg.graph.bundle_account import Account, Told, attrs_of, kind_in
 from mlg.graph.why_words import clause_of
 
 _SORTS: Final[Mapping[str, str]] = {
@@ -50,7 +50,7 @@ def approvals(account: Account) -> list[dict[str, Any]]:
     found: list[dict[str, Any]] = []
     for told in account.events:
         event = told.event
-        answers = [n for n in event.nodes if parse_uri(n.uri).kind == "approval"]
+        answers = [n for n in event.nodes if kind_in(n.uri) == "approval"]
         data = dict(event.data)
         by = str(data.get("by") or "")
         for fact in answers:

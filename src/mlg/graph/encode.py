@@ -104,6 +104,46 @@ _plain_bytes: Final = msgspec.json.Encoder(order="sorted").encode
 """Does what `canonical` does, many times faster, where `_is_plain` holds throughout."""
 
 
+def canonical_texts(value: Mapping[str, int | str | Sequence[str]]) -> bytes:
+    """Do what `canonical` does, many times faster, for ASCII keys and texts.
+
+    Args:
+        value: Its integers are below 2**53.
+
+    Examples:
+        >>> canonical_texts({"b": 'say "é"', "a": [1]}) == canonical({"b": 'say "é"', "a": [1]})
+        True
+    """
+    return _plain_bytes(value)
+
+
+class _StoredNode(msgspec.Struct, frozen=True):
+    uri: str
+    name: str
+    digest: str | None
+    attrs: dict[str, Any]
+    ended: bool
+
+
+class _Stored(msgspec.Struct, frozen=True):
+    """An event as its bytes hold it; what they hold beside it shows when it is encoded anew."""
+
+    key: str
+    id: str
+    at: str
+    recorded_at: str
+    type: str
+    actor: str
+    subject: str
+    cause: str | None
+    nodes: list[_StoredNode]
+    edges: tuple[EdgeFact, ...]
+    data: dict[str, Any]
+
+
+_STORED: Final = msgspec.json.Decoder(_Stored).decode
+
+
 def decode(data: bytes) -> Event:
     """Return the event that the bytes hold.
 
@@ -111,22 +151,31 @@ def decode(data: bytes) -> Event:
         ValueError: The bytes are not what `encode` makes: damaged, or not canonical.
     """
     try:
-        found = msgspec.json.decode(data, type=dict[str, Any])
+        found = _STORED(data)
         event = Event(
-            key=found["key"],
-            id=EventId(found["id"]),
-            at=parse_time(found["at"]),
-            recorded_at=parse_time(found["recorded_at"]),
-            type=found["type"],
-            actor=found["actor"],
-            subject=Uri(found["subject"]),
-            cause=found["cause"],
-            nodes=tuple(_node_fact(fact) for fact in found["nodes"]),
-            edges=tuple(EdgeFact(**fact) for fact in found["edges"]),
-            data=_decoded_pairs(found["data"]),
+            key=found.key,
+            id=EventId(found.id),
+            at=parse_time(found.at),
+            recorded_at=parse_time(found.recorded_at),
+            type=found.type,
+            actor=found.actor,
+            subject=Uri(found.subject),
+            cause=None if found.cause is None else EventId(found.cause),
+            nodes=tuple(
+                NodeFact(
+                    uri=Uri(fact.uri),
+                    name=fact.name,
+                    digest=fact.digest,
+                    attrs=_decoded_pairs(fact.attrs),
+                    ended=fact.ended,
+                )
+                for fact in found.nodes
+            ),
+            edges=found.edges,
+            data=_decoded_pairs(found.data),
         )
         again = encode(event)
-    except (msgspec.MsgspecError, KeyError, TypeError, AttributeError, ValueError) as error:
+    except (msgspec.MsgspecError, TypeError, AttributeError, ValueError) as error:
         raise ValueError(f"these bytes are no event: {error}") from error
     if again != data:
         raise ValueError("these bytes are an event, but not in its canonical form")
@@ -139,11 +188,6 @@ def _decoded_pairs(found: dict[str, Attr]) -> tuple[tuple[str, Attr], ...]:
         (name, float(value) if isinstance(value, int) and abs(value) >= 2**53 else value)
         for name, value in object_pairs(found)
     )
-
-
-def _node_fact(found: dict[str, Any]) -> NodeFact:
-    attrs = _decoded_pairs(found.pop("attrs"))
-    return NodeFact(**found, attrs=attrs)
 
 
 def content(data: bytes) -> bytes:

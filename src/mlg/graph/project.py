@@ -5,7 +5,7 @@ Facts resolve by (`at`, `key`), never by arrival, so any order of ingest gives o
 
 import functools
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Final, NoReturn
@@ -173,9 +173,13 @@ def project(stored: StoredEvent) -> tuple[tuple[NodeUpsert, ...], tuple[EdgeUpse
 
 
 def project_event(
-    event: Event,
+    event: Event, among: Collection[Uri] | None = None
 ) -> tuple[tuple[NodeUpsert, ...], tuple[EdgeUpsert, ...]]:
     """Return the same as `project`, for an event that has no place in the log yet.
+
+    Args:
+        event: The event.
+        among: Only these nodes, and the arrows between two of them; None: all.
 
     Raises:
         ValueError: A URI or kind is unknown, or an edge is not allowed.
@@ -197,10 +201,12 @@ def project_event(
             ended=fact.ended,
         )
         for place, fact in enumerate(event.nodes)
+        if among is None or fact.uri in among
     ]
     nodes += [
         NodeUpsert(uri=uri, kind=kind_of(uri), order=(event.at, event.key, place), implied=True)
         for place, uri in enumerate(implied)
+        if among is None or uri in among
     ]
     edges = tuple(
         EdgeUpsert(
@@ -213,6 +219,7 @@ def project_event(
             ended=fact.ended,
         )
         for place, fact in enumerate(event.edges)
+        if among is None or (fact.src in among and fact.dst in among)
     )
     return tuple(nodes), edges
 
