@@ -7,6 +7,7 @@ import sqlite3
 import subprocess
 import sys
 
+import pytest
 from tests.contract.test_graph_store import dump
 
 from mlg.adapters.graph_sqlite import SqliteGraph
@@ -67,6 +68,7 @@ for place in range(4):
 """
 
 
+@pytest.mark.timeout(1_800)  # two hundred rounds take minutes
 def test_a_writer_killed_at_random_points_loses_nothing_it_acknowledged(tmp_path) -> None:
     path, rng = tmp_path / "graph.sqlite3", random.Random(4)  # noqa: S311 - no secret
     acknowledged: set[str] = set()
