@@ -110,7 +110,7 @@ def image_of(call: StepCall, artifact: Digest, folder: Path, lock: str) -> OciIm
     layers = [
         LayerSpec(name="runtime", files=runtime()),
         LayerSpec(name="deps", files=(LayerFile(path=LOCK, content=lock.encode()),)),
-        LayerSpec(name="code", files=_files(folder, code)),
+        LayerSpec(name="code", files=_files(folder, code, "opt/mlg/model")),
         LayerSpec(name="model", files=_files(folder, model, "opt/mlg/model")),
     ]
     version = f"{sys.version_info.major}.{sys.version_info.minor}"
@@ -124,7 +124,7 @@ def image_of(call: StepCall, artifact: Digest, folder: Path, lock: str) -> OciIm
         },
         name=f"{name}:{artifact[:12]}",
         entrypoint=("python", "-m", "mlg.app.replica", "--artifact", "/opt/mlg/model"),
-        env={"PYTHONPATH": "/opt/mlg/lib:/opt/mlg/code"},
+        env={"PYTHONPATH": "/opt/mlg/lib:/opt/mlg/model/code"},
         working_dir="/opt/mlg",
         architecture=_architecture(),
         base=BaseImage(name=f"python:{version}-slim"),
@@ -195,7 +195,7 @@ def _entries(lock: str) -> dict[str, str]:
     return {re.split(r"==| ", line)[0]: line for line in lines}
 
 
-def _files(folder: Path, paths: Iterable[Path], at: str = "opt/mlg") -> tuple[LayerFile, ...]:
+def _files(folder: Path, paths: Iterable[Path], at: str) -> tuple[LayerFile, ...]:
     return tuple(_file(folder, path, at) for path in paths)
 
 
