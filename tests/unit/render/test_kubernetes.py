@@ -225,8 +225,11 @@ def test_any_text_of_an_object_survives_yaml_1_1(data: dict[str, str]) -> None:
     assert yaml.safe_load(yaml_text([ours])) == ours
 
 
-@pytest.mark.parametrize("word", ["on", "No", "y", "12e4", "0x1f", "1_0", "~", "null", "", " a", "a\n",
-                                  "a\nb\n", "a\n\n", " a\nb\n", "2026-11-25"])  # fmt: skip
+WORDS = ["on", "No", "y", "12e4", "0x1f", "1_0", "~", "null", "", " a", "2026-11-25"]
+LINES = ["a\n", "a\nb\n", "a\n\n", " a\nb\n"]
+
+
+@pytest.mark.parametrize("word", [*WORDS, *LINES])
 def test_words_that_yaml_takes_for_something_else_stay_text(word: str) -> None:
     assert yaml.safe_load(yaml_text([{"a": word, word: 1}])) == {"a": word, word: 1}
 
