@@ -119,9 +119,7 @@ def document_of(rendering: Rendering, out: Path | None) -> dict[str, Any]:
     }
 
 
-def _versions(
-    home: Path, name: str, given: Mapping[str, str]
-) -> tuple[RunningVersion, ...]:
+def _versions(home: Path, name: str, given: Mapping[str, str]) -> tuple[RunningVersion, ...]:
     """Return what shall run of a service: what the instance wants, else the image given.
 
     Raises:

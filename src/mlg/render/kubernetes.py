@@ -7,7 +7,7 @@ from typing import Final
 from mlg.core.errors import ManifestError
 from mlg.render import kserve
 from mlg.render.inputs import Cluster, Object, Rendering, RunningService
-from mlg.render.pods import trusted_keys_name, viewer_key_name
+from mlg.render.pods import signature_name, trusted_keys_name, viewer_key_name
 from mlg.render.routes import notes_on, routes
 from mlg.render.settings import network_policies, settings
 from mlg.render.workloads import workloads
@@ -76,8 +76,9 @@ def _notes_on_keys(cluster: Cluster, services: Sequence[RunningService]) -> list
             "keys that signatures are believed from."
         )
     notes += [
-        f"service {service.name}: the signature of {version.version} is not known here; "
-        "replicas refuse a model without one."
+        f"service {service.name}: make the ConfigMap "
+        f"{signature_name(cluster, service, version)} with signature.json of "
+        f"{version.version}; servers refuse a model without it."
         for service in services
         for version in service.versions
         if not version.signature

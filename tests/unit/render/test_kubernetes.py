@@ -53,6 +53,7 @@ def running(draw: st.DrawFn) -> RunningService:
                                 max_size=len(labels) - 1)))  # fmt: skip
     bounds = [0, *cuts, FULL_BP]
     shares = [high - low for low, high in itertools.pairwise(bounds)]
+    signed = draw(st.booleans())
     resources = draw(
         st.none()
         | st.builds(
@@ -61,7 +62,7 @@ def running(draw: st.DrawFn) -> RunningService:
             memory_bytes=st.none() | st.integers(1, 2**42),
         )
     )
-    return service(
+    one = service(
         *zip(labels, shares, strict=True),
         name=draw(NAMES),
         model=draw(NAMES),
@@ -70,6 +71,8 @@ def running(draw: st.DrawFn) -> RunningService:
         resources=resources,
         rollout=draw(st.none() | st.just(RolloutSpec(canary=CanarySpec(sticky="session")))),
     )
+    unsigned = tuple(replace(version, signature="") for version in one.versions)
+    return one if signed else replace(one, versions=unsigned)
 
 
 SERVICES = st.lists(running(), min_size=1, max_size=3, unique_by=lambda one: one.name)
