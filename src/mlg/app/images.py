@@ -50,6 +50,8 @@ ARTIFACT: Final = "mlg.artifact"
 """Label: digest of the model's artifact."""
 LOCK: Final = "opt/mlg/serving.lock"
 
+_PLACES: Final = 2
+"""Number of what lies where in an image; another one packages anew what is cached."""
 _ENTRIES: Final = ("mlg.app.replica:main", "mlg.app.fallback:main")
 _NAME: Final = re.compile(r"^[A-Za-z0-9][A-Za-z0-9._-]*")
 _ARCHITECTURES: Final = {"x86_64": "amd64", "aarch64": "arm64"}
@@ -91,7 +93,7 @@ def runtime() -> tuple[LayerFile, ...]:
 def host_digest() -> Digest:
     """Return the digest of what an image takes from this machine."""
     parts = [(file.path, digest_of(file.content)) for file in runtime()]
-    return sha256([parts, serving_lock(), _architecture()])
+    return sha256([_PLACES, parts, serving_lock(), _architecture()])
 
 
 def image_of(call: StepCall, artifact: Digest, folder: Path, lock: str) -> OciImage:

@@ -354,6 +354,19 @@ def test_more_versions_than_a_route_can_name_are_refused() -> None:
     render(Cluster(project="movies"), [service(*versions[:15])])
 
 
+def test_of_two_services_with_one_model_the_first_has_the_models_path() -> None:
+    services = [service(("3f2a90c1d2e4", 10_000), name=name) for name in ("search", "home")]
+    rendering = render(Cluster(project="movies"), services)
+    paths = {
+        o["metadata"]["name"]: [m["path"]["value"] for m in o["spec"]["rules"][0]["matches"]]
+        for o in of_kind(rendering, "HTTPRoute")
+    }
+    assert paths == {
+        "movies-home": ["/v1/services/home", "/v2/models/ranker", "/v2/health"],
+        "movies-search": ["/v1/services/search"],
+    }
+
+
 def test_a_signature_that_no_configmap_holds_is_refused() -> None:
     one = service(("3f2a90c1d2e4", 10_000))
     (version,) = one.versions
