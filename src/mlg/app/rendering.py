@@ -79,7 +79,7 @@ def kubernetes_of(
     filled = replace(
         cluster,
         project=spec.project,
-        trusted_keys=(files.read(TRUSTED_KEYS) or b"").decode(),
+        trusted_keys=(files.read(TRUSTED_KEYS) or b"").decode(errors="replace"),
         env=THREAD_ENV,
     )
     rendering = render(filled, running, with_kserve=with_kserve)
