@@ -497,7 +497,7 @@ def test_the_processes_load_nothing_of_the_control_plane() -> None:
         "heavy = {'dbos', 'duckdb', 'ibis', 'litestar'} & set(sys.modules)\n"
         "rooms = [m for m in sys.modules if m.startswith(('mlg.manifest', 'mlg.graph',"
         " 'mlg.pipeline', 'mlg.monitors', 'mlg.release', 'mlg.automations', 'mlg.mesh',"
-        " 'mlg.workflows', 'mlg.api'))]\n"
+        " 'mlg.render', 'mlg.workflows', 'mlg.api'))]\n"
         "print(sorted(heavy), rooms)\n"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, check=True)

@@ -32,6 +32,7 @@ THREAD_ENV: Final = (
 )
 """Environment of a replica: replicas scale by number, not by threads."""
 KEY_BYTES: Final = 32
+_LAST_PORT: Final = 65_535
 _LOG: Final = logging.getLogger("mlg.app")
 
 
@@ -42,15 +43,23 @@ def parser(program: str) -> argparse.ArgumentParser:
     options.add_argument("--service", required=True)
     options.add_argument("--id", required=True, help="process id, for example replica-home-1")
     options.add_argument("--clock", choices=("request", "system"), default="system")
+    options.add_argument(
+        "--listen",
+        default="",
+        help="HOST:PORT to listen on, in a pod; default: the socket of MLG_LISTEN_FD",
+    )
     return options
 
 
-def listening_socket() -> socket.socket:
-    """Return the socket that the launcher handed down in `MLG_LISTEN_FD`.
+def listening_socket(listen: str = "") -> socket.socket:
+    """Return a socket on `HOST:PORT`; without it, the launcher's in `MLG_LISTEN_FD`.
 
     Raises:
-        ManifestError: There is none.
+        ManifestError: There is none, or it is no such address.
+        BackendError: The address cannot be listened on.
     """
+    if listen:
+        return _bound(listen)
     number = os.environ.get("MLG_LISTEN_FD", "")
     try:
         return socket.socket(fileno=int(number))
@@ -58,6 +67,29 @@ def listening_socket() -> socket.socket:
         raise ManifestError(
             f"expected the number of a listening socket in MLG_LISTEN_FD, got {number!r}",
             hint="replicas are started by `mlg up`.",
+        ) from error
+
+
+def _bound(listen: str) -> socket.socket:
+    """Return a listening socket on an address.
+
+    Raises:
+        ManifestError: It is no address.
+        BackendError: It cannot be listened on.
+    """
+    host, _, port = listen.rpartition(":")
+    if not host or not port.isdecimal() or int(port) > _LAST_PORT:
+        raise ManifestError(
+            f"expected HOST:PORT, got {listen!r}",
+            where="--listen",
+            hint="in a pod: --listen 0.0.0.0:8080",
+        )
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    try:
+        return socket.create_server((host.strip("[]"), int(port)), family=family)
+    except OSError as error:
+        raise BackendError(
+            f"cannot listen on {listen}: {error.strerror or error}", where="--listen"
         ) from error
 
 
@@ -96,7 +128,7 @@ def run_service(
     Raises:
         LifecycleError: The process cannot serve, in its own words.
     """
-    listener = listening_socket()
+    listener = listening_socket(options.listen)
     home: Path = options.home
     clock = SystemClock()
     instruments = Instruments(identity.service, identity.version)

@@ -50,6 +50,8 @@ ARTIFACT: Final = "mlg.artifact"
 """Label: digest of the model's artifact."""
 LOCK: Final = "opt/mlg/serving.lock"
 
+_PLACES: Final = 2
+"""Number of what lies where in an image; another one packages anew what is cached."""
 _ENTRIES: Final = ("mlg.app.replica:main", "mlg.app.fallback:main")
 _NAME: Final = re.compile(r"^[A-Za-z0-9][A-Za-z0-9._-]*")
 _ARCHITECTURES: Final = {"x86_64": "amd64", "aarch64": "arm64"}
@@ -91,7 +93,7 @@ def runtime() -> tuple[LayerFile, ...]:
 def host_digest() -> Digest:
     """Return the digest of what an image takes from this machine."""
     parts = [(file.path, digest_of(file.content)) for file in runtime()]
-    return sha256([parts, serving_lock(), _architecture()])
+    return sha256([_PLACES, parts, serving_lock(), _architecture()])
 
 
 def image_of(call: StepCall, artifact: Digest, folder: Path, lock: str) -> OciImage:
@@ -110,7 +112,7 @@ def image_of(call: StepCall, artifact: Digest, folder: Path, lock: str) -> OciIm
     layers = [
         LayerSpec(name="runtime", files=runtime()),
         LayerSpec(name="deps", files=(LayerFile(path=LOCK, content=lock.encode()),)),
-        LayerSpec(name="code", files=_files(folder, code)),
+        LayerSpec(name="code", files=_files(folder, code, "opt/mlg/model")),
         LayerSpec(name="model", files=_files(folder, model, "opt/mlg/model")),
     ]
     version = f"{sys.version_info.major}.{sys.version_info.minor}"
@@ -124,7 +126,7 @@ def image_of(call: StepCall, artifact: Digest, folder: Path, lock: str) -> OciIm
         },
         name=f"{name}:{artifact[:12]}",
         entrypoint=("python", "-m", "mlg.app.replica", "--artifact", "/opt/mlg/model"),
-        env={"PYTHONPATH": "/opt/mlg/lib:/opt/mlg/code"},
+        env={"PYTHONPATH": "/opt/mlg/lib:/opt/mlg/model/code"},
         working_dir="/opt/mlg",
         architecture=_architecture(),
         base=BaseImage(name=f"python:{version}-slim"),
@@ -195,7 +197,7 @@ def _entries(lock: str) -> dict[str, str]:
     return {re.split(r"==| ", line)[0]: line for line in lines}
 
 
-def _files(folder: Path, paths: Iterable[Path], at: str = "opt/mlg") -> tuple[LayerFile, ...]:
+def _files(folder: Path, paths: Iterable[Path], at: str) -> tuple[LayerFile, ...]:
     return tuple(_file(folder, path, at) for path in paths)
 
 

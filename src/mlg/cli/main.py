@@ -15,6 +15,7 @@ from mlg.cli import (
     commands_manifest,
     commands_privacy,
     commands_providers,
+    commands_render,
     commands_rollout,
     commands_spool,
 )
@@ -57,6 +58,9 @@ automations.command("list")(commands_automations.listing)
 automations.command("approve")(commands_automations.approve)
 automations.command("dismiss")(commands_automations.dismiss)
 
+renders = typer.Typer(help="Write what runs here for another place.", no_args_is_help=True)
+renders.command("kubernetes")(commands_render.kubernetes)
+
 app.command()(demo)
 app.command()(commands_instance.up)
 app.command()(commands_instance.down)
@@ -90,6 +94,7 @@ app.add_typer(graph, name="graph")
 app.add_typer(rollout, name="rollout")
 app.add_typer(automations, name="automations")
 app.add_typer(image, name="image")
+app.add_typer(renders, name="render")
 app.add_typer(imports, name="import")
 app.add_typer(exports, name="export")
 app.add_typer(spool, name="spool")

@@ -4,17 +4,20 @@ from dataclasses import dataclass
 from typing import Final
 
 from mlg.manifest.load import Manifest
-from mlg.manifest.specs_services import ServiceSpec
+from mlg.manifest.specs_services import RolloutGate, RolloutSpec, ServiceSpec
 
 INACTIVE: Final[dict[str, str]] = {
     "pipelines.*.schedule": "no scheduler runs pipelines yet; start one with `mlg run`.",
     "services.*.depends_on": "services are started without waiting for one another.",
-    "services.*.resources.cpu": "processes are started without a limit of processor time.",
+    "services.*.resources.cpu": "processes here have no limit of processor time; pods that "
+    "`mlg render kubernetes` writes ask for it.",
     "services.*.adopt": "requests do not reach recommenders that mlg did not train yet.",
 }
 """Path of YAML keys (`*` is any name) -> why it does not act yet, as one sentence."""
 
 _NOT_MEASURED: Final = ("cpu", "cache_hits")
+_SHARES: Final = ("errors", "abstention", "rescue", "fallback")
+_ENGAGEMENT: Final = ("ctr", "watch_through")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -77,10 +80,43 @@ def _of_rollout(manifest: Manifest, name: str, service: ServiceSpec) -> list[Ina
         asked.append((("staging", "tests"), "bias has no groups to compare and says so."))
     if staging and staging.bias is not None and "bias" not in staging.tests:
         asked.append((("staging", "bias"), "the test is not among `tests`."))
-    gates = service.rollout.gates if service.rollout else {}
-    why = "nothing measures it; the other gates decide."
-    asked += [(("gates", gate), why) for gate in gates if gate in _NOT_MEASURED]
+    if service.rollout:
+        asked += _of_gates(service.rollout)
     return [
         InactiveKey(key=".".join((*at, *path)), where=manifest.where(*at, *path), why=why)
         for path, why in asked
     ]
+
+
+def _of_gates(rollout: RolloutSpec) -> list[tuple[tuple[str, ...], str]]:
+    """Return the gates, and keys of gates, that no verdict reads."""
+    gates = rollout.gates
+    if gates and rollout.canary is None:
+        why = "without `canary` a version takes all traffic at once, and no gate is read."
+        return [(("gates",), why)]
+    asked: list[tuple[tuple[str, ...], str]] = []
+    for name, gate in gates.items():
+        if name in _NOT_MEASURED:
+            asked.append((("gates", name), "nothing measures it; the other gates decide."))
+        if name in _SHARES and gate.max_increase_bp is not None:
+            why = "a PASS accepts the added share that `max` says, not a relative rise."
+            asked.append((("gates", name, "max_increase"), why))
+        if name in _ENGAGEMENT and gate.min_bp is not None:
+            why = "only the fall under the control is read, by `max_drop`."
+            asked.append((("gates", name, "min"), why))
+        for key, margin_bp in _margins(name, gate):
+            if margin_bp == 0:
+                why = "nothing can be shown not to be worse by 0%; the default margin holds."
+                asked.append((("gates", name, key), why))
+    return asked
+
+
+def _margins(name: str, gate: RolloutGate) -> tuple[tuple[str, int | None], ...]:
+    """Return the key that says what a PASS of the gate accepts, with its value."""
+    if name in _NOT_MEASURED:
+        return ()
+    if name in _SHARES:
+        return (("max", gate.max_bp),)
+    if name in _ENGAGEMENT:
+        return (("max_drop", gate.max_drop_bp),)
+    return (("max_increase", gate.max_increase_bp),)

@@ -64,7 +64,7 @@ def test_an_image_holds_runtime_lock_code_and_model(tmp_path: Path) -> None:
         return read_from_layout(folder, found.layers, f"opt/mlg/{name}")
 
     assert content("model/model.json") == b"{}"
-    assert content("code/radio/past.py") == b"x = 1\n"
+    assert content("model/code/radio/past.py") == b"x = 1\n"
     assert content("serving.lock").decode() == serving_lock()
     assert b"def main" in content("lib/mlg/app/replica.py")
     with pytest.raises(NotFoundError):

@@ -1,0 +1,1 @@
+"""An instance's services as the objects of a cluster: plain values, and the text of files."""
