@@ -1,16 +1,24 @@
 """Whether an answer may leave the process; a bad one becomes a 500 that the gateway rescues."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from math import isfinite
 from typing import Literal
 
 from mlg.core.predict import Key, Ranked
 
-Fault = Literal["confidence", "length", "empty", "nan", "duplicate", "unknown-item"]
+Fault = Literal[
+    "confidence", "length", "empty", "nan", "duplicate", "unknown-item", "stale", "features"
+]
 
 
 def fault_of(
-    ranked: Ranked, *, k: int, at_least: int, known: Callable[[Key], bool]
+    ranked: Ranked,
+    *,
+    k: int,
+    at_least: int,
+    known: Callable[[Key], bool],
+    met: Collection[Key] = (),
+    features: int | None = None,
 ) -> Fault | None:
     """Return what is wrong with an answer, or None.
 
@@ -19,6 +27,8 @@ def fault_of(
         k: Number of items asked for.
         at_least: Number of items that the catalogue can surely fill.
         known: Whether an item is in the catalogue.
+        met: Items that the viewer has had, where the model may not give them again.
+        features: How many features the log expects; None: any number.
 
     Examples:
         >>> bad = Ranked(items=(1, 1), scores=(2.0, 1.0), raw_confidence=0.5)
@@ -38,4 +48,8 @@ def fault_of(
         return "duplicate"
     if not all(map(known, items)):
         return "unknown-item"
+    if met and not set(met).isdisjoint(items):
+        return "stale"
+    if features is not None and len(ranked.features) != features:
+        return "features"
     return None
