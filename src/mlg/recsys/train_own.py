@@ -209,7 +209,7 @@ def _check(target: str, asked: Asked, ready: Prepared, golden: str) -> bool:
                 where=f"{target}, recorded request {number}",
                 hint="see docs/own-model.md for what an answer must be.",
             )
-        told.add(answer.raw_confidence == answer.raw_confidence)  # noqa: PLR0124 - NaN
+        told.add(answer.raw_confidence == answer.raw_confidence)
     if len(told) > 1:
         raise ContractError(
             "expected a confidence in every answer or in none",

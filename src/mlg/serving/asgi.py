@@ -68,9 +68,7 @@ class ServingApp:
         batch: How requests are ranked together; None: each as it comes.
     """
 
-    def __init__(
-        self, service: Service, log: LogBatch, batch: BatchSize | None = None
-    ) -> None:
+    def __init__(self, service: Service, log: LogBatch, batch: BatchSize | None = None) -> None:
         self._service, self._log = service, log
         self._batcher: Batcher | None = None
         if batch is not None:
@@ -179,7 +177,10 @@ class ServingApp:
             return
         except Exception:  # noqa: BLE001 - the edge of a request
             _LOG.exception("a request failed")
-            status, content = 500, _error_body(scope["path"], LifecycleError("an internal error"))
+            status, content = (
+                500,
+                _error_body(scope["path"], LifecycleError("an internal error")),
+            )
             extra = [(b"mlg-fault", b"error")]
         finally:
             self.busy -= 1

@@ -1,7 +1,6 @@
 """The viewer API, called as uvicorn calls it."""
 
 import asyncio
-import json
 from typing import Any
 
 import msgspec
@@ -222,7 +221,9 @@ def test_the_fallback_server_answers_as_rescue(stubs: Any) -> None:
 
 def test_an_empty_list_is_an_empty_answer(stubs: Any) -> None:
     empty = PopularityOnly(type(stubs.LISTED)())
-    _, _, answer = stubs.Wire(stubs.service(recommender=empty, rescue=True)).ask(RECOMMEND, b"{}")
+    _, _, answer = stubs.Wire(stubs.service(recommender=empty, rescue=True)).ask(
+        RECOMMEND, b"{}"
+    )
     assert (answer["items"], answer["confidence"]) == ([], 0.0)
 
 

@@ -29,7 +29,9 @@ ANSWERED = [
 ]  # fmt: skip
 
 
-@pytest.mark.parametrize(("body", "items"), [row[1:] for row in ANSWERED], ids=[r[0] for r in ANSWERED])
+@pytest.mark.parametrize(
+    ("body", "items"), [row[1:] for row in ANSWERED], ids=[r[0] for r in ANSWERED]
+)
 def test_what_is_not_known_is_answered(stubs: Any, body: Any, items: int) -> None:
     status, _, answer = stubs.Wire(stubs.service()).ask(RECOMMEND, body)
     assert (status, len(answer["items"])) == (200, items)
@@ -62,7 +64,9 @@ REFUSED = [
 
 
 @pytest.mark.parametrize(
-    ("path", "body", "status", "words"), [row[1:] for row in REFUSED], ids=[r[0] for r in REFUSED]
+    ("path", "body", "status", "words"),
+    [row[1:] for row in REFUSED],
+    ids=[r[0] for r in REFUSED],
 )
 def test_what_is_wrong_is_refused_by_name(
     stubs: Any, path: str, body: Any, status: int, words: str
@@ -103,7 +107,9 @@ _NEAR = st.fixed_dictionaries(
     {"inputs": st.lists(_TENSOR, max_size=3), "user_id": st.just(1), "k": st.integers(-2, 102)},
     optional={"context": _JSON, "outputs": _JSON, "item_id": _LEAF, "event": _LEAF},
 )
-_BODIES = st.binary(max_size=200) | (_JSON | _NEAR).map(lambda value: json.dumps(value).encode())
+_BODIES = st.binary(max_size=200) | (_JSON | _NEAR).map(
+    lambda value: json.dumps(value).encode()
+)
 
 
 @pytest.fixture(scope="module")

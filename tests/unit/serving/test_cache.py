@@ -80,7 +80,9 @@ def test_it_keeps_what_was_asked_for_last(asked: list[int], entries: int) -> Non
 
 def test_the_key_of_equal_requests_is_equal() -> None:
     assert key_of(BASE, "p") == key_of(
-        Query(user_id=7, k=3, at=AT + timedelta(hours=1), history=BASE.history, viewer=BASE.viewer),
+        Query(
+            user_id=7, k=3, at=AT + timedelta(hours=1), history=BASE.history, viewer=BASE.viewer
+        ),
         "p",
     )
 

@@ -137,7 +137,9 @@ def test_an_item_that_the_viewer_had_is_stale_where_the_model_never_repeats(
         assert service.rank(query).items == (1,)
 
 
-@pytest.mark.parametrize("answer", [None, Ranked(items=([],), scores=(1.0,), raw_confidence=0.5)])
+@pytest.mark.parametrize(
+    "answer", [None, Ranked(items=([],), scores=(1.0,), raw_confidence=0.5)]
+)
 def test_what_is_no_answer_at_all_is_a_fault(stubs: Any, answer: Any) -> None:
     broken = Repeating(stubs.LISTED, repeats=True)
     broken.recommend = lambda query: answer  # type: ignore[method-assign]
