@@ -9,6 +9,7 @@ VIEWERS, ITEMS, EACH = 80, 40, 20
 
 
 def main() -> None:
+    """Write both files."""
     rng = random.Random(11)  # noqa: S311
     plays = []
     for viewer in range(1, VIEWERS + 1):

@@ -1,7 +1,8 @@
 """mlg: the Model Lifecycle Graph.
 
-`mlg.Client` talks to a control plane; `mlg.Model` is what a recommender of one's own needs, with
-`mlg.Training`, `mlg.Query` and `mlg.Ranked`. All are imported when they are asked for, so that `import mlg` costs nothing.
+`mlg.Client` talks to a control plane; `mlg.Model` is what a recommender of one's own needs,
+with `mlg.Training`, `mlg.Query` and `mlg.Ranked`. All are imported when they are asked for,
+so that `import mlg` costs nothing.
 """
 
 from importlib import import_module

@@ -59,7 +59,11 @@ class CodeFinder(MetaPathFinder, SourceLoader):
         return PLACE + self._paths[fullname]
 
     def get_data(self, path: str) -> bytes:
-        """Return a source; OSError for what is none."""
+        """Return a source.
+
+        Raises:
+            OSError: There is no such file.
+        """
         try:
             return self._files[path.removeprefix(PLACE)]
         except KeyError as error:

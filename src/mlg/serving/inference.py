@@ -117,7 +117,11 @@ def _outputs(asked: list[_Output] | None) -> tuple[str, ...]:
 
 
 def _elements(tensor: _Input, where: str) -> list[Key]:
-    """Return a tensor's elements in row-major order, checked against shape and datatype."""
+    """Return a tensor's elements in row-major order.
+
+    Raises:
+        RequestError: They do not fit its shape or datatype.
+    """
     found = list(_flat(tensor.data, where, _DEPTH))
     if prod(tensor.shape) != len(found):
         raise RequestError(

@@ -88,7 +88,11 @@ _FEEDBACK: Final = msgspec.json.Decoder(_Feedback)
 
 
 def decode(decoder: msgspec.json.Decoder[Any], body: bytes) -> Any:
-    """Return a body as the decoder's type; RequestError if it is not that."""
+    """Return a body as the decoder's type.
+
+    Raises:
+        RequestError: It is no JSON, or not of that type.
+    """
     try:
         return decoder.decode(body)
     except (msgspec.MsgspecError, ValueError, RecursionError) as error:

@@ -1,6 +1,6 @@
 """Whether an answer may leave the process; a bad one becomes a 500 that the gateway rescues."""
 
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Sequence
 from math import isfinite
 from typing import Literal
 
@@ -36,6 +36,8 @@ def fault_of(
         'duplicate'
     """
     items, scores = ranked.items, ranked.scores
+    if features is not None and len(ranked.features) != features:
+        return "features"
     if not 0.0 <= ranked.raw_confidence <= 1.0:  # also false for NaN
         return "confidence"
     if not items and at_least > 0:
@@ -44,12 +46,16 @@ def fault_of(
         return "length"
     if not all(map(isfinite, scores)):
         return "nan"
+    return _of_items(items, known, met)
+
+
+def _of_items(
+    items: Sequence[Key], known: Callable[[Key], bool], met: Collection[Key]
+) -> Fault | None:
     if len(set(items)) != len(items):
         return "duplicate"
     if not all(map(known, items)):
         return "unknown-item"
     if met and not set(met).isdisjoint(items):
         return "stale"
-    if features is not None and len(ranked.features) != features:
-        return "features"
     return None

@@ -220,7 +220,7 @@ class Service:
         if many is not None and len(queries) > 1:
             try:
                 answers = list(many(queries))
-            except Exception:
+            except Exception:  # noqa: BLE001 - each is asked alone, and then it is raised
                 _LOG.exception("the model failed on a batch")
         if answers is None or len(answers) != len(queries):
             return [self._or_fault(self.rank, query) for query in queries]

@@ -137,7 +137,7 @@ METRICS: Final = (
     MetricSpec(
         name="mlg_cache_hits_total",
         kind="counter",
-        help="Requests whose ranking the cache of results had; each was decided and logged anew.",
+        help="Requests whose ranking the cache had; each was decided and logged anew.",
         labels=("service", "version"),
     ),
     MetricSpec(

@@ -13,19 +13,26 @@ INFER = "/v2/models/ranker/infer"
 PREDICTION = "00000000-0000-7000-8000-000000000001"
 PLAY = {"prediction_id": PREDICTION, "item_id": 3, "event": "play"}
 
+LONG = b'{"x": "' + b"a" * 70_000 + b'"}'
+
+
+def history(*seen: Any) -> dict[str, Any]:
+    return {"context": {"history": list(seen)}}
+
+
 ANSWERED = [
     ("nothing at all is known", {}, 10),
     ("an unknown viewer", {"user_id": "nobody", "k": 2}, 2),
     ("a null viewer", {"user_id": None, "k": 2}, 2),
-    ("an unknown item in the history", {"context": {"history": [{"item_id": 10**9}]}}, 10),
-    ("an item of another type", {"context": {"history": [{"item_id": "x"}]}}, 10),
+    ("an unknown item in the history", history({"item_id": 10**9}), 10),
+    ("an item of another type", history({"item_id": "x"}), 10),
     ("an empty history", {"context": {"history": []}}, 10),
     ("a null history", {"context": {"history": None}}, 10),
     ("an unknown feature", {"context": {"viewer": {"shoe": 42}}}, 10),
     ("an unknown field", {"color": "red", "k": 1}, 1),
     ("the smallest k", {"k": 1}, 1),
     ("the largest k", {"k": 100}, 100),
-    ("a future history", {"context": {"history": [{"item_id": 1, "at": "9999-01-01T00:00:00Z"}]}}, 10),
+    ("a future history", history({"item_id": 1, "at": "9999-01-01T00:00:00Z"}), 10),
 ]  # fmt: skip
 
 
@@ -49,17 +56,17 @@ REFUSED = [
     ("k as a fraction", RECOMMEND, b'{"k": 1.5}', 400, "$.k"),
     ("an empty viewer", RECOMMEND, b'{"user_id": ""}', 400, "$.user_id"),
     ("a viewer as list", RECOMMEND, b'{"user_id": [1]}', 400, "$.user_id"),
-    ("a history as text", RECOMMEND, b'{"context": {"history": "x"}}', 400, "$.context.history"),
-    ("an item of null", RECOMMEND, b'{"context": {"history": [{"item_id": null}]}}', 400, "item_id"),
-    ("a time without zone", RECOMMEND, b'{"context": {"at": "2026-01-01T00:00:00"}}', 400, "context.at"),
-    ("NaN", RECOMMEND, b'{"context": {"viewer": {"age": NaN}}}', 400, "bad request body"),
-    ("a body too long", RECOMMEND, b'{"x": "' + b"a" * 70_000 + b'"}', 413, "65536 bytes"),
+    ("a history as text", RECOMMEND, {"context": {"history": "x"}}, 400, "context.history"),
+    ("an item of null", RECOMMEND, history({"item_id": None}), 400, "item_id"),
+    ("a time without zone", RECOMMEND, {"context": {"at": "2026-01-01T00:00:00"}}, 400, "context.at"),
+    ("NaN", RECOMMEND, b'{"context": {"viewer": {"a": NaN}}}', 400, "bad request"),
+    ("a body too long", RECOMMEND, LONG, 413, "65536 bytes"),
     ("feedback of nothing", FEEDBACK, b"{}", 400, "prediction_id"),
     ("feedback of another kind", FEEDBACK, {**PLAY, "event": "buy"}, 400, "$.event"),
     ("feedback over 1", FEEDBACK, {**PLAY, "watch_through": 1.1}, 400, "$.watch_through"),
     ("feedback without item", FEEDBACK, {**PLAY, "item_id": None}, 400, "$.item_id"),
     ("no inputs", INFER, b"{}", 400, "inputs"),
-    ("a body too long for the protocol", INFER, b'{"x": "' + b"a" * 70_000 + b'"}', 413, "65536 bytes"),
+    ("a body too long for the protocol", INFER, LONG, 413, "65536 bytes"),
 ]  # fmt: skip
 
 
@@ -81,7 +88,7 @@ def test_what_is_wrong_is_refused_by_name(
 
 _LEAF = (
     st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=20)
-    | st.sampled_from(["INT64", "BYTES", "user_id", "k", "history", "2026-01-01T00:00:00Z", "play"])
+    | st.sampled_from(["INT64", "BYTES", "user_id", "k", "2026-01-01T00:00:00Z", "play"])
 )  # fmt: skip
 _KEYS = [
     "user_id", "k", "context", "at", "history", "item_id", "viewer", "event", "prediction_id",

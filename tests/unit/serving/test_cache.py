@@ -1,6 +1,7 @@
 """The cache of results: what it may stand for, what goes first, what is counted and logged."""
 
 import json
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -42,8 +43,6 @@ def cache(entries: int = 10, ttl_s: float = 60.0) -> ResultCache:
     ],
 )
 def test_a_request_that_differs_in_anything_is_another(change: dict[str, Any]) -> None:
-    from dataclasses import replace
-
     kept = cache()
     kept.put(BASE, "p1", ANSWER)
     assert kept.get(BASE, "p1") is ANSWER
@@ -52,8 +51,6 @@ def test_a_request_that_differs_in_anything_is_another(change: dict[str, Any]) -
 
 
 def test_an_answer_stands_from_its_time_on_until_its_ttl() -> None:
-    from dataclasses import replace
-
     kept = cache(ttl_s=60.0)
     kept.put(BASE, "p1", ANSWER)
 

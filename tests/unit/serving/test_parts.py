@@ -109,7 +109,7 @@ class Repeating:
     def is_known_item(self, item: Any) -> bool:
         return item in {1, *range(100, 130)}
 
-    def recommend(self, query: Query) -> Ranked:
+    def recommend(self, _query: Query) -> Ranked:
         return Ranked(items=(1,), scores=(1.0,), raw_confidence=0.5)
 
 
@@ -142,7 +142,7 @@ def test_an_item_that_the_viewer_had_is_stale_where_the_model_never_repeats(
 )
 def test_what_is_no_answer_at_all_is_a_fault(stubs: Any, answer: Any) -> None:
     broken = Repeating(stubs.LISTED, repeats=True)
-    broken.recommend = lambda query: answer  # type: ignore[method-assign]
+    broken.recommend = lambda _query: answer  # type: ignore[method-assign]
     service = stubs.service(recommender=broken)
     with pytest.raises(FaultError, match="error"):
         service.rank(Query(user_id=1, k=1, at=AT))
