@@ -58,7 +58,7 @@ REFUSED = [
     ("a viewer as list", RECOMMEND, b'{"user_id": [1]}', 400, "$.user_id"),
     ("a history as text", RECOMMEND, {"context": {"history": "x"}}, 400, "context.history"),
     ("an item of null", RECOMMEND, history({"item_id": None}), 400, "item_id"),
-    ("a time without zone", RECOMMEND, {"context": {"at": "2026-01-01T00:00:00"}}, 400, "context.at"),
+    ("a time without zone", RECOMMEND, {"context": {"at": "2026-01-01"}}, 400, "context.at"),
     ("NaN", RECOMMEND, b'{"context": {"viewer": {"a": NaN}}}', 400, "bad request"),
     ("a body too long", RECOMMEND, LONG, 413, "65536 bytes"),
     ("feedback of nothing", FEEDBACK, b"{}", 400, "prediction_id"),
