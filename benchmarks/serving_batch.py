@@ -1,4 +1,6 @@
-"""What ranking together gains: `PYTHONPATH=src python benchmarks/serving_batch.py`, some seconds.
+"""What ranking together gains; some seconds.
+
+Run `PYTHONPATH=src python benchmarks/serving_batch.py`.
 
 Microseconds a request on one thread: alone, and in batches of 4 and 16, without HTTP. Three
 rounds, interleaved; the median is printed.
@@ -90,7 +92,8 @@ def main() -> None:
                 found.append((time.perf_counter() - began_s) / REQUESTS * 1e6)
         alone = median(us[1])
         for size, found in us.items():
-            print(f"{name}, {size} together: {median(found):.0f} us ({alone / median(found):.2f}x)")
+            us_each = median(found)
+            print(f"{name}, {size} together: {us_each:.0f} us ({alone / us_each:.2f}x)")
 
 
 if __name__ == "__main__":

@@ -2,14 +2,19 @@
 
 import asyncio
 import hashlib
+import http.client
 import json
+import os
 import shutil
+import socket
+import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
+from tests.conftest import until
 
 import mlg
 from mlg.adapters.artifacts_local import LocalArtifacts
@@ -323,3 +328,64 @@ def test_a_class_sees_nothing_from_the_cut_on(project: Project) -> None:
     assert artifact is not None
     assert (project.artifacts.open(artifact) / "confidence.json").is_file()
     assert dict(results["train"].facts)["confidence"] == "fitted"
+
+
+def test_a_replica_serves_it_with_a_cache_and_batches(ran: Ran, tmp_path: Path) -> None:
+    home = tmp_path / "home"
+    (home / "keys").mkdir(parents=True)
+    (home / "keys/viewer.key").write_bytes(bytes(32))
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        fd, port = listener.fileno(), listener.getsockname()[1]
+        argv = [
+            *(
+                sys.executable,
+                "-m",
+                "mlg.app.replica",
+                "--home",
+                str(home),
+                "--service",
+                "home",
+            ),
+            *("--id", "replica-home-1", "--clock", "request", "--model", "own"),
+            *("--version", "v1", "--artifact", str(ran.folder("plain")), "--unsigned"),
+            *("--cache-entries", "10", "--batch-max", "4"),
+        ]
+        pinned = dict.fromkeys(
+            ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"), "1"
+        )
+        env = os.environ | pinned | {"MLG_LISTEN_FD": str(fd)}
+        log = (home / "log").open("wb")
+        process = subprocess.Popen(argv, pass_fds=[fd], env=env, stderr=log)
+
+    def got(method: str, path: str, body: Any = None) -> tuple[int, bytes]:
+        wire = http.client.HTTPConnection("127.0.0.1", port, timeout=10)
+        try:
+            raw = None if body is None else json.dumps(body)
+            wire.request(method, path, raw, {"content-type": "application/json"})
+            answer = wire.getresponse()
+            return answer.status, answer.read()
+        finally:
+            wire.close()
+
+    def ready() -> bool:
+        assert process.poll() is None, (home / "log").read_text()
+        try:
+            return got("GET", "/v2/health/ready")[0] == 200
+        except OSError:
+            return False
+
+    try:
+        until(ready)
+        body = {"k": 5, "context": {"at": "2026-03-01T00:00:00Z", "history": [{"item_id": 1}]}}
+        answers = [got("POST", "/v1/services/home/recommend", body) for _ in range(3)]
+        assert [status for status, _ in answers] == [200] * 3
+        told = [json.loads(content) for _, content in answers]
+        assert told[0]["items"] == told[1]["items"] == told[2]["items"]
+        assert len({one["prediction_id"] for one in told}) == 3
+        metrics = got("GET", "/metrics")[1].decode()
+        assert 'mlg_cache_hits_total{service="home",version="v1"} 2.0' in metrics
+    finally:
+        process.kill()
+        process.wait()
+        log.close()
+    assert not list(ran.folder("plain").rglob("__pycache__"))
