@@ -21,6 +21,7 @@ from mlg.adapters.artifacts_local import LocalArtifacts
 from mlg.adapters.engine_duckdb import DuckDBEngine
 from mlg.adapters.network_memory import MemoryNetwork
 from mlg.adapters.sources import Sources
+from mlg.adapters.steps_process import ProcessSteps
 from mlg.adapters.stream_memory import MemoryStream
 from mlg.core.clock import ManualClock
 from mlg.core.errors import BackendError, ContractError, LifecycleError, ManifestError
@@ -28,7 +29,7 @@ from mlg.core.predict import ServingPolicy
 from mlg.core.steps import StepCall, StepResult
 from mlg.manifest.load import load_manifest
 from mlg.pipeline.code import stage
-from mlg.pipeline.plan import PipelinePlan, cache_key, next_call
+from mlg.pipeline.plan import PipelinePlan, cache_key, call_of, next_call
 from mlg.pipeline.run import run_step
 from mlg.recsys import kinds
 from mlg.recsys.own_code import CodeFinder
@@ -229,8 +230,6 @@ def test_its_code_is_part_of_the_key_and_of_the_artifact(ran: Ran, project: Proj
 
 
 def _calls(project: Project, results: dict[str, StepResult]) -> Iterator[StepCall]:
-    from mlg.pipeline.plan import call_of
-
     done = {name: result for name, result in results.items() if name != "train"}
     yield call_of(project.plan("plain"), "train", done)
 
@@ -305,6 +304,27 @@ def test_what_a_class_does_wrong_is_said_at_training(
     project.write("mlg.yaml", manifest.replace("plain:Together", "plain:Own"))
     with pytest.raises(error, match=words):
         project.run("plain", upto="train")
+
+
+def test_a_class_that_fails_is_told_with_its_line_and_the_next_one_trains(
+    project: Project,
+) -> None:
+    _, made = project.run("plain", upto="clean")
+    store, work = project.root / "store", project.root / "work"
+    runner = ProcessSteps(store=store, work=work, clock=ManualClock())
+    text = OWN.format(confidence=", raw_confidence=0.5")
+    manifest = (project.folder / "mlg.yaml").read_text()
+    project.write("mlg.yaml", manifest.replace("plain:Together", "plain:Own"))
+    project.write(
+        "own_models/plain.py", text.replace("return cls(list", "return 1 / 0 or cls(list")
+    )
+    with pytest.raises(BackendError) as caught:
+        runner.run(call_of(project.plan("plain"), "train", made))
+    assert caught.value.where == "step train, own_models/plain.py:6 in fit"
+    assert "ZeroDivisionError" in str(caught.value)
+    project.write("own_models/plain.py", text)
+    trained = runner.run(call_of(project.plan("plain"), "train", made))
+    assert dict(trained.facts)["confidence"] == "own"
 
 
 def test_a_class_sees_nothing_from_the_cut_on(project: Project) -> None:
