@@ -17,6 +17,7 @@ from mlg.core.errors import ManifestError
 
 PLACE: Final = "model-code/"
 """What the file names of such code begin with, in tracebacks."""
+_TAKEN: Final = frozenset(sys.stdlib_module_names) | {"mlg"}
 METHODS: Final = ("fit", "recommend", "save", "load")
 
 
@@ -80,11 +81,19 @@ def own_class(target: str, files: Mapping[str, bytes]) -> Any:
         files: Source by POSIX path.
 
     Raises:
-        ManifestError: There is no such module or class, a library is missing, or the class
-            lacks a method.
+        ManifestError: There is no such module or class, a library is missing, the class
+            lacks a method, or a module has a name of Python's or of mlg.
     """
     module_name, _, name = target.partition(":")
-    _install(CodeFinder(files))
+    finder = CodeFinder(files)
+    taken = {one.partition(".")[0] for one in finder.names} & _TAKEN
+    if taken:
+        raise ManifestError(
+            f"expected modules with names of their own, got {min(taken)!r}",
+            where=target,
+            hint="Python or mlg has a module of this name; call yours otherwise.",
+        )
+    _install(finder)
     try:
         module = import_module(module_name)
     except ModuleNotFoundError as error:
