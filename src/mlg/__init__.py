@@ -1,7 +1,8 @@
 """mlg: the Model Lifecycle Graph.
 
-`mlg.Client` talks to a control plane; `mlg.Model` is what a recommender of one's own needs.
-Both are imported when they are asked for, so that `import mlg` costs nothing.
+`mlg.Client` talks to a control plane; `mlg.Model` is what a recommender of one's own needs,
+with `mlg.Training`, `mlg.Query` and `mlg.Ranked`. All are imported when they are asked for,
+so that `import mlg` costs nothing.
 """
 
 from importlib import import_module
@@ -10,10 +11,18 @@ from typing import TYPE_CHECKING, Any, Final
 if TYPE_CHECKING:
     from mlg.client.client import Client
     from mlg.core.ports import Model
+    from mlg.core.predict import Query, Ranked
+    from mlg.core.training import Training
 
-__all__ = ["Client", "Model"]
+__all__ = ["Client", "Model", "Query", "Ranked", "Training"]
 
-_WHERE: Final = {"Client": "mlg.client.client", "Model": "mlg.core.ports"}
+_WHERE: Final = {
+    "Client": "mlg.client.client",
+    "Model": "mlg.core.ports",
+    "Query": "mlg.core.predict",
+    "Ranked": "mlg.core.predict",
+    "Training": "mlg.core.training",
+}
 
 
 def __getattr__(name: str) -> Any:

@@ -17,6 +17,8 @@ from mlg.adapters.ids_uuid7 import Uuid7Ids
 from mlg.adapters.stream_segments import SegmentStream
 from mlg.core.errors import BackendError, LifecycleError, ManifestError
 from mlg.serving.asgi import ServingApp
+from mlg.serving.batch import BatchSize
+from mlg.serving.cache import CacheSize, ResultCache
 from mlg.serving.instruments import Instruments
 from mlg.serving.log import LOG_SCHEMA, LogBatch
 from mlg.serving.policy import PolicyFile
@@ -48,7 +50,23 @@ def parser(program: str) -> argparse.ArgumentParser:
         default="",
         help="HOST:PORT to listen on, in a pod; default: the socket of MLG_LISTEN_FD",
     )
+    options.add_argument("--cache-entries", type=int, default=0, help="0: no cache")
+    options.add_argument("--cache-ttl-s", type=float, default=60.0)
+    options.add_argument("--batch-max", type=int, default=0, help="0: no batches")
+    options.add_argument("--batch-deadline-ms", type=float, default=2.0)
     return options
+
+
+def _cache(options: argparse.Namespace) -> ResultCache | None:
+    if options.cache_entries < 1:
+        return None
+    return ResultCache(CacheSize(entries=options.cache_entries, ttl_s=options.cache_ttl_s))
+
+
+def _batch(options: argparse.Namespace) -> BatchSize | None:
+    if options.batch_max < 1:
+        return None
+    return BatchSize(most=options.batch_max, deadline_ms=options.batch_deadline_ms)
 
 
 def listening_socket(listen: str = "") -> socket.socket:
@@ -154,6 +172,7 @@ def run_service(
         salt=lambda: secrets.token_hex(16),
         viewer_key=viewer_key(home),
         instruments=instruments,
+        cache=_cache(options),
     )
     stream = SegmentStream(home / "segments" / identity.service, options.id, header=header)
 
@@ -163,7 +182,7 @@ def run_service(
 
     try:
         serve(
-            ServingApp(service, LogBatch(stream, on_gap)),
+            ServingApp(service, LogBatch(stream, on_gap), _batch(options)),
             listener,
             clock=clock,
             warm_up=lambda: warm_up(service, golden, clock=clock, mode=identity.clock),

@@ -158,7 +158,7 @@ class Specs:
             if version_of(version) != version:
                 argv += ["--arm", version]
             found = _wanted_version(wanted, version)
-            argv += self._model(found.artifact)
+            argv += [*self._model(found.artifact), *_faster(declared)]
             brought_by = found.deployment
             memory_bytes = declared.resources.memory_bytes if declared.resources else None
         elif wanted.stable is not None:
@@ -190,6 +190,18 @@ class Specs:
     def _restart(self, service: str) -> str:
         """Return the mark of the last asked-for restart; another mark replaces replicas."""
         return (self._files.read(f"services/{service}/restart") or b"").decode()
+
+
+def _faster(service: ServiceSpec) -> list[str]:
+    """Return the options of a replica that keeps answers, or ranks requests together."""
+    found: list[str] = []
+    if service.cache:
+        found += ["--cache-entries", str(service.cache.entries)]
+        found += ["--cache-ttl-s", f"{service.cache.ttl_s:g}"]
+    if service.batch:
+        found += ["--batch-max", str(service.batch.most)]
+        found += ["--batch-deadline-ms", f"{service.batch.deadline_ms:g}"]
+    return found
 
 
 def _sticky(service: ServiceSpec) -> str:

@@ -34,6 +34,8 @@ from mlg.core.steps import StepCall, StepResult
 from mlg.pipeline.run import run_step
 
 _PR_SET_PDEATHSIG = 1
+_MODEL_CODE = "model-code/"
+"""`mlg.recsys.own_code.PLACE`, whose room a table step does not import."""
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -163,9 +165,11 @@ def _from_any(call: StepCall, error: Exception) -> BackendError:
     """Return an unforeseen error, most often of the user's own function, with its place."""
     frames = traceback.extract_tb(error.__traceback__)
     place = f"step {call.name}"
-    ours = [frame for frame in frames if call.folder in frame.filename]
+    places = (call.folder, _MODEL_CODE)
+    ours = [frame for frame in frames if any(at in frame.filename for at in places)]
     if ours:
-        name = ours[-1].filename.partition(call.folder)[2].lstrip("/")
+        at = call.folder if call.folder in ours[-1].filename else _MODEL_CODE
+        name = ours[-1].filename.partition(at)[2].lstrip("/")
         place += f", {name}:{ours[-1].lineno} in {ours[-1].name}"
     elif isinstance(error, MemoryError):
         place += ", out of memory"

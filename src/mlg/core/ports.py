@@ -20,6 +20,7 @@ from mlg.core.providers import Enrichment, EnrichmentCounts, Thing, Told
 from mlg.core.reading import Direction, NodePage, NodeQuery, Production, Walk, WalkOptions
 from mlg.core.steps import StepCall, StepResult
 from mlg.core.traffic import Attempts, ServiceEndpoints, TrafficSplit
+from mlg.core.training import Training
 from mlg.core.uris import Digest, EventId, Uri
 
 
@@ -446,6 +447,11 @@ class EnrichmentQueue(Protocol):
 @runtime_checkable
 class Model(Protocol):
     """A recommender of one's own: what mlg needs to train, ship and serve it."""
+
+    @classmethod
+    def fit(cls, training: Training) -> Self:
+        """Return a model fitted to the tables; equal tables and seed give equal models."""
+        ...
 
     def recommend(self, query: Query) -> Ranked:
         """Return at most `query.k` items, best first, without those already seen."""

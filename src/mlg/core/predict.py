@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 from datetime import datetime
+from math import nan
 from typing import Literal
 
 from mlg.core.nodes import Attr
@@ -43,8 +44,9 @@ class Ranked:
 
     items: tuple[Key, ...]
     scores: tuple[float, ...]
-    raw_confidence: float
-    """P(at least one of the items is engaged with), calibrated, 0..1."""
+    raw_confidence: float = nan
+    """P(at least one of the items is engaged with), calibrated, 0..1; NaN: the ranker gives
+    none, and mlg's stand-in does."""
     features: tuple[float, ...] = ()
     """Values of the logged features, in the artifact's declared order."""
 

@@ -174,6 +174,24 @@ class RetentionSpec(Spec, frozen=True, kw_only=True):
     `predictions` if left out."""
 
 
+class CacheSpec(Spec, frozen=True, kw_only=True):
+    """Answers of the model that are kept for requests that ask the same again."""
+
+    entries: Annotated[int, Meta(ge=1, le=1_000_000)] = 10_000
+    """Most answers that a replica keeps; the one asked for longest ago goes first."""
+    ttl_s: Seconds = field(name="ttl", default=60.0)
+    """Event time for which an answer stands for later equal requests."""
+
+
+class BatchSpec(Spec, frozen=True, kw_only=True):
+    """Requests that a replica ranks together."""
+
+    most: Annotated[int, Meta(ge=2, le=256)] = field(name="max", default=16)
+    """Most requests of a batch."""
+    deadline_ms: Milliseconds = field(name="deadline", default=2.0)
+    """How long the first of them waits for others, while others are in hand."""
+
+
 class ServiceSpec(Spec, frozen=True, kw_only=True):
     """One recommender that viewers ask."""
 
@@ -214,3 +232,7 @@ class ServiceSpec(Spec, frozen=True, kw_only=True):
     """Words to find and group it by, kept on the graph."""
     retention: RetentionSpec = field(default_factory=RetentionSpec)
     """How long answers and feedback are kept."""
+    cache: CacheSpec | None = None
+    """Keeps answers of the model; each is decided and logged anew. Off if left out."""
+    batch: BatchSpec | None = None
+    """Ranks requests together that wait together. Off if left out."""

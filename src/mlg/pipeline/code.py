@@ -68,8 +68,13 @@ def builtin_digest() -> Digest:
     return sha256(sources)
 
 
-def modules(target: str, folder: Path) -> dict[str, Path]:
+def modules(target: str, folder: Path, *, key: str = "python") -> dict[str, Path]:
     """Return the project modules behind `module:function`, by name, with their files.
+
+    Args:
+        target: `module:function` or `module:Class`.
+        folder: The project.
+        key: Key of the manifest that named it, for errors.
 
     Raises:
         ManifestError: There is no such module, or a source is no Python.
@@ -79,7 +84,7 @@ def modules(target: str, folder: Path) -> dict[str, Path]:
         raise ManifestError(
             f"expected a module {module!r} beside the manifest, found none",
             where=target,
-            hint=f"make {module.replace('.', '/')}.py, or correct `python:`.",
+            hint=f"make {module.replace('.', '/')}.py, or correct `{key}:`.",
         )
     found: dict[str, Path] = {}
     waiting = [module]

@@ -33,6 +33,7 @@ from mlg.recsys.golden import ANSWERS, answer_lines
 from mlg.recsys.groups import by_group
 from mlg.recsys.results import Evaluation
 from mlg.recsys.roles import Roles, roles_from
+from mlg.recsys.train_own import fit_own
 
 CANDIDATE = "candidate"
 """Name of the model under evaluation, beside the baselines and `production`."""
@@ -49,15 +50,19 @@ def train(
         LifecycleError: A table, column, parameter or kind is wrong, or storing failed.
     """
     step = config_of(call, TrainConfig).step
-    fitted = kinds.fit(
-        step.model,
-        _tables(call, artifacts),
-        _roles(step.roles),
-        step.params,
-        call.seed,
-        call.pipeline,
-        progress,
-    )
+    tables, roles = _tables(call, artifacts), _roles(step.roles)
+    if ":" in step.model:
+        project = artifacts.open(call.folder)
+        files = modules(step.model, project, key="model").values()
+        code = {path.relative_to(project).as_posix(): path.read_bytes() for path in files}
+        fitted = fit_own(
+            step.model, code, tables, roles, step.params,
+            seed=call.seed, name=call.pipeline, progress=progress,
+        )  # fmt: skip
+    else:
+        fitted = kinds.fit(
+            step.model, tables, roles, step.params, call.seed, call.pipeline, progress
+        )
     with tempfile.TemporaryDirectory(dir=work, prefix="train-") as scratch:
         folder = Path(scratch) / "model"
         folder.mkdir()
@@ -92,8 +97,10 @@ def evaluate(
     cut = max(_cut(folder) for folder in folders.values())
     progress(f"{call.name}: events from {cut.date()} on, models {', '.join(folders)}")
     tables, roles = _tables(call, artifacts), _roles(config.train.roles)
+    # the candidate last: of two classes of the user's, its code stays importable
+    loaded = {name: kinds.load(folder) for name, folder in reversed(folders.items())}
     evaluation = evaluating.prequential(
-        {name: kinds.load(folder) for name, folder in folders.items()},
+        {name: loaded[name] for name in folders},
         tables,
         roles,
         cut,

@@ -186,7 +186,10 @@ def _told(
         return TableConfig(step=spec), step.inputs, python_digest(spec.python, folder), 0
     if isinstance(spec, TrainStep):
         told = TrainConfig(step=_with_params(plan, spec))
-        return told, step.inputs, builtin_digest(), spec.seed
+        code = builtin_digest()
+        if ":" in spec.model:
+            code = sha256([code, python_digest(spec.model, folder)])
+        return told, step.inputs, code, spec.seed
     train = _train_before(step, ordered)
     trained = ordered[train].spec
     assert isinstance(trained, TrainStep)  # noqa: S101  # `_train_before` saw to it

@@ -17,6 +17,8 @@ from mlg.recsys.columns import Table
 
 Array = np.ndarray[Any, Any]
 FORMAT = 1
+OWN = "own/"
+"""Folder of an artifact with code and files of a class of the user's, kept as bytes."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -31,6 +33,10 @@ class Fitted:
     """Other files by name."""
     tables: Mapping[str, Table]
     """`NAME.arrow`."""
+    blobs: Mapping[str, bytes] = field(default_factory=dict[str, bytes])
+    """Files under `own/`, by name."""
+    folder: Path | None = None
+    """Where it was read from; None for what was just fitted."""
     metrics: dict[str, float] = field(default_factory=dict[str, float])
     facts: dict[str, str | int | float | bool | None] = field(
         default_factory=dict[str, str | int | float | bool | None]
@@ -71,6 +77,7 @@ class Fitted:
                 writer.write_table(table.combine_chunks())
             files.append((f"{name}.arrow", sink.getvalue()))
         files.extend((name, self.texts[name].encode()) for name in sorted(self.texts))
+        files.extend(sorted(self.blobs.items()))
         return files
 
 
@@ -139,6 +146,7 @@ def read(folder: Path, expected: str | None = None) -> Fitted:
     arrays: dict[str, Array] = {}
     texts: dict[str, str] = {}
     tables: dict[str, Table] = {}
+    blobs: dict[str, bytes] = {}
     for name, digest in sorted(files.items()):
         if ".." in Path(name).parts or Path(name).is_absolute():
             raise BackendError("a file of the artifact lies outside it", where=name, hint=_HINT)
@@ -156,10 +164,14 @@ def read(folder: Path, expected: str | None = None) -> Fitted:
                 hint=_HINT,
             )
         path = Path(name)
-        if path.suffix == ".npy":
+        if name.startswith(OWN):
+            blobs[name] = content
+        elif path.suffix == ".npy":
             arrays[path.stem] = np.load(io.BytesIO(content), allow_pickle=False)
         elif path.suffix == ".arrow":
             tables[path.stem] = pa.ipc.open_file(pa.py_buffer(content)).read_all()
         else:
             texts[name] = content.decode()
-    return Fitted(model=document, arrays=arrays, texts=texts, tables=tables)
+    return Fitted(
+        model=document, arrays=arrays, texts=texts, tables=tables, blobs=blobs, folder=folder
+    )

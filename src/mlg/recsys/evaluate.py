@@ -109,7 +109,8 @@ def prequential(
             ask = _asked_outright(stream, model, features, depth)
         else:
             ask = _asked(stream, model, features, depth)
-        scored[name] = _model(stream, ask, threads)
+        # a class of the user's need not bear several threads
+        scored[name] = _model(stream, ask, 1 if model.kind == "own" else threads)
     return Evaluation(
         kind="ranking",
         cut=moment(to_us(cut)),

@@ -96,7 +96,7 @@ def answer_lines(model: Recommender, requests: Iterable[Mapping[str, Any]]) -> s
     No abstention, no exploration: items, scores and raw confidence, asked at the request's
     own time.
     """
-    answers = (model.recommend(_query(request)) for request in requests)
+    answers = (model.recommend(query_of(request)) for request in requests)
     return "".join(
         dumps(
             {
@@ -110,7 +110,7 @@ def answer_lines(model: Recommender, requests: Iterable[Mapping[str, Any]]) -> s
     )
 
 
-def _query(request: Mapping[str, Any]) -> Query:
+def query_of(request: Mapping[str, Any]) -> Query:
     """Return a recorded request as a replica reads it; a test holds the two together."""
     context = request["context"]
     history = context.get("history")

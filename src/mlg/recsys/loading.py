@@ -6,6 +6,7 @@ from pathlib import Path
 from mlg.core.errors import BackendError
 from mlg.recsys.artifact import Fitted, read
 from mlg.recsys.context_ranker import ContextRanker
+from mlg.recsys.own import OwnModel
 from mlg.recsys.popularity import Popularity
 from mlg.recsys.recommender import Recommender
 from mlg.recsys.two_stage import TwoStage
@@ -14,6 +15,7 @@ KINDS = ("context_ranker", "popularity", "two_stage")
 
 _LOAD: dict[str, Callable[[Fitted], Recommender]] = {
     "context_ranker": ContextRanker,
+    "own": OwnModel,
     "popularity": Popularity,
     "two_stage": TwoStage,
 }
@@ -28,7 +30,7 @@ def recommender(fitted: Fitted) -> Recommender:
     kind = str(fitted.model.get("kind"))
     if kind not in _LOAD:
         raise BackendError(
-            f"expected a model of kind {', '.join(KINDS)}, got {kind!r}",
+            f"expected a model of kind {', '.join(_LOAD)}, got {kind!r}",
             where="model.json",
             hint="use a version of mlg that knows this kind.",
         )

@@ -88,7 +88,7 @@ class Popularity:
         self.popularity: PopularityList = list_from(loads(fitted.texts["popularity.json"]))
         self.golden: list[dict[str, Any]] = loads_lines(fitted.texts["golden.jsonl"])
         self.item_ids: tuple[Key, ...] = self._items.ids
-        self._repeat = bool(model.get("repeat", False))
+        self.repeats = bool(model.get("repeat", False))
 
     def is_known_item(self, item: Key) -> bool:
         """Return whether the item is in the catalogue."""
@@ -100,7 +100,7 @@ class Popularity:
         Only a history in the request bars items: the artifact keeps no viewers.
         """
         history = query.history or ()
-        barred = set[int]() if self._repeat else {self._items.code(e.item_id) for e in history}
+        barred = set[int]() if self.repeats else {self._items.code(e.item_id) for e in history}
         items: list[Key] = []
         scores: list[float] = []
         for item, score in zip(self.popularity.items, self.popularity.scores, strict=True):

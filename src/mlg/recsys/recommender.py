@@ -22,7 +22,7 @@ class Recommender(Protocol):
 
     @property
     def kind(self) -> str:
-        """`two_stage`, `context_ranker` or `popularity`."""
+        """`two_stage`, `context_ranker`, `popularity` or `own`."""
         ...
 
     @property

@@ -83,6 +83,7 @@ class TwoStage:
         self._viewers: Viewers = viewers_from(fitted.tables["users"], model["viewer_type"])
         self._world: World = world_from(model["world"], dict(fitted.arrays))
         text = fitted.texts.get("ranker.txt")
+        self.repeats = self._world.settings.repeat
         self._ranker = Ranker(text, blend=float(model["blend"])) if text else None
         self._confidence: Confidence = confidence_from(loads(fitted.texts["confidence.json"]))
         self._k = int(model["k"])

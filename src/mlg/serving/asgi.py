@@ -7,13 +7,20 @@ from typing import Any, Final
 import msgspec
 
 from mlg.core.errors import LifecycleError
-from mlg.core.predict import Prediction, Query
+from mlg.core.predict import Prediction, Query, Ranked
+from mlg.serving.batch import Batcher, BatchSize
+from mlg.serving.inference import (
+    answer_of,
+    error_of,
+    model_metadata,
+    parse_infer,
+    server_metadata,
+)
 from mlg.serving.log import LogBatch, feedback_record, prediction_record
 from mlg.serving.requests import (
     MAX_BODY_BYTES,
     RequestError,
     parse_feedback,
-    parse_infer,
     parse_recommend,
 )
 from mlg.serving.service import Asked, FaultError, Service
@@ -58,10 +65,14 @@ class ServingApp:
     Args:
         service: What ranks and decides.
         log: Where answers and feedback are written before they are given.
+        batch: How requests are ranked together; None: each as it comes.
     """
 
-    def __init__(self, service: Service, log: LogBatch) -> None:
+    def __init__(self, service: Service, log: LogBatch, batch: BatchSize | None = None) -> None:
         self._service, self._log = service, log
+        self._batcher: Batcher | None = None
+        if batch is not None:
+            self._batcher = Batcher(service.rank_many, batch, lambda: self.busy)
         self._warm = False
         self._draining = False
         self.busy = 0
@@ -81,8 +92,10 @@ class ServingApp:
         self._gets: dict[str, Callable[[], tuple[int, bytes, tuple[bytes, bytes]]]] = {
             "/v2/health/live": lambda: (200, b'{"live":true}', _JSON),
             "/v2/health/ready": self._health,
-            f"{model}/ready": self._health,
-            f"{versioned}/ready": self._health,
+            "/v2": self._server,
+            "/v2/": self._server,
+            f"{model}/ready": self._model_health,
+            f"{versioned}/ready": self._model_health,
             model: self._metadata,
             versioned: self._metadata,
             "/metrics": lambda: (200, service.instruments.text(), _PROMETHEUS),
@@ -118,13 +131,13 @@ class ServingApp:
             if method == "POST":
                 await self._guarded(post, scope, receive, send)
             else:
-                await self._wrong_method(send, b"POST")
+                await self._wrong_method(send, path, b"POST")
         elif (get := self._gets.get(path)) is not None:
             if method == "GET":
                 status, body, kind = get()
                 await self._send(send, status, body, [kind])
             else:
-                await self._wrong_method(send, b"GET")
+                await self._wrong_method(send, path, b"GET")
         else:
             identity = self._service.identity
             error = RequestError(
@@ -132,7 +145,7 @@ class ServingApp:
                 status=404,
                 hint=f"this process serves {identity.service!r} with model {identity.model!r}.",
             )
-            await self._send(send, 404, _ENCODE(error.as_dict()), [_JSON])
+            await self._send(send, 404, _error_body(path, error), [_JSON])
 
     async def _guarded(
         self,
@@ -152,18 +165,22 @@ class ServingApp:
             if self._warm:
                 status, content, extra = await handle(body, headers)
             else:
-                status, content = 503, b'{"ready":false}'
+                status = 503
+                content = _error_body(scope["path"], LifecycleError("the model is warming up"))
                 extra = [(b"mlg-fault", b"warming-up")]
         except RequestError as error:
-            status, content = error.status, _ENCODE(error.as_dict())
+            status, content = error.status, _error_body(scope["path"], error)
         except FaultError as error:
-            status, content = 500, _ENCODE(error.as_dict())
+            status, content = 500, _error_body(scope["path"], error)
             extra = [(b"mlg-fault", error.fault.encode())]
         except _GoneError:
             return
         except Exception:  # noqa: BLE001 - the edge of a request
             _LOG.exception("a request failed")
-            status, content = 500, _ENCODE(LifecycleError("an internal error").as_dict())
+            status, content = (
+                500,
+                _error_body(scope["path"], LifecycleError("an internal error")),
+            )
             extra = [(b"mlg-fault", b"error")]
         finally:
             self.busy -= 1
@@ -196,10 +213,19 @@ class ServingApp:
 
     async def _answer(self, service: Service, query: Query, asked: Asked) -> Prediction:
         """Return the answer once the log has it."""
-        prediction, around = service.answer(query, asked)
+        ranked = service.kept(query)
+        if ranked is None:
+            ranked = await self._rank(query)
+            service.keep(query, ranked)
+        prediction, around = service.decided(query, asked, ranked)
         await self._log.put(prediction_record(prediction, around))
         service.instruments.answered(prediction, service.clock.monotonic_s() - asked.started_s)
         return prediction
+
+    async def _rank(self, query: Query) -> Ranked:
+        if self._batcher is None:
+            return self._service.rank(query)
+        return await self._batcher.rank(query)
 
     async def _feedback(
         self, body: bytes, _headers: dict[bytes, bytes]
@@ -219,33 +245,9 @@ class ServingApp:
     ) -> tuple[int, bytes, _Headers]:
         service, identity = self._service, self._service.identity
         asked = self._asked(headers)
-        request_id, query = parse_infer(
-            body, now=asked.received_at, default_k=identity.default_k
-        )
-        given = await self._answer(service, query, asked)
-        whole = all(isinstance(item, int) for item in given.items)
-        items = list(given.items) if whole else [str(item) for item in given.items]
-        shape = [1, len(items)]
-        answer = {
-            "model_name": identity.model,
-            "model_version": identity.version,
-            "id": request_id or given.prediction_id,
-            "parameters": {
-                "prediction_id": given.prediction_id,
-                "confidence": given.confidence,
-                "served_by": given.served_by,
-                "reason": given.reason,
-            },
-            "outputs": [
-                {
-                    "name": "item_id",
-                    "datatype": "INT64" if whole else "BYTES",
-                    "shape": shape,
-                    "data": items,
-                },
-                {"name": "score", "datatype": "FP64", "shape": shape, "data": given.scores},
-            ],
-        }
+        inference = parse_infer(body, now=asked.received_at, default_k=identity.default_k)
+        given = await self._answer(service, inference.query, asked)
+        answer = answer_of(inference, given, model=identity.model)
         return 200, _ENCODE(answer), _facts(given)
 
     def _asked(self, headers: dict[bytes, bytes]) -> Asked:
@@ -263,26 +265,21 @@ class ServingApp:
             (200, b'{"ready":true}', _JSON) if self.ready else (503, b'{"ready":false}', _JSON)
         )
 
+    def _model_health(self) -> tuple[int, bytes, tuple[bytes, bytes]]:
+        body = {"name": self._service.identity.model, "ready": self.ready}
+        return 200 if self.ready else 503, _ENCODE(body), _JSON
+
+    def _server(self) -> tuple[int, bytes, tuple[bytes, bytes]]:
+        return 200, _ENCODE(server_metadata()), _JSON
+
     def _metadata(self) -> tuple[int, bytes, tuple[bytes, bytes]]:
         identity = self._service.identity
-        metadata = {
-            "name": identity.model,
-            "versions": [identity.version],
-            "platform": "mlg",
-            "inputs": [
-                {"name": "user_id", "datatype": "BYTES", "shape": [1]},
-                {"name": "k", "datatype": "INT64", "shape": [1]},
-            ],
-            "outputs": [
-                {"name": "item_id", "datatype": "BYTES", "shape": [1, -1]},
-                {"name": "score", "datatype": "FP64", "shape": [1, -1]},
-            ],
-        }
-        return 200, _ENCODE(metadata), _JSON
+        about = model_metadata(identity.model, identity.version, whole=self._service.whole)
+        return 200, _ENCODE(about), _JSON
 
-    async def _wrong_method(self, send: Send, allowed: bytes) -> None:
+    async def _wrong_method(self, send: Send, path: str, allowed: bytes) -> None:
         error = RequestError(f"expected method {allowed.decode()}", status=405)
-        await self._send(send, 405, _ENCODE(error.as_dict()), [_JSON, (b"allow", allowed)])
+        await self._send(send, 405, _error_body(path, error), [_JSON, (b"allow", allowed)])
 
     async def _send(self, send: Send, status: int, body: bytes, headers: _Headers) -> None:
         headers.append((b"content-length", str(len(body)).encode()))
@@ -290,6 +287,11 @@ class ServingApp:
             headers.append((b"connection", b"close"))
         await send({"type": "http.response.start", "status": status, "headers": headers})
         await send({"type": "http.response.body", "body": body})
+
+
+def _error_body(path: str, error: LifecycleError) -> bytes:
+    """Return an error as the protocol of its path has it."""
+    return _ENCODE(error_of(error) if path.startswith("/v2") else error.as_dict())
 
 
 def _facts(prediction: Prediction) -> _Headers:

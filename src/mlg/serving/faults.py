@@ -5,7 +5,7 @@ is wrong with it. A replica reads it again five times a second; without it nothi
 """
 
 import time
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import replace
 from math import nan
 from pathlib import Path
@@ -63,6 +63,7 @@ class FaultyRecommender:
         self._fault, self._read_s, self._asked = Fault(), float("-inf"), 0
         self.popularity: PopularityList = inner.popularity
         self.logged_features: tuple[str, ...] = tuple(inner.logged_features)
+        self.repeats = bool(getattr(inner, "repeats", True))
 
     def is_known_item(self, item: int | str) -> bool:
         """Return whether the item is in the catalogue."""
@@ -93,6 +94,17 @@ class FaultyRecommender:
         if fault.abstain:
             ranked = replace(ranked, raw_confidence=0.0)
         return ranked
+
+    def recommend_many(self, queries: Sequence[Query]) -> list[Ranked]:
+        """Return an answer a query; one by one while something is wrong.
+
+        Raises:
+            RuntimeError: One of them was chosen to fail.
+        """
+        many = getattr(self._inner, "recommend_many", None)
+        if many is None or self._current() != Fault():
+            return [self.recommend(query) for query in queries]
+        return many(queries)
 
     def _current(self) -> Fault:
         now_s = self._now_s()

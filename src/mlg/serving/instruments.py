@@ -28,6 +28,8 @@ class Instruments:
         self._gaps = counter("mlg_log_gaps_total", registry).labels(*labels)
         self._policy = counter("mlg_policy_errors_total", registry).labels(*labels)
         self._ready = gauge("mlg_ready", registry).labels(*labels)
+        self._hits = counter("mlg_cache_hits_total", registry).labels(*labels)
+        self._misses = counter("mlg_cache_misses_total", registry).labels(*labels)
 
     def answered(self, prediction: Prediction, seconds: float) -> None:
         """Count one answer that was given."""
@@ -37,6 +39,10 @@ class Instruments:
         self._raw.observe(prediction.raw_confidence)
         if prediction.reason == "abstain":
             self._abstentions.inc()
+
+    def looked_up(self, *, hit: bool) -> None:
+        """Count one look into the cache of results."""
+        (self._hits if hit else self._misses).inc()
 
     def refused(self, status: int) -> None:
         """Count one recommend attempt that got an error instead of an answer."""

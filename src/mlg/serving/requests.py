@@ -13,11 +13,13 @@ from mlg.core.predict import FeedbackKind, Interaction, Query
 MAX_BODY_BYTES: Final = 64 * 1024
 MAX_K: Final = 100
 DEFAULT_K: Final = 10
+KEY_MAX: Final = 256
+"""Characters of a viewer's or an item's key, at most."""
 
 ClockMode = Literal["request", "system"]
 
 _Int = Annotated[int, Meta(ge=-(2**63), le=2**63 - 1)]
-_Text = Annotated[str, Meta(min_length=1, max_length=256)]
+_Text = Annotated[str, Meta(min_length=1, max_length=KEY_MAX)]
 _Key = _Int | _Text
 _Word = Annotated[str, Meta(min_length=1, max_length=64)]
 _Value = _Int | float | bool | Annotated[str, Meta(max_length=1024)] | None
@@ -81,24 +83,16 @@ class Feedback(Struct, frozen=True, kw_only=True):
     at: datetime
 
 
-class _Tensor(Struct):
-    name: str
-    data: list[_Key]
-    shape: list[int] | None = None
-    datatype: str = "BYTES"
-
-
-class _Infer(Struct):
-    inputs: list[_Tensor]
-    id: str | None = None
-
-
 _RECOMMEND: Final = msgspec.json.Decoder(_Recommend)
 _FEEDBACK: Final = msgspec.json.Decoder(_Feedback)
-_INFER: Final = msgspec.json.Decoder(_Infer)
 
 
-def _decode(decoder: msgspec.json.Decoder[Any], body: bytes) -> Any:
+def decode(decoder: msgspec.json.Decoder[Any], body: bytes) -> Any:
+    """Return a body as the decoder's type.
+
+    Raises:
+        RequestError: It is no JSON, or not of that type.
+    """
     try:
         return decoder.decode(body)
     except (msgspec.MsgspecError, ValueError, RecursionError) as error:
@@ -134,7 +128,7 @@ def parse_recommend(
         >>> parse_recommend(b'{"user_id": 7, "k": 3}', now=now, clock="system").k
         3
     """
-    asked: _Recommend = _decode(_RECOMMEND, body)
+    asked: _Recommend = decode(_RECOMMEND, body)
     k = default_k if asked.k is None else asked.k
     context = asked.context
     if context is None:
@@ -169,7 +163,7 @@ def parse_feedback(body: bytes, *, now: datetime, clock: ClockMode) -> Feedback:
     Raises:
         RequestError: The body is no JSON, a field is missing, or has the wrong type or range.
     """
-    given: _Feedback = _decode(_FEEDBACK, body)
+    given: _Feedback = decode(_FEEDBACK, body)
     at = now
     if given.at is not None:
         stated = _time(given.at, "at")
@@ -181,26 +175,3 @@ def parse_feedback(body: bytes, *, now: datetime, clock: ClockMode) -> Feedback:
         watch_through=given.watch_through,
         at=at,
     )
-
-
-def parse_infer(body: bytes, *, now: datetime, default_k: int = DEFAULT_K) -> tuple[str, Query]:
-    """Return the request id (may be empty) and the query of an Open Inference v2 body.
-
-    One viewer a request: input `user_id` with one element, and optionally `k`.
-
-    Raises:
-        RequestError: The body is no such request.
-    """
-    asked: _Infer = _decode(_INFER, body)
-    given = {tensor.name: tensor.data for tensor in asked.inputs}
-    if set(given) - {"user_id", "k"} or any(len(data) != 1 for data in given.values()):
-        raise RequestError(
-            f"expected inputs user_id and k with one element each, got {sorted(given)}",
-            where="inputs",
-            hint="ask once for each viewer.",
-        )
-    k = given.get("k", [default_k])[0]
-    if not isinstance(k, int) or not 1 <= k <= MAX_K:
-        raise RequestError(f"expected k in 1..{MAX_K}, got {k!r}", where="inputs.k")
-    user = given.get("user_id", [None])[0]
-    return asked.id or "", Query(user_id=user, k=k, at=now)

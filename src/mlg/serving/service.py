@@ -1,7 +1,7 @@
 """One service version in one process: a query in, a logged answer out."""
 
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Final
@@ -10,6 +10,7 @@ from mlg.core.clock import Clock
 from mlg.core.errors import LifecycleError
 from mlg.core.ports import Ids
 from mlg.core.predict import Key, Prediction, Query, Ranked, ServingPolicy
+from mlg.serving.cache import ResultCache
 from mlg.serving.confidence import shown_confidence
 from mlg.serving.instruments import Instruments
 from mlg.serving.log import Circumstances, hashed
@@ -103,6 +104,7 @@ class Service:
         salt: Fresh random salt as hex, 16 bytes, one a row.
         viewer_key: Key of the HMAC under which viewers and sessions are logged.
         instruments: Metrics of this process.
+        cache: Keeps the model's answers; None: each request is ranked.
     """
 
     def __init__(
@@ -118,13 +120,18 @@ class Service:
         salt: Callable[[], str],
         viewer_key: bytes,
         instruments: Instruments,
+        cache: ResultCache | None = None,
     ) -> None:
         self.identity, self.clock, self.instruments = identity, clock, instruments
         self._recommender, self._rescue = recommender, rescue
         self._policy, self._ids, self._draw, self._salt = policy, ids, draw, salt
-        self._viewer_key = viewer_key
+        # a model says that it never gives what was met already; others may
+        self._repeats = bool(getattr(recommender, "repeats", True))
+        self._viewer_key, self._cache = viewer_key, cache
         self._listed = recommender.popularity
         self._listed_items = frozenset(self._listed.items)
+        self.whole = all(isinstance(item, int) for item in self._listed.items)
+        """Whether items are whole numbers, as far as the list shows."""
 
     def answer(self, query: Query, asked: Asked) -> tuple[Prediction, Circumstances]:
         """Return the answer, and what the log keeps beside it.
@@ -132,8 +139,26 @@ class Service:
         Raises:
             FaultError: The model failed, or its answer is not sane.
         """
+        return self.decided(query, asked, self.rank(query))
+
+    def kept(self, query: Query) -> Ranked | None:
+        """Return the model's answer if the cache has it; counts hits and misses."""
+        if self._cache is None:
+            return None
+        found = self._cache.get(query, self._policy().version)
+        self.instruments.looked_up(hit=found is not None)
+        return found
+
+    def keep(self, query: Query, ranked: Ranked) -> None:
+        """Let the cache have the model's answer, if there is one."""
+        if self._cache is not None:
+            self._cache.put(query, self._policy().version, ranked)
+
+    def decided(
+        self, query: Query, asked: Asked, ranked: Ranked
+    ) -> tuple[Prediction, Circumstances]:
+        """Return who answers and with what, given the model's own answer."""
         policy = self._policy()
-        ranked = self.rank(query)
         if self._rescue:
             decision = Decision(served_by="fallback", reason="rescue", propensity=1.0)
         else:
@@ -182,16 +207,53 @@ class Service:
         except Exception as error:
             _LOG.exception("the model failed on a request")
             raise self._fault("error") from error
-        fault = fault_of(
-            ranked,
-            k=query.k,
-            at_least=self._fillable(query),
-            known=self._recommender.is_known_item,
-        )
+        self._check(query, ranked)
+        return ranked
+
+    def rank_many(self, queries: Sequence[Query]) -> list[Ranked | Exception]:
+        """Return the model's answer to each query in order, or the FaultError of that one.
+
+        A model that fails on all of them together is asked for each alone.
+        """
+        many = getattr(self._recommender, "recommend_many", None)
+        answers: list[Ranked] | None = None
+        if many is not None and len(queries) > 1:
+            try:
+                answers = list(many(queries))
+            except Exception:  # noqa: BLE001 - each is asked alone, and then it is raised
+                _LOG.exception("the model failed on a batch")
+        if answers is None or len(answers) != len(queries):
+            return [self._or_fault(self.rank, query) for query in queries]
+        pairs = zip(queries, answers, strict=True)
+        return [self._or_fault(self._checked, query, answer) for query, answer in pairs]
+
+    @staticmethod
+    def _or_fault(rank: Callable[..., Ranked], *given: object) -> Ranked | Exception:
+        try:
+            return rank(*given)
+        except FaultError as error:
+            return error
+
+    def _checked(self, query: Query, ranked: Ranked) -> Ranked:
+        self._check(query, ranked)
+        return ranked
+
+    def _check(self, query: Query, ranked: Ranked) -> None:
+        try:
+            fault = fault_of(
+                ranked,
+                k=query.k,
+                at_least=self._fillable(query),
+                known=self._recommender.is_known_item,
+                met=() if self._repeats else _met(query),
+                features=len(self._recommender.logged_features),
+            )
+        except Exception as error:  # what is no answer at all, as of a class of the user's
+            _LOG.exception("the model's answer cannot be read")
+            raise self._fault("error") from error
         if fault is not None:
             _LOG.error("answer withheld", extra={"fault": fault})
             raise self._fault(fault)
-        return ranked
 
     def _fillable(self, query: Query) -> int:
         """Return how many items an answer surely can have: the list is in the catalogue."""
@@ -207,3 +269,12 @@ class Service:
     def _fault(self, fault: str) -> FaultError:
         self.instruments.fault(fault)
         return FaultError(fault)
+
+
+def _met(query: Query) -> frozenset[Key]:
+    """Return the items that the request's history says were had before it."""
+    return frozenset(
+        event.item_id
+        for event in query.history or ()
+        if event.event != "impression" and (event.at is None or event.at < query.at)
+    )

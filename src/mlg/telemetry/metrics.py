@@ -135,6 +135,18 @@ METRICS: Final = (
         labels=("service", "version"),
     ),
     MetricSpec(
+        name="mlg_cache_hits_total",
+        kind="counter",
+        help="Requests whose ranking the cache had; each was decided and logged anew.",
+        labels=("service", "version"),
+    ),
+    MetricSpec(
+        name="mlg_cache_misses_total",
+        kind="counter",
+        help="Requests that the cache did not have and the model ranked; 0 without a cache.",
+        labels=("service", "version"),
+    ),
+    MetricSpec(
         name="mlg_ready",
         kind="gauge",
         help="1 when warmed up and not draining.",

@@ -6,7 +6,7 @@ import pytest
 from tests.unit.recsys.conftest import film_roles
 
 from mlg.recsys.artifact import Fitted, dumps
-from mlg.recsys.golden import _query, answer_lines
+from mlg.recsys.golden import answer_lines, query_of
 from mlg.recsys.groups import by_group
 from mlg.recsys.loading import recommender
 from mlg.recsys.results import Scored
@@ -54,9 +54,9 @@ def test_without_viewers_there_are_no_groups() -> None:
 def test_a_recorded_request_is_asked_as_a_replica_reads_it(fitted: Fitted) -> None:
     model = recommender(fitted)
     for request in model.golden:
-        at = _query(request).at
+        at = query_of(request).at
         read = parse_recommend(dumps(request).encode(), now=at, clock="request")
-        assert _query(request) == read
+        assert query_of(request) == read
     lines = answer_lines(model, model.golden)
     assert lines == answer_lines(recommender(fitted), model.golden)
     assert lines.count("\n") == len(model.golden)

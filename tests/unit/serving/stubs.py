@@ -1,15 +1,20 @@
 """A recommender of known behaviour, and a service around it."""
 
+import asyncio
+import json
 from collections.abc import Callable
 from dataclasses import dataclass
 from math import nan
 from typing import Any
 
+from mlg.adapters.stream_memory import MemoryStream
 from mlg.core.clock import ManualClock
 from mlg.core.errors import BackendError
-from mlg.core.ports import Record
+from mlg.core.ports import Cursor, EventStream, Record
 from mlg.core.predict import Key, Query, Ranked, ServingPolicy
+from mlg.serving.asgi import ServingApp
 from mlg.serving.instruments import Instruments
+from mlg.serving.log import LogBatch
 from mlg.serving.popularity import StoredList
 from mlg.serving.service import Identity, Service
 
@@ -56,6 +61,23 @@ class StubRecommender:
         )
 
 
+class Echo(StubRecommender):
+    """Remembers what it was asked, alone and together."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.asked: list[Query] = []
+        self.batches: list[int] = []
+
+    def recommend(self, query: Query) -> Ranked:
+        self.asked.append(query)
+        return super().recommend(query)
+
+    def recommend_many(self, queries: list[Query]) -> list[Ranked]:
+        self.batches.append(len(queries))
+        return [super(Echo, self).recommend(query) for query in queries]
+
+
 class CountingIds:
     def __init__(self) -> None:
         self.made = 0
@@ -88,6 +110,7 @@ def service(
     recommender: Any = None,
     rescue: bool = False,
     clock: Any = None,
+    cache: Any = None,
 ) -> Service:
     chosen = policy or ServingPolicy(service="home", version="p1")
     return Service(
@@ -101,8 +124,63 @@ def service(
         salt=lambda: "00" * 16,
         viewer_key=KEY,
         instruments=Instruments("home", "v1"),
+        cache=cache,
     )
 
 
 def payloads(records: tuple[Record, ...]) -> list[bytes]:
     return [record.payload for record in records]
+
+
+class Wire:
+    """An application and the log behind it."""
+
+    def __init__(
+        self, service: Any, stream: Any = None, *, warm: bool = True, batch: Any = None
+    ) -> None:
+        self.stream: EventStream = stream or MemoryStream()
+        self.service = service
+        self.gaps: list[int] = []
+        log = LogBatch(
+            self.stream, lambda n, _: (self.gaps.append(n), service.instruments.gap(n))
+        )
+        self.app = ServingApp(service, log, batch)
+        if warm:
+            self.app.warmed()
+
+    async def ask_async(
+        self,
+        path: str,
+        body: bytes = b"",
+        headers: dict[str, str] | None = None,
+        method: str = "POST",
+        chunks: int = 1,
+    ) -> tuple[int, dict[str, str], bytes]:
+        sent: list[dict[str, Any]] = []
+        size = max(1, -(-len(body) // chunks))
+        parts = [body[i : i + size] for i in range(0, len(body), size)] or [b""]
+        messages = [
+            {"type": "http.request", "body": part, "more_body": n + 1 < len(parts)}
+            for n, part in enumerate(parts)
+        ]
+
+        async def receive() -> dict[str, Any]:
+            return messages.pop(0)
+
+        async def send(message: dict[str, Any]) -> None:
+            sent.append(message)
+
+        given = {k.lower().encode(): v.encode() for k, v in (headers or {}).items()}
+        scope = {"type": "http", "method": method, "path": path, "headers": list(given.items())}
+        await self.app(scope, receive, send)
+        got = {name.decode(): value.decode() for name, value in sent[0]["headers"]}
+        return sent[0]["status"], got, sent[1]["body"]
+
+    def ask(self, path: str, body: Any = b"", **how: Any) -> tuple[int, dict[str, str], Any]:
+        raw = body if isinstance(body, bytes) else json.dumps(body).encode()
+        status, headers, content = asyncio.run(self.ask_async(path, raw, **how))
+        as_json = headers["content-type"] == "application/json"
+        return status, headers, json.loads(content) if as_json else content.decode()
+
+    def logged(self) -> list[Any]:
+        return list(self.stream.read(Cursor(consumer="test")).records)

@@ -2,6 +2,9 @@
 
 import json
 import os
+from dataclasses import replace
+from datetime import UTC, datetime
+from math import inf, nan
 from pathlib import Path
 from typing import Any
 
@@ -11,12 +14,13 @@ from hypothesis import strategies as st
 
 from mlg.core.clock import ManualClock
 from mlg.core.errors import BackendError
-from mlg.core.predict import Ranked, ServingPolicy
+from mlg.core.predict import Interaction, Query, Ranked, ServingPolicy
 from mlg.serving.confidence import SHRINK, shown_confidence
 from mlg.serving.policy import PolicyFile
 from mlg.serving.popularity import load_list
 from mlg.serving.ranker import decide, popular
 from mlg.serving.sanity import fault_of
+from mlg.serving.service import FaultError
 from mlg.serving.warmup import golden_requests, warm_up
 
 UNIT = st.floats(0, 1)
@@ -63,6 +67,85 @@ def test_fewer_items_than_the_catalogue_can_fill_is_a_fault() -> None:
     assert fault_of(three, k=10, at_least=3, known=known) is None
     assert fault_of(three, k=10, at_least=4, known=known) == "length"
     assert fault_of(three, k=2, at_least=1, known=known) == "length"
+
+
+AT = datetime(2026, 1, 1, tzinfo=UTC)
+
+
+@pytest.mark.parametrize(
+    ("change", "fault"),
+    [
+        ({}, None),
+        ({"scores": (3.0, nan, 1.0)}, "nan"),
+        ({"scores": (inf, 2.0, 1.0)}, "nan"),
+        ({"scores": (3.0, 2.0)}, "length"),
+        ({"items": (1, 2), "scores": (2.0, 1.0)}, "length"),
+        ({"items": (), "scores": ()}, "empty"),
+        ({"items": (1, 2, 2)}, "duplicate"),
+        ({"items": (1, 2, 99)}, "unknown-item"),
+        ({"items": (1, 2, 7)}, "stale"),
+        ({"raw_confidence": nan}, "confidence"),
+        ({"raw_confidence": -0.1}, "confidence"),
+        ({"features": (1.0,)}, "features"),
+    ],
+)
+def test_every_kind_of_bad_answer_has_its_word(change: Any, fault: str | None) -> None:
+    good = Ranked(
+        items=(1, 2, 3), scores=(3.0, 2.0, 1.0), raw_confidence=0.5, features=(1.0, 2.0)
+    )
+    known = set(range(10)).__contains__
+    found = fault_of(replace(good, **change), k=3, at_least=3, known=known, met={7}, features=2)
+    assert found == fault
+
+
+class Repeating:
+    """Gives item 1 to everyone."""
+
+    logged_features = ()
+
+    def __init__(self, listed: Any, *, repeats: bool) -> None:
+        self.popularity, self.repeats = listed, repeats
+
+    def is_known_item(self, item: Any) -> bool:
+        return item in {1, *range(100, 130)}
+
+    def recommend(self, _query: Query) -> Ranked:
+        return Ranked(items=(1,), scores=(1.0,), raw_confidence=0.5)
+
+
+@pytest.mark.parametrize(
+    ("event", "stale"),
+    [
+        (Interaction(item_id=1), True),
+        (Interaction(item_id=1, at=datetime(2025, 12, 31, tzinfo=UTC)), True),
+        (Interaction(item_id=1, at=AT), False),  # not before the request: not had yet
+        (Interaction(item_id=1, event="impression"), False),
+        (Interaction(item_id=100), False),
+    ],
+)
+def test_an_item_that_the_viewer_had_is_stale_where_the_model_never_repeats(
+    stubs: Any, event: Interaction, stale: bool
+) -> None:
+    query = Query(user_id=1, k=1, at=AT, history=(event,))
+    repeating = stubs.service(recommender=Repeating(stubs.LISTED, repeats=True))
+    assert repeating.rank(query).items == (1,)
+    service = stubs.service(recommender=Repeating(stubs.LISTED, repeats=False))
+    if stale:
+        with pytest.raises(FaultError, match="stale"):
+            service.rank(query)
+    else:
+        assert service.rank(query).items == (1,)
+
+
+@pytest.mark.parametrize(
+    "answer", [None, Ranked(items=([],), scores=(1.0,), raw_confidence=0.5)]
+)
+def test_what_is_no_answer_at_all_is_a_fault(stubs: Any, answer: Any) -> None:
+    broken = Repeating(stubs.LISTED, repeats=True)
+    broken.recommend = lambda _query: answer  # type: ignore[method-assign]
+    service = stubs.service(recommender=broken)
+    with pytest.raises(FaultError, match="error"):
+        service.rank(Query(user_id=1, k=1, at=AT))
 
 
 def write(path: Path, text: str) -> None:

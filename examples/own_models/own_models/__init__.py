@@ -1,0 +1,1 @@
+"""Recommenders of one's own: three ways to write the same protocol."""

@@ -1,0 +1,2 @@
+SELECT viewer, item, stars, to_timestamp(second) AS played_at
+FROM plays
