@@ -10,24 +10,33 @@ import typer
 from mlg.cli.instance import JsonOption, reported
 from mlg.core.errors import BackendError, NotFoundError
 
-BENCHES: Final = {"graph": "graph.py"}
+BENCHES: Final = {"graph": "graph.py", "chaos": "chaos.py"}
 """Script in `benchmarks/` by name."""
 
 
 def bench(
     name: str = typer.Argument(help=f"What to measure: {', '.join(BENCHES)}."),
-    nodes: int = typer.Option(1_000_000, help="Size of the made-up lifecycle.", min=5_000),
-    no_peers: bool = typer.Option(False, "--no-peers", help="Leave the peers out."),
+    nodes: int = typer.Option(
+        1_000_000, help="graph: size of the made-up lifecycle.", min=5_000
+    ),
+    no_peers: bool = typer.Option(False, "--no-peers", help="graph: leave the peers out."),
+    only: list[str] = typer.Option(
+        [], "--only", help="chaos: only this fault; again for more."
+    ),
     as_json: bool = JsonOption,
 ) -> None:
-    """Measure a room beside its peers, side by side in one run; needs a checkout.
+    """Measure a room beside its peers, or what viewers get under each fault; needs a checkout.
 
     Example: mlg bench graph --nodes 100000
+    Example: mlg bench chaos --only kill-one
     """
     with reported(as_json):
         script = script_of(name, Path(__file__).resolve().parents[3])
-        command = [sys.executable, str(script), "--nodes", str(nodes)]
-        command += [*(["--no-peers"] if no_peers else []), *(["--json"] if as_json else [])]
+        command = [sys.executable, str(script), *(["--json"] if as_json else [])]
+        if name == "graph":
+            command += ["--nodes", str(nodes), *(["--no-peers"] if no_peers else [])]
+        else:
+            command += [part for one in only for part in ("--only", one)]
         done = subprocess.run(command, check=False)
         if done.returncode:
             raise BackendError(
