@@ -126,7 +126,8 @@ def table(rows: Sequence[dict[str, Any]]) -> str:
         cells = (
             one["what"], f"{one['lasts_s']:.0f}", one["requests"], f"{one['good']:.3%}",
             one["non_2xx"], one["bad_answers"], one["no_answer"],
-            f"{one['good_with_one_retry']:.3%}", f"{one['model']:.1%}", f"{one['fallback']:.1%}",
+            f"{one['good_with_one_retry']:.3%}",
+            f"{one['model']:.1%}", f"{one['fallback']:.1%}",
             f"{one['p50_ms']:.1f}", f"{one['p99_ms']:.0f}", f"{one['max_ms']:.0f}", back,
             f"{bar}: {'held' if one['held'] else '**missed**'}",
         )  # fmt: skip

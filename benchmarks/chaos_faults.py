@@ -38,6 +38,7 @@ class Case:
 @contextmanager
 def calm(lab: Lab) -> Iterator[None]:
     """Do nothing."""
+    del lab
     yield
 
 
@@ -183,7 +184,11 @@ def half_written(lab: Lab) -> Iterator[None]:
 
 @contextmanager
 def disk_full(lab: Lab) -> Iterator[None]:
-    """Fill the home's file system to its last byte, then make room again."""
+    """Fill the home's file system to its last byte, then make room again.
+
+    Raises:
+        NotRunError: The home is on no file system of its own.
+    """
     if not os.path.ismount(lab.home):
         raise NotRunError("a small file system cannot be mounted here")
     filler = lab.home / "filler"
@@ -211,17 +216,22 @@ def restart(lab: Lab) -> Iterator[None]:
 
 @contextmanager
 def swap(lab: Lab) -> Iterator[None]:
-    """Release another version from training to 100 %."""
-    version = lab.next_version(50)
+    """Release another version from training to 100 %.
+
+    Raises:
+        RuntimeError: It did not get there.
+    """
+    lab.next_version(50)
     yield
     now = lab.rollout()
-    if now["candidate"] != version or now["state"] not in {"swapped", "done"}:
+    if now["candidate"] != lab.newest or now["state"] not in {"swapped", "done"}:
         raise RuntimeError(f"the swap did not happen: {json.dumps(now)[:500]}")
 
 
 def swapped(lab: Lab) -> bool:
     """Whether the newest version has all of the traffic."""
-    return lab.rollout()["state"] in {"swapped", "done", "failed"}
+    now = lab.rollout()
+    return now["candidate"] == lab.newest and now["state"] in {"swapped", "done", "failed"}
 
 
 CASES = (
@@ -231,17 +241,17 @@ CASES = (
     Case("short", "every answer of the model has one item", wrong(short=1.0), 5),
     Case("slow", "every replica ten times as slow", wrong(slower=10.0), 5),
     Case("slow-300ms", "every replica 300 ms slower", wrong(delay_ms=300.0), 5),
-    Case("canary-100", "canary at 20 %: 100 % errors", canary(1.0), 30, taken_back, prepare=to_canary),
+    Case("canary-100", "canary: 100 % errors", canary(1.0), 30, taken_back, prepare=to_canary),
     Case("kill-all", "kill -9 of all replicas", kill_all),
     Case("half-written", "gateway configuration cut in half", half_written, 5),
     Case("gateway-kill", "kill -9 of one gateway", gateway_kill),
     Case("restart", "mlg restart", restart, planned=True),
-    Case("canary-20", "canary at 20 %: 20 % errors", canary(0.2), 45, taken_back, prepare=to_canary),
+    Case("canary-20", "canary: 20 % errors", canary(0.2), 45, taken_back, prepare=to_canary),
     Case("stop-one", "SIGSTOP of one replica", stop_one),
     Case("disk-full", "home's file system full", disk_full, 5),
     Case("control-dead", "control plane dead", control_dead, 60),
     Case("memory", "both replicas leak to their memory limit", memory, 8),
-    Case("canary-5", "canary at 20 %: 5 % errors", canary(0.05), 60, taken_back, prepare=to_canary),
+    Case("canary-5", "canary: 5 % errors", canary(0.05), 60, taken_back, prepare=to_canary),
     Case("crash-loop", "one replica killed, none starts", crash_loop, 10),
     Case("swap", "another version to 100 %", swap, 60, swapped, planned=True),
     Case("corrupt", "artifact altered, one replica killed", corrupt, 5),

@@ -42,33 +42,35 @@ class Lab:
         self.env = {**os.environ, "MLG_HOME": str(self.home), "COLUMNS": "200"}
         self.env["PYTHONPATH"] = str(CHECKOUT / "src")
         self._days = 30
+        self.newest = ""
+        """The version that was trained last by `next_version`."""
 
     def mlg(self, *args: str) -> Any:
-        """Run a command and return its JSON document.
-
-        Raises:
-            RuntimeError: It failed; with what it said.
-        """
-        command = [sys.executable, "-m", "mlg", *args, "--json"]
-        done = subprocess.run(
-            command, cwd=self.folder, env=self.env, capture_output=True, text=True, timeout=300
-        )
-        if done.returncode:
-            raise RuntimeError(f"mlg {' '.join(args)}: {done.stdout} {done.stderr}")
-        return json.loads(done.stdout)
+        """Run a command and return its JSON document; raises as `plain` does."""
+        return json.loads(self.plain(*args, "--json"))
 
     def up(self) -> None:
         """Start the control plane, and what it finds missing."""
         self.plain("up", "--wait", "--port", "0")
 
-    def plain(self, *args: str) -> None:
-        """Run a command that prints no JSON."""
-        command = [sys.executable, "-m", "mlg", *args]
+    def plain(self, *args: str) -> str:
+        """Run a command and return what it printed.
+
+        Raises:
+            RuntimeError: It failed; with what it said.
+        """
         done = subprocess.run(
-            command, cwd=self.folder, env=self.env, capture_output=True, text=True, timeout=300
+            [sys.executable, "-m", "mlg", *args],
+            cwd=self.folder,
+            env=self.env,
+            capture_output=True,
+            text=True,
+            timeout=300,
+            check=False,
         )
         if done.returncode:
             raise RuntimeError(f"mlg {' '.join(args)}: {done.stdout} {done.stderr}")
+        return done.stdout
 
     def record(self, name: str) -> dict[str, Any]:
         """Return what the launcher keeps of a process."""
@@ -108,7 +110,8 @@ class Lab:
         self._days += 1
         self.manifest(units, f"seed: 1\n        params: {{popularity_days: {self._days}}}")
         self.mlg("apply", "--yes")
-        return str(self.mlg("run", "list", "--follow")["version"])
+        self.newest = str(self.mlg("run", "list", "--follow")["version"])
+        return self.newest
 
     def manifest(self, units: int, train: str = "seed: 1") -> None:
         """Write the manifest."""
@@ -149,7 +152,7 @@ def lab(folder: Path, rate_hz: float, home_mb: int = 160) -> Iterator[Lab]:
     made.manifest(HELD)
     made.home.mkdir()
     mount = ["mount", "-t", "tmpfs", "-o", f"size={home_mb}m", "tmpfs", str(made.home)]
-    mounted = subprocess.run(mount, capture_output=True).returncode == 0
+    mounted = subprocess.run(mount, check=False, capture_output=True).returncode == 0
     try:
         made.up()
         made.mlg("apply", "--yes")
@@ -160,7 +163,7 @@ def lab(folder: Path, rate_hz: float, home_mb: int = 160) -> Iterator[Lab]:
         made.faults({})
         subprocess.run(
             [sys.executable, "-m", "mlg", "down"],
-            cwd=folder, env=made.env, capture_output=True, timeout=120,
+            cwd=folder, env=made.env, capture_output=True, timeout=120, check=False,
         )  # fmt: skip
         if mounted:
             subprocess.run(["umount", "-l", str(made.home)], check=True)

@@ -141,7 +141,7 @@ async def _exchange(wire: Connection, request: bytes) -> tuple[int, bytes, bool]
 
 
 def judged(body: bytes, k: int) -> str:
-    """Return who gave a good answer, or `bad`: not JSON, short, or scores that are no numbers."""
+    """Return who gave a good answer, or `bad`: not JSON, short, or no numbers."""
     try:
         answer: dict[str, Any] = json.loads(body)
         items = answer["items"]

@@ -20,9 +20,7 @@ def bench(
         1_000_000, help="graph: size of the made-up lifecycle.", min=5_000
     ),
     no_peers: bool = typer.Option(False, "--no-peers", help="graph: leave the peers out."),
-    only: list[str] = typer.Option(
-        [], "--only", help="chaos: only this fault; again for more."
-    ),
+    only: list[str] = typer.Option([], "--only", help="chaos: this fault; again for more."),
     as_json: bool = JsonOption,
 ) -> None:
     """Measure a room beside its peers, or what viewers get under each fault; needs a checkout.
