@@ -8,6 +8,7 @@ from mlg.cli import (
     commands_bench,
     commands_catalogue,
     commands_export,
+    commands_gameday,
     commands_graph,
     commands_image,
     commands_import,
@@ -79,6 +80,7 @@ app.command()(commands_providers.providers)
 app.command()(commands_privacy.erase)
 app.command()(commands_privacy.gc)
 app.command()(commands_bench.bench)
+app.command()(commands_gameday.gameday)
 graph.command("rebuild")(commands_graph.rebuild)
 graph.command("nodes")(commands_graph.nodes)
 graph.command("events")(commands_graph.events)

@@ -31,6 +31,8 @@ class Drill:
     """Event types, any of which at or after the detection is the action."""
     lasts: bool = False
     """Whether it goes on until it is ended; then recovery counts from that end."""
+    seconds: float = 20.0
+    """How long it is on, or watched, unless told otherwise."""
 
 
 _CRASH: Final = ("mlg.process.crashed",)
@@ -69,6 +71,7 @@ DRILLS: Final = (
         cause_words=("crashes within a minute",),
         answered_by=("mlg.failure.recorded",),
         lasts=True,
+        seconds=60.0,
     ),
     Drill(
         name="gateway",

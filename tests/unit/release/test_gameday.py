@@ -54,7 +54,12 @@ def test_events_about_others_or_from_before_are_no_detection() -> None:
     early = told(-1.0, "mlg.process.crashed", "exit code -9")
     other = told(0.5, "mlg.process.crashed", "exit code -9", about="replica-else-1")
     found = score(
-        drill("kill"), "staging", ["replica-home-1"], [early, other, START], steady(0), ended_s=0
+        drill("kill"),
+        "staging",
+        ["replica-home-1"],
+        [early, other, START],
+        steady(0),
+        ended_s=0,
     )
     assert (found.detected_s, found.acted_s, found.cause_named) == (None, None, False)
     assert not found.passed
