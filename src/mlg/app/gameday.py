@@ -65,7 +65,7 @@ class GameDays:
         confirmed: bool,
         principal: Principal,
     ) -> dict[str, Any]:
-        """Begin a game day and return it; it goes on by itself, and the fault ends after `seconds`.
+        """Begin a game day and return it; it goes on by itself for `seconds`.
 
         Raises:
             NotFoundError: No such fault or service, or it serves no version.

@@ -75,7 +75,7 @@ def _flip(path: Path, undo: ExitStack) -> None:
 
 
 def _limit(pid: int) -> None:
-    """Bound a running process to little more than it has (RLIMIT_DATA, as the launcher does)."""
+    """Bound a running process to little more than it has, as the launcher does."""
     process = psutil.Process(pid)
     told = Path(f"/proc/{pid}/status").read_text(encoding="utf-8")
     limit = int(told.split("VmData:")[1].split()[0]) * 1024 + _ROOM_BYTES

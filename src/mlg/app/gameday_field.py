@@ -148,14 +148,10 @@ class Field:
         """
         kind = "gateway" if self._day.drill.name == "gateway" else "replica"
         of = (self._day.service, self._serving.version)
-        fits = [
-            p
-            for p in processes
-            if p.ready
-            and p.kind == kind
-            and (kind == "gateway" or (p.service, p.version) == of)
-        ]
-        found = next(iter(fits), None)
+        ready = [p for p in processes if p.ready and p.kind == kind]
+        found = next(
+            (p for p in ready if kind == "gateway" or (p.service, p.version) == of), None
+        )
         if found is None:
             raise BackendError(
                 f"no {kind} is ready to be hit", where=f"service {self._day.service}"
@@ -202,8 +198,6 @@ class Field:
             recorder,
             key=key,
             subject=recorder.uri("health_check", "gameday-supervisor"),
-            error=BackendError(
-                detail, where=self._day.target, hint="it is a throw-away replica of a game day."
-            ),
+            error=BackendError(detail, where=self._day.target, hint="a game day made it."),
             command="supervise",
         )

@@ -3,6 +3,7 @@
 Events and probes come in as values with seconds since the fault began; nothing is read here.
 """
 
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Final, Literal
@@ -246,7 +247,7 @@ def score(
     mine = [
         event
         for event in events
-        if event.at_s >= 0.0 and any(name in event.about for name in targets)
+        if event.at_s >= 0.0 and any(_names(event, name) for name in targets)
     ]
     noticed = [e for e in mine if e.type in drill.detected_by and not e.passed]
     first = noticed[0] if noticed else None
@@ -278,6 +279,11 @@ def score(
         nobody=_share(since, "nobody"),
         probes=len(since),
     )
+
+
+def _names(event: Told, name: str) -> bool:
+    """Whether an event is about a thing, and not about `replica-home-10` for `…-1`."""
+    return re.search(rf"(?<!\w){re.escape(name)}(?!\w)", event.about) is not None
 
 
 def recovered_s(probes: Sequence[Probe], from_s: float) -> float | None:
