@@ -24,7 +24,7 @@ from mlg.workflows.state import WantedVersion, read_wanted
 logger = logging.getLogger("mlg.gameday")
 
 LONGEST_S: Final = 600.0
-SETTLE_S: Final = 15.0
+SETTLE_S: Final = 5.0
 """How long the product is watched after a fault was ended, at least until it is back."""
 LONGEST_SETTLE_S: Final = 90.0
 _MARK: Final = "gameday.json"

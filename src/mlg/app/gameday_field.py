@@ -55,6 +55,7 @@ class Day:
             "gameday": self.id,
             "fault": self.drill.name,
             "what": self.drill.what,
+            "lasts": self.drill.lasts,
             "service": self.service,
             "environment": self.environment,
             "target": self.target,

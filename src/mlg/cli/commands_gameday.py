@@ -120,11 +120,7 @@ def _print_score(done: dict[str, Any]) -> None:
     where = "a throw-away replica, outside of the traffic" * (done["environment"] == "staging")
     out.print(f"{done['what']}: {done['target']} {where}".rstrip(), markup=False)
     named = "named" if found["cause_named"] else "not named"
-    since = (
-        "since its end"
-        if any(one == done["fault"] for one in ("errors", "nan", "short", "slow"))
-        else ""
-    )
+    since = "since its end" if done["lasts"] else "since it began"
     rows: list[list[object]] = [
         ["detection", _seconds(found["detected_s"]), found["detected_by"]],
         ["cause", named, found["cause"][:120]],

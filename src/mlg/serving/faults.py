@@ -70,6 +70,7 @@ class FaultyRecommender:
         self._kept: list[bytearray] = []
         self.popularity: PopularityList = inner.popularity
         self.logged_features: tuple[str, ...] = tuple(inner.logged_features)
+        self.longest_history: int = inner.longest_history
 
     def is_known_item(self, item: int | str) -> bool:
         """Return whether the item is in the catalogue."""

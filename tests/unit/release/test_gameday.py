@@ -57,7 +57,7 @@ def test_events_about_others_or_from_before_are_no_detection() -> None:
         drill("kill"),
         "staging",
         ["replica-home-1"],
-        [early, other],
+        [early, other, START],
         steady(0),
         ended_s=0,
     )
