@@ -1,4 +1,4 @@
-"""What viewers get under each fault, open-loop: `mlg bench chaos` in small, all in `make chaos`.
+"""What viewers get under each fault: `mlg bench chaos` in small, all of it in `make chaos`.
 
 One instance meets the faults one after the other. `make test` takes two of them.
 """
