@@ -1,4 +1,4 @@
-"""Game days on a running instance: each fault in staging in `make chaos`, one in `make test`."""
+"""Game days on a running instance: all in staging in `make chaos`, one in `make test`."""
 
 import os
 from typing import Any
