@@ -60,12 +60,14 @@ def measure(made: Lab, cases: Sequence[Case]) -> list[dict[str, Any]]:
     rows: list[dict[str, Any]] = []
     for case in cases:
         print(f"{case.name}: {case.what}", file=sys.stderr)
+        about = {"fault": case.name, "what": case.what}
         try:
-            rows.append({**window(made, case), "what": case.what})
-        except NotRunError as why:
-            rows.append({"fault": case.name, "what": case.what, "not_run": str(why)})
-            continue
-        until(made.whole, 150, f"the instance to be whole after {case.name}")
+            found = {**about, **window(made, case)}
+            until(made.whole, 150, f"the instance to be whole after {case.name}")
+        except (NotRunError, RuntimeError) as why:
+            found = {**about, "not_run": str(why)}
+        rows.append(found)
+        print(table([found]).splitlines()[-1], file=sys.stderr)
     return rows
 
 

@@ -41,7 +41,8 @@ class Lab:
         self.folder, self.home, self.rate_hz = folder, folder / ".mlg", rate_hz
         self.env = {**os.environ, "MLG_HOME": str(self.home), "COLUMNS": "200"}
         self.env["PYTHONPATH"] = str(CHECKOUT / "src")
-        self._days = 30
+        self._days = 10
+        """The data are ten days long: each shorter span is another list, so another version."""
         self.newest = ""
         """The version that was trained last by `next_version`."""
 
@@ -107,7 +108,7 @@ class Lab:
 
     def next_version(self, units: int) -> str:
         """Train another version, and return its name as soon as its rollout is on its way."""
-        self._days += 1
+        self._days -= 1
         self.manifest(units, f"seed: 1\n        params: {{popularity_days: {self._days}}}")
         self.mlg("apply", "--yes")
         self.newest = str(self.mlg("run", "list", "--follow")["version"])
