@@ -21,7 +21,7 @@ _WRONG: Final[dict[str, dict[str, Any]]] = {
     "errors": {"errors": 1.0},
     "nan": {"nan": 1.0},
     "short": {"short": 1.0},
-    "slow": {"delay_ms": 300.0},
+    "slow": {"delay_ms": 200.0},
     "memory": {"keeps_bytes": 4 << 20},
 }
 """What `faults.json` says of the version, by the fault's name."""

@@ -111,7 +111,7 @@ DRILLS: Final = (
     ),
     Drill(
         name="slow",
-        what="every answer of the model takes 300 ms longer",
+        what="every answer of the model takes 200 ms longer",
         environments=_BOTH,
         detected_by=_JUDGED,
         cause_words=("p99", "latency", "slow"),
