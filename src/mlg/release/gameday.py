@@ -63,6 +63,7 @@ DRILLS: Final = (
         detected_by=_CRASH,
         cause_words=("hung",),
         answered_by=_STARTED,
+        seconds=40.0,
     ),
     Drill(
         name="crash-loop",
