@@ -23,6 +23,7 @@ from mlg.graph import (
     record_alerts,
     record_automations,
     record_columns,
+    record_gamedays,
     record_models,
     record_rollouts,
     record_runs,
@@ -410,6 +411,13 @@ def healing(story: Story) -> None:
         story.tell(record_acts.audit_exported, key=f"export {name}", bundle=Digest("6" * 64),
                    subject=thing, of=thing, files=12)  # fmt: skip
     story.tell(record_automations.freeze_changed, key="freeze", on=True, reason="a holiday")
+    day: dict[str, Any] = {"service": "home", "gameday": "g1"}
+    story.tell(record_gamedays.gameday_begun, key="g1:begun", **day, fault="kill",
+               environment="staging", target="gameday-replica-home-1")  # fmt: skip
+    story.tell(record_gamedays.gameday_checked, key="g1:checked", **day, verdict="FAIL",
+               reason="load FAIL: 900 ms")  # fmt: skip
+    story.tell(record_gamedays.gameday_ended, key="g1:ended", **day, verdict="PASS",
+               score={"detected_s": 0.4, "recovered_s": 2.0})  # fmt: skip
 
 
 def whole_story() -> Story:

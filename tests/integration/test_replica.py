@@ -347,6 +347,7 @@ from mlg.telemetry.logs import setup_logs
 class Mad:
     popularity = StoredList(items=(1, 2), scores=(2.0, 1.0), hit_rate=0.5)
     logged_features = ()
+    longest_history = 0
     def is_known_item(self, item, /):
         return item in (1, 2)
     def recommend(self, query):

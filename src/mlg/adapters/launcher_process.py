@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 
 _FOLDER: Final = "run"
 _POLL_S: Final = 0.01
+_EXIT_S: Final = 0.5
 _LARGEST_LOG: Final = 16 << 20
 _HANDED_DOWN: Final = ("PATH", "HOME", "USER", "LANG", "TZ", "TMPDIR", "VIRTUAL_ENV")
 _HANDED_DOWN_BY_PREFIX: Final = ("LC_", "LD_", "PYTHON", "OMP_", "OPENBLAS_", "MKL_", "MLG_")
@@ -207,6 +208,8 @@ class ProcessLauncher:
 
     def _state(self, entry: _Entry) -> ProcessState:
         alive = self._alive(entry)
+        if not alive:
+            self._await_exit(entry.pid)
         return ProcessState(
             id=entry.id,
             kind=entry.kind,
@@ -225,14 +228,27 @@ class ProcessLauncher:
         self._reap(entry.pid)
         return entry.mark != "" and _mark(entry.pid) == entry.mark
 
-    def _reap(self, pid: int) -> None:
-        """Take the exit code of a child that ended; others' children are not ours to reap."""
+    def _reap(self, pid: int) -> bool:
+        """Take the exit code of a child that ended; return whether it is one that has not.
+
+        Others' children are not ours to reap.
+        """
         try:
             ended, status = os.waitpid(pid, os.WNOHANG)
         except ChildProcessError:
-            return
+            return False
         if ended:
             self._exits[pid] = os.waitstatus_to_exitcode(status)
+        return not ended
+
+    def _await_exit(self, pid: int) -> None:
+        """Wait a moment for the exit code of a child whose last threads are still ending.
+
+        Its first thread is a zombie before the whole process can be reaped.
+        """
+        deadline_s = self._clock.monotonic_s() + _EXIT_S
+        while self._reap(pid) and self._clock.monotonic_s() < deadline_s:
+            self._clock.wait(_POLL_S)
 
     def _end(self, entry: _Entry, *, grace_s: float) -> None:
         """End the whole group: the leader by its recorded start time, orphans by the group."""

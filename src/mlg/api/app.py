@@ -22,6 +22,7 @@ from litestar.types import Scope
 from mlg.api import (
     routes_automations,
     routes_control,
+    routes_gamedays,
     routes_graph,
     routes_graphql,
     routes_hooks,
@@ -115,6 +116,9 @@ ROUTES: Final = documented(
         routes_automations.answer_proposal,
         routes_automations.frozen,
         routes_automations.freeze,
+        routes_gamedays.gamedays,
+        routes_gamedays.gameday,
+        routes_gamedays.gameday_end,
         routes_control.down,
         routes_control.rebuild,
         routes_control.metric_targets,

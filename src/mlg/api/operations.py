@@ -4,7 +4,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
-from mlg.api.schemas import ExportRequest
+from mlg.api.schemas import ExportRequest, GameDayRequest
 from mlg.api.security import Denial, Failure
 from mlg.core.clock import Clock
 from mlg.core.errors import NotFoundError
@@ -194,6 +194,27 @@ class Operations(Protocol):
 
     def freeze(self, on: bool, reason: str, principal: Principal) -> JsonObject:
         """Freeze, or let go on; the same again changes nothing. Return what `frozen` does."""
+        ...
+
+    def gamedays(self) -> JsonObject:
+        """Return `{"faults": [...], "gameday": {...} | None}`: the newest one."""
+        ...
+
+    def gameday(self, asked: GameDayRequest, principal: Principal) -> JsonObject:
+        """Make a fault on purpose; return the game day, which goes on by itself.
+
+        Raises:
+            NotFoundError: No such fault or service.
+            ConflictError: One is under way, or production was not confirmed.
+        """
+        ...
+
+    def gameday_end(self, gameday: str, principal: Principal) -> JsonObject:
+        """End the fault of the game day now; its score follows.
+
+        Raises:
+            NotFoundError: It is not the newest game day.
+        """
         ...
 
     def down(self, principal: Principal) -> JsonObject:

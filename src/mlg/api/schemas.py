@@ -111,6 +111,24 @@ class FreezeRequest(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fi
     reason: str = ""
 
 
+class GameDayRequest(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """A fault to make on purpose."""
+
+    fault: str
+    service: str
+    environment: Literal["staging", "production"] = "staging"
+    seconds: Annotated[float, msgspec.Meta(gt=0, le=600)] | None = None
+    """How long it is on, or watched; none: as long as the fault needs."""
+    confirmed: bool = False
+    """Whether somebody said yes to what hurts in production."""
+
+
+class GameDayEndRequest(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """The game day whose fault is to end now."""
+
+    gameday: str
+
+
 class NothingRequest(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """Nothing to say: `{}`."""
 

@@ -73,6 +73,7 @@ def serve(home: Path, control_port: int, gateway_port: int) -> None:
         # its threads notice within some seconds: meanwhile the rest ends
         closing = threading.Thread(target=durable.close, name="closing")
         closing.start()
+        operations.close()
         parts.supervisor.close()
         if signal.SIGINT in asked:
             end_all(parts.launcher)

@@ -7,10 +7,11 @@ from typing import Any, Final, NoReturn
 
 from mlg.adapters.keys_local import anchor_public_key, load_anchors
 from mlg.adapters.seal_parquet import decoded
-from mlg.api.schemas import ExportRequest
+from mlg.api.schemas import ExportRequest, GameDayRequest
 from mlg.app.automations_document import automations_document
 from mlg.app.exporting import export, sign_head
 from mlg.app.freezing import freeze, frozen_document
+from mlg.app.gameday import GameDays
 from mlg.app.graphs import beside
 from mlg.app.parts import Parts
 from mlg.app.pipeline_runs import run_request
@@ -46,6 +47,7 @@ class ControlOperations:
     def __init__(self, parts: Parts) -> None:
         self._parts = parts
         self._applying = threading.Lock()
+        self._gamedays = GameDays(parts)
         self._owed: list[Event] = []
         """Refusals that could not be recorded when they happened."""
 
@@ -214,9 +216,34 @@ class ControlOperations:
                 parts.files, parts.store, parts.recorder(principal.subject), on, reason
             )
 
+    def gamedays(self) -> dict[str, Any]:
+        """Return the faults that can be made, and the newest game day."""
+        return self._gamedays.document()
+
+    def gameday(self, asked: GameDayRequest, principal: Principal) -> dict[str, Any]:
+        """Make a fault on purpose."""
+        return self._gamedays.begin(
+            asked.fault,
+            asked.service,
+            asked.environment,
+            asked.seconds,
+            asked.confirmed,
+            principal,
+        )
+
+    def gameday_end(self, gameday: str, principal: Principal) -> dict[str, Any]:
+        """End a game day's fault now."""
+        del principal  # it ends by itself as well
+        return self._gamedays.end(gameday)
+
+    def close(self) -> None:
+        """End what it began and nobody else ends."""
+        self._gamedays.close()
+
     def down(self, principal: Principal) -> dict[str, Any]:
         """End the data plane; the control plane follows after the answer."""
         del principal
+        self.close()
         self._parts.ended.set()  # what ends slowly begins now; the API waits for this answer
         self._parts.supervisor.close()
         ended = end_all(self._parts.launcher)

@@ -201,7 +201,8 @@ class _Battery:
         )
         k = int(msgspec.json.decode(body).get("k") or 10)
         if reply.status != 200:
-            return Answer(status=reply.status, k=k)
+            fault = dict(reply.headers).get("mlg-fault", "")
+            return Answer(status=reply.status, k=k, fault=fault)
         found: Mapping[str, Any] = msgspec.json.decode(reply.body)
         return Answer(
             status=200,

@@ -10,7 +10,7 @@ import typer
 from mlg.cli.instance import JsonOption, reported
 from mlg.core.errors import BackendError, NotFoundError
 
-BENCHES: Final = {"graph": "graph.py", "serving": "serving.py"}
+BENCHES: Final = {"graph": "graph.py", "serving": "serving.py", "chaos": "chaos.py"}
 """Script in `benchmarks/` by name."""
 
 
@@ -19,13 +19,15 @@ def bench(
     name: str = typer.Argument(help=f"What to measure: {', '.join(BENCHES)}."),
     as_json: bool = JsonOption,
 ) -> None:
-    """Measure a room beside its peers, side by side in one run; needs a checkout.
+    """Measure a room beside its peers, or what viewers get under each fault; needs a checkout.
 
     Further options are the benchmark's own: `mlg bench graph -- --help` lists them.
 
     Example: mlg bench graph --nodes 100000 --no-peers
 
     Example: mlg bench serving --rounds 3 --only mlg --only floor
+
+    Example: mlg bench chaos --only kill-one
     """
     with reported(as_json):
         script = script_of(name, Path(__file__).resolve().parents[3])

@@ -168,10 +168,12 @@ def end_all(folder: Path) -> int:
         ended += _end_pid(control)
     from mlg.cli.offline import launcher_of
 
-    launcher = launcher_of(folder)
-    for state in launcher.state():
-        ended += int(state.alive)
-        launcher.stop(state.id, grace_s=3.0)
+    # what a game day started lies in homes of its own
+    for place in (folder, *sorted((folder / "gameday").glob("*/"))):
+        launcher = launcher_of(place)
+        for state in launcher.state():
+            ended += int(state.alive)
+            launcher.stop(state.id, grace_s=3.0)
     (folder / "control.json").unlink(missing_ok=True)
     return ended
 

@@ -8,6 +8,7 @@ from mlg.cli import (
     commands_bench,
     commands_catalogue,
     commands_export,
+    commands_gameday,
     commands_graph,
     commands_image,
     commands_import,
@@ -85,6 +86,7 @@ app.command()(commands_privacy.gc)
 app.command(context_settings={"allow_extra_args": True, "ignore_unknown_options": True})(
     commands_bench.bench
 )
+app.command()(commands_gameday.gameday)
 graph.command("rebuild")(commands_graph.rebuild)
 graph.command("nodes")(commands_graph.nodes)
 graph.command("events")(commands_graph.events)

@@ -338,6 +338,33 @@ class Client:
         """Stop every act that nobody asked for but rollbacks, or let them go on."""
         return self._post("freeze", {"on": on, "reason": reason}, self.timeout_s)
 
+    def gamedays(self) -> JsonObject:
+        """Return the faults that can be made on purpose, and the newest game day."""
+        return self._get("gamedays")
+
+    def gameday(
+        self,
+        fault: str,
+        service: str,
+        *,
+        environment: str = "staging",
+        seconds: float | None = None,
+        confirmed: bool = False,
+    ) -> JsonObject:
+        """Make a fault on purpose; return the game day, which goes on by itself."""
+        told = {
+            "fault": fault,
+            "service": service,
+            "environment": environment,
+            "seconds": seconds,
+            "confirmed": confirmed,
+        }
+        return self._post("gamedays", told, self.timeout_s)
+
+    def gameday_end(self, gameday: str) -> JsonObject:
+        """End a game day's fault now; its score follows."""
+        return self._post("gamedays/end", {"gameday": gameday}, self.timeout_s)
+
     def commit_hook(self, body: bytes, signature: str) -> JsonObject:
         """Tell of a commit as CI does; return `{"outcome", "reason", "hook_id", "runs"}`.
 

@@ -77,6 +77,7 @@ class ContextRanker:
     """Scores the whole catalogue for each request."""
 
     kind = "context_ranker"
+    longest_history = 0
 
     def __init__(self, fitted: Fitted) -> None:
         model = fitted.model

@@ -81,6 +81,7 @@ class Popularity:
 
     kind = "popularity"
     logged_features: tuple[str, ...] = ("history_length",)
+    longest_history = 0
 
     def __init__(self, fitted: Fitted) -> None:
         model = fitted.model

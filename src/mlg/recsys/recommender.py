@@ -45,6 +45,11 @@ class Recommender(Protocol):
         """Recorded requests `{user_id, k, context}` for warm-up."""
         ...
 
+    @property
+    def longest_history(self) -> int:
+        """How many items the artifact bars at most for one viewer; 0: it keeps no viewers."""
+        ...
+
     def is_known_item(self, item: Key) -> bool:
         """Return whether the item is in the catalogue."""
         ...

@@ -81,6 +81,7 @@ class TwoStage:
         model = fitted.model
         self._items = from_ids(model["item_ids"], whole=model["item_type"] == "int")
         self._viewers: Viewers = viewers_from(fitted.tables["users"], model["viewer_type"])
+        self.longest_history = int(np.diff(self._viewers.histories.offsets).max(initial=0))
         self._world: World = world_from(model["world"], dict(fitted.arrays))
         text = fitted.texts.get("ranker.txt")
         self.repeats = self._world.settings.repeat

@@ -39,6 +39,8 @@ class Answer:
     prediction_id: str = ""
     k: int = 10
     """How many items were asked for."""
+    fault: str = ""
+    """What the replica says was wrong with an answer that it withheld: `nan`, `length`, …"""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -329,7 +331,7 @@ def _fault(answer: Answer, version: str, known: Callable[[Key], bool], at_least:
     """Return what is wrong with an answer, or nothing."""
     confidence = answer.confidence
     found = {
-        f"status {answer.status}": answer.status != 200,
+        " ".join(filter(None, (f"status {answer.status}", answer.fault))): answer.status != 200,
         "length": len(answer.items) != len(answer.scores)
         or not at_least <= len(answer.items) <= answer.k,
         "duplicate": len(set(answer.items)) != len(answer.items),

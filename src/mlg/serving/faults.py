@@ -27,8 +27,14 @@ class Fault(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
     """Share of requests that the model fails on, 0..1."""
     nan: float = 0.0
     """Share of answers whose scores are not numbers, 0..1."""
+    short: float = 0.0
+    """Share of answers that have one item, whatever was asked for, 0..1."""
     slower: float = 1.0
     """How many times as long as usual an answer takes."""
+    delay_ms: float = 0.0
+    """What an answer takes longer than usual."""
+    keeps_bytes: int = 0
+    """Memory that each answer takes and never gives back, as a leak does."""
     abstain: bool = False
     """Whether the model is never confident."""
     skew: float = 0.0
@@ -61,9 +67,11 @@ class FaultyRecommender:
         self._inner, self._path, self._names = inner, path, frozenset(names)
         self._draw, self._now_s = draw, now_s
         self._fault, self._read_s, self._asked = Fault(), float("-inf"), 0
+        self._kept: list[bytearray] = []
         self.popularity: PopularityList = inner.popularity
         self.logged_features: tuple[str, ...] = tuple(inner.logged_features)
         self.repeats = bool(getattr(inner, "repeats", True))
+        self.longest_history: int = inner.longest_history
 
     def is_known_item(self, item: int | str) -> bool:
         """Return whether the item is in the catalogue."""
@@ -74,6 +82,7 @@ class FaultyRecommender:
 
         Raises:
             RuntimeError: This request was chosen to fail.
+            MemoryError: There is no memory left for what is to be kept.
         """
         fault = self._current()
         began_s = self._now_s()
@@ -82,11 +91,17 @@ class FaultyRecommender:
             time.sleep(_HANG_S)
         if fault.errors and self._draw() < fault.errors:
             raise RuntimeError("a fault on purpose")
+        if fault.keeps_bytes:
+            self._kept.append(bytearray(fault.keeps_bytes))
         ranked = self._inner.recommend(query)
         if fault.slower > 1.0:
             time.sleep((self._now_s() - began_s) * (fault.slower - 1.0) + 0.002)
+        if fault.delay_ms > 0.0:
+            time.sleep(fault.delay_ms / 1e3)
         if fault.nan and self._draw() < fault.nan:
             ranked = replace(ranked, scores=(nan,) * len(ranked.scores))
+        if fault.short and self._draw() < fault.short:
+            ranked = replace(ranked, items=ranked.items[:1], scores=ranked.scores[:1])
         if fault.skew and ranked.features:
             named = zip(self.logged_features, ranked.features, strict=True)
             skewed = (v + fault.skew * name.startswith("viewer:") for name, v in named)

@@ -43,6 +43,11 @@ class Recommender(Protocol):
         """Names of `Ranked.features`, in order."""
         ...
 
+    @property
+    def longest_history(self) -> int:
+        """How many items the artifact bars at most for one viewer; 0: it keeps no viewers."""
+        ...
+
     def recommend(self, query: Query) -> Ranked:
         """Return at most `query.k` items, best first."""
         ...

@@ -79,6 +79,7 @@ class PopularityOnly:
     def __init__(self, listed: PopularityList) -> None:
         self.popularity = listed
         self.logged_features: tuple[str, ...] = ()
+        self.longest_history = 0
         self._known = frozenset(listed.items)
 
     def recommend(self, query: Query) -> Ranked:
@@ -258,9 +259,10 @@ class Service:
     def _fillable(self, query: Query) -> int:
         """Return how many items an answer surely can have: the list is in the catalogue."""
         if query.history is None and query.user_id is not None:
-            return min(
-                1, len(self._listed_items)
-            )  # the artifact's own history is not known here
+            # the artifact bars what it knows of this viewer: at most its longest history
+            count = len(self._listed_items)
+            surely = min(query.k, count - self._recommender.longest_history)
+            return max(min(1, count), surely)
         # the model may know an item by more than one id, such as 1 and "1": it says what it met
         asked = {event.item_id for event in query.history or ()}
         met = sum(map(self._recommender.is_known_item, asked))

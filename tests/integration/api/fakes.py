@@ -7,7 +7,7 @@ from typing import Any
 
 from mlg.adapters.ids_uuid7 import Uuid7Ids
 from mlg.api.operations import ApiServices
-from mlg.api.schemas import ExportRequest
+from mlg.api.schemas import ExportRequest, GameDayRequest
 from mlg.core.clock import ManualClock, rfc3339
 from mlg.core.errors import BackendError, ManifestError, NotFoundError
 from mlg.core.events import Event, Revision, StoredEvent
@@ -267,6 +267,17 @@ class Control:
     def freeze(self, on: bool, reason: str, principal: Principal) -> dict[str, Any]:
         self.calls.append(("freeze", on, reason, principal.subject))
         return {"frozen": on, "by": principal.subject, "at": None, "reason": reason}
+
+    def gamedays(self) -> dict[str, Any]:
+        return {"faults": [], "gameday": None}
+
+    def gameday(self, asked: GameDayRequest, principal: Principal) -> dict[str, Any]:
+        self.calls.append(("gameday", asked, principal.subject))
+        return {"gameday": "g", "fault": asked.fault}
+
+    def gameday_end(self, gameday: str, principal: Principal) -> dict[str, Any]:
+        self.calls.append(("gameday_end", gameday, principal.subject))
+        return {"gameday": gameday}
 
     def down(self, principal: Principal) -> dict[str, Any]:
         self.calls.append(("down", principal.subject))

@@ -29,6 +29,7 @@ class Oracle:
 
     kind = "oracle"
     logged_features = ()
+    longest_history = 0
     golden: ClassVar[list[dict[str, Any]]] = []
     popularity = PopularityList(items=(), scores=(), hit_rate=0.0)
 
@@ -266,6 +267,7 @@ class Behind:
         self.kind, self.item_ids = model.kind, model.item_ids
         self.popularity, self.golden = model.popularity, model.golden
         self.logged_features = model.logged_features
+        self.longest_history = model.longest_history
 
     def is_known_item(self, item: Key) -> bool:
         return self._model.is_known_item(item)

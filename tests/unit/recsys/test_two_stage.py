@@ -273,3 +273,8 @@ def test_a_cut_by_time_and_one_by_share_agree(films: dict[str, pa.Table]) -> Non
     share = fit_films(films, {"train_until": 0.5}, "popularity")
     by_time = fit_films(films, {"train_until": str(share.facts["cut"])}, "popularity")
     assert share.facts == by_time.facts
+
+
+def test_the_longest_kept_history_is_known(fitted: Fitted, model: TwoStage) -> None:
+    kept = fitted.tables["users"].column("items").to_pylist()
+    assert model.longest_history == max(map(len, kept)) > 0

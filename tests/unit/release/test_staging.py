@@ -44,6 +44,7 @@ def test_good_answers_and_abstentions_keep_the_contract() -> None:
     ("change", "words"),
     [
         ({"status": 500}, "status 500"),
+        ({"status": 500, "fault": "nan"}, "status 500 nan"),
         ({"status": 0}, "status 0"),
         ({"items": (), "scores": ()}, "length"),
         ({"k": 2}, "length"),

@@ -30,6 +30,7 @@ class StubRecommender:
 
     popularity: StoredList = LISTED
     logged_features: tuple[str, ...] = ("age", "novelty")
+    longest_history: int = 0
 
     def is_known_item(self, item: Key, /) -> bool:
         return isinstance(item, int) and 0 < item <= 200
@@ -42,6 +43,8 @@ class StubRecommender:
                 scores = (nan, *scores[1:])
             case "short":
                 items, scores = items[:0], scores[:0]
+            case "one":
+                items, scores = items[:1], scores[:1]
             case "twice":
                 items = (1,) * query.k
             case "foreign":

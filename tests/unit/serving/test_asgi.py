@@ -83,6 +83,7 @@ def test_drift_lowers_the_shown_confidence_only(stubs: Any) -> None:
     [
         ("nan", "nan"),
         ("short", "empty"),
+        ("one", "length"),
         ("twice", "duplicate"),
         ("foreign", "unknown-item"),
         ("mad", "confidence"),
@@ -237,3 +238,12 @@ def test_a_log_row_that_cannot_be_read_says_so() -> None:
     for payload in (b"\xc1", msgspec.msgpack.encode({"a": 1})):
         with pytest.raises(BackendError):
             decode_prediction(payload)
+
+
+@pytest.mark.parametrize(("longest", "status"), [(0, 500), (28, 500), (29, 200), (400, 200)])
+def test_a_short_answer_leaves_only_where_a_kept_history_may_explain_it(
+    stubs: Any, longest: int, status: int
+) -> None:
+    # of 30 items a viewer who met 28 can still be given 2
+    wire = Wire(stubs.service(recommender=stubs.StubRecommender(longest_history=longest)))
+    assert wire.ask(RECOMMEND, {"user_id": "one", "k": 2})[0] == status
