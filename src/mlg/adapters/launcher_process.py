@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, BinaryIO, Final, NoReturn
 import msgspec
 import psutil
 
+from mlg.adapters.process_limits import bound_to, cores_of, limit
 from mlg.core.clock import Clock
 from mlg.core.errors import BackendError
 from mlg.core.ports import Files, Ids
@@ -47,6 +48,7 @@ class _Entry:
     started_at: datetime
     argv: tuple[str, ...]
     memory_bytes: int | None = None
+    health_path: str = ""
 
 
 class ProcessLauncher:
@@ -97,8 +99,7 @@ class ProcessLauncher:
                 if listening is not None:
                     listening.close()
             try:
-                if spec.memory_bytes is not None:
-                    _limit_memory(entry.pid, spec.memory_bytes)
+                limit(entry.pid, spec)
                 self._files.write(_record(spec.id), msgspec.json.encode(entry), mode=0o600)
             except BaseException:
                 self._end(entry, grace_s=0.0)
@@ -139,23 +140,25 @@ class ProcessLauncher:
         return listening
 
     def _spawn(self, spec: ProcessSpec, listening: socket.socket | None) -> _Entry:
-        port = listening.getsockname()[1] if listening else spec.port
+        # who binds its own port is told a free one: should another process take it first,
+        # this one ends and is started again on the next
+        port = listening.getsockname()[1] if listening else spec.port or free_port()
         nonce = self._ids.new_id()
         env = {
             name: value
             for name, value in self._env.items()
             if name in _HANDED_DOWN or name.startswith(_HANDED_DOWN_BY_PREFIX)
         }
-        env |= dict(spec.env) | {"MLG_NONCE": nonce}
+        env |= dict(spec.env) | {"MLG_NONCE": nonce, "MLG_PORT": str(port)}
         if listening is not None:
             env["MLG_LISTEN_FD"] = str(listening.fileno())
         argv = [a.replace("{nonce}", nonce).replace("{port}", str(port)) for a in spec.argv]
         try:
-            with self._log(spec.id) as log:
+            with self._log(spec.id) as log, bound_to(cores_of(spec)):
                 process = subprocess.Popen(
                     argv,
                     env=env,
-                    cwd=self._home,
+                    cwd=spec.folder or self._home,
                     stdin=subprocess.DEVNULL,
                     stdout=log,
                     stderr=subprocess.STDOUT,
@@ -183,6 +186,7 @@ class ProcessLauncher:
             started_at=self._clock.now(),
             argv=spec.argv,
             memory_bytes=spec.memory_bytes,
+            health_path=spec.health_path,
         )
 
     def _log(self, name: str) -> BinaryIO:
@@ -219,6 +223,7 @@ class ProcessLauncher:
             started_at=entry.started_at,
             alive=alive,
             exit_code=None if alive else self._exits.get(entry.pid),
+            health_path=entry.health_path,
         )
 
     def _alive(self, entry: _Entry) -> bool:
@@ -332,24 +337,6 @@ def _signal_group(pid: int, number: signal.Signals) -> None:
         os.killpg(pid, number)
     except (ProcessLookupError, PermissionError):
         return
-
-
-def _limit_memory(pid: int, memory_bytes: int) -> None:
-    """Bound what the process may write to (RLIMIT_DATA); reserved addresses are not counted.
-
-    Raises:
-        BackendError: The limit was refused.
-    """
-    if not hasattr(psutil, "RLIMIT_DATA"):
-        return
-    try:
-        psutil.Process(pid).rlimit(psutil.RLIMIT_DATA, (memory_bytes, memory_bytes))
-    except psutil.NoSuchProcess:
-        return
-    except psutil.Error as error:
-        raise BackendError(
-            f"memory could not be limited to {memory_bytes} bytes: {error}", where=f"pid {pid}"
-        ) from error
 
 
 def _record(name: str) -> str:

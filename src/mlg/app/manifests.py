@@ -8,6 +8,7 @@ from typing import Any
 import msgspec
 
 from mlg.app.catalogue import described
+from mlg.app.standing import stand
 from mlg.automations.check import check_automations, not_acting
 from mlg.core.errors import BackendError
 from mlg.core.ports import ArtifactStore, Files, GraphStore
@@ -119,6 +120,9 @@ class Manifests:
                     },
                 ),
                 *([told] if told else []),
+                *stand(
+                    self._files, recorder, spec, former_spec, f"{manifest.digest[:12]}:{head}"
+                ),
             )
         )
         count = len(document["changes"])

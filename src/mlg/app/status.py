@@ -64,6 +64,7 @@ def service_document(parts: Parts, service: str) -> dict[str, Any]:
         "service": service,
         "live": live,
         "health": _health(replicas, count, live),
+        "waits_for": list(parts.supervisor.waiting(service)),
         "versions": [
             {
                 "version": item.version,

@@ -47,6 +47,8 @@ class Ranked:
     """P(at least one of the items is engaged with), calibrated, 0..1."""
     features: tuple[float, ...] = ()
     """Values of the logged features, in the artifact's declared order."""
+    judged: bool = True
+    """Whether `raw_confidence` was measured; if not, nobody abstains for it."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

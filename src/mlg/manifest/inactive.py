@@ -8,9 +8,6 @@ from mlg.manifest.specs_services import ServiceSpec
 
 INACTIVE: Final[dict[str, str]] = {
     "pipelines.*.schedule": "no scheduler runs pipelines yet; start one with `mlg run`.",
-    "services.*.depends_on": "services are started without waiting for one another.",
-    "services.*.resources.cpu": "processes are started without a limit of processor time.",
-    "services.*.adopt": "requests do not reach recommenders that mlg did not train yet.",
 }
 """Path of YAML keys (`*` is any name) -> why it does not act yet, as one sentence."""
 

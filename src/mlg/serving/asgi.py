@@ -1,7 +1,9 @@
 """The viewer API as a raw ASGI application: no framework on the hot path."""
 
+import asyncio
 import logging
 from collections.abc import Awaitable, Callable, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any, Final
 
 import msgspec
@@ -58,10 +60,13 @@ class ServingApp:
     Args:
         service: What ranks and decides.
         log: Where answers and feedback are written before they are given.
+        threads: Requests at once of a recommender that waits for others; 0: it computes,
+            which is done on the event loop.
     """
 
-    def __init__(self, service: Service, log: LogBatch) -> None:
+    def __init__(self, service: Service, log: LogBatch, *, threads: int = 0) -> None:
         self._service, self._log = service, log
+        self._pool = ThreadPoolExecutor(threads, thread_name_prefix="ask") if threads else None
         self._warm = False
         self._draining = False
         self.busy = 0
@@ -196,7 +201,13 @@ class ServingApp:
 
     async def _answer(self, service: Service, query: Query, asked: Asked) -> Prediction:
         """Return the answer once the log has it."""
-        prediction, around = service.answer(query, asked)
+        if self._pool is None:
+            prediction, around = service.answer(query, asked)
+        else:
+            loop = asyncio.get_running_loop()
+            prediction, around = await loop.run_in_executor(
+                self._pool, service.answer, query, asked
+            )
         await self._log.put(prediction_record(prediction, around))
         service.instruments.answered(prediction, service.clock.monotonic_s() - asked.started_s)
         return prediction

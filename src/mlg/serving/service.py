@@ -103,6 +103,8 @@ class Service:
         salt: Fresh random salt as hex, 16 bytes, one a row.
         viewer_key: Key of the HMAC under which viewers and sessions are logged.
         instruments: Metrics of this process.
+        strict: Whether the list is part of the model's catalogue, so that an answer must be
+            as long as the list can make it; if not, one item is enough.
     """
 
     def __init__(
@@ -118,7 +120,9 @@ class Service:
         salt: Callable[[], str],
         viewer_key: bytes,
         instruments: Instruments,
+        strict: bool = True,
     ) -> None:
+        self._strict = strict
         self.identity, self.clock, self.instruments = identity, clock, instruments
         self._recommender, self._rescue = recommender, rescue
         self._policy, self._ids, self._draw, self._salt = policy, ids, draw, salt
@@ -136,6 +140,8 @@ class Service:
         ranked = self.rank(query)
         if self._rescue:
             decision = Decision(served_by="fallback", reason="rescue", propensity=1.0)
+        elif not ranked.judged:
+            decision = Decision(served_by="model", reason="ranked", propensity=1.0)
         else:
             decision = decide(ranked.raw_confidence, policy, self._draw)
         shown = ranked
@@ -195,7 +201,7 @@ class Service:
 
     def _fillable(self, query: Query) -> int:
         """Return how many items an answer surely can have: the list is in the catalogue."""
-        if query.history is None and query.user_id is not None:
+        if not self._strict or (query.history is None and query.user_id is not None):
             return min(
                 1, len(self._listed_items)
             )  # the artifact's own history is not known here
