@@ -12,6 +12,7 @@ ITEMS = [
 
 
 def answer(path: str, query: dict[str, str]) -> Any:
+    """Return what `/search?tag=…&k=…` finds."""
     if path != "/search":
         return None
     found = [item for item in ITEMS if item["tag"] == query.get("tag", item["tag"])]

@@ -7,7 +7,8 @@ from serving import serve
 TAGS = ("space", "music", "nature")
 
 
-def answer(path: str, query: dict[str, str]) -> Any:
+def answer(path: str, _: dict[str, str]) -> Any:
+    """Return what the viewer at `/viewers/<number>` likes."""
     viewer = path.removeprefix("/viewers/")
     return {"likes": TAGS[int(viewer) % len(TAGS)]} if viewer.isdigit() else None
 

@@ -29,7 +29,7 @@ def serve(answer: Answer) -> None:
             self.end_headers()
             self.wfile.write(body)
 
-        def log_message(self, format: str, *args: object) -> None:
+        def log_message(self, *_: object) -> None:
             pass
 
     port = int(os.environ["MLG_PORT"])
