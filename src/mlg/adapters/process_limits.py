@@ -4,7 +4,7 @@ Linux has all three. Elsewhere the calls are missing and a limit is stored only.
 """
 
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Generator, Sequence
 from contextlib import contextmanager, suppress
 from math import ceil, log
 from typing import Final
@@ -63,7 +63,7 @@ def nice_for(cpu: float) -> int:
 
 
 @contextmanager
-def bound_to(cores: Sequence[int]) -> Iterator[None]:
+def bound_to(cores: Sequence[int]) -> Generator[None]:
     """Bind this thread to the cores meanwhile: a process that it starts inherits them.
 
     So no thread of the new process was ever elsewhere. Cores that may not be had leave

@@ -113,7 +113,10 @@ class Specs:
         env = (
             ("PYTHONDONTWRITEBYTECODE", "1"),  # the folder is an artifact and stays as it is
             *(
-                (url_variable(name), f"http://127.0.0.1:{self._gateway_port}/v1/services/{name}")
+                (
+                    url_variable(name),
+                    f"http://127.0.0.1:{self._gateway_port}/v1/services/{name}",
+                )
                 for name in declared.depends_on
             ),
         )
