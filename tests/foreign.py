@@ -22,11 +22,14 @@ class Foreign:
     status: int = 200
     wait_s: float = 0.0
     asked: list[tuple[str, Any]] = field(default_factory=list[tuple[str, Any]])
+    headers: list[tuple[bytes, bytes]] = field(default_factory=list[tuple[bytes, bytes]])
+    """Of the newest request."""
 
     async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
         """Answer `/recommend` and `/v2/models/r/infer`: items from the viewer's number on."""
         if scope["type"] != "http":
             return
+        self.headers = list(scope["headers"])
         body, more = b"", True
         while more:
             message = await receive()

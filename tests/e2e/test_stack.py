@@ -38,8 +38,13 @@ def stack(tmp_path: Path) -> Iterator[Cli]:
     run("down", code=None)
 
 
+def ports(cli: Cli) -> dict[str, int]:
+    return json.loads((cli.home / "control.json").read_bytes())
+
+
 def services(cli: Cli) -> dict[str, dict[str, Any]]:
-    return {one["service"]: one for one in cli.json("status")["services"]}
+    told = get(ports(cli)["port"], "/api/v1/services")
+    return {one["service"]: one for one in told["services"]}
 
 
 def get(port: int, path: str) -> Any:
@@ -49,8 +54,7 @@ def get(port: int, path: str) -> Any:
 
 def started(cli: Cli) -> list[str]:
     """Return the processes that became ready, in the log's order."""
-    port = cli.json("status")["ports"]["control"]
-    events = get(port, "/api/v1/events?newest=200")["events"]
+    events = get(ports(cli)["port"], "/api/v1/events?newest=200")["events"]
     rows = [
         (e["seq"], e["nodes"][0]["name"]) for e in events if e["type"] == "mlg.process.started"
     ]
@@ -93,7 +97,7 @@ def test_a_stack_comes_up_in_order_and_outlives_its_parts(stack: Cli) -> None:
     first = order.index("ranking")
     assert {"catalog", "profiles"} <= set(order[:first])
 
-    port = stack.json("status")["ports"]["gateway"]
+    port = ports(stack)["gateway_port"]
     # viewer 7 likes TAGS[7 % 3] = music, which items 2, 5, 8, … have
     asked = "/v1/services/ranking/rank?viewer=7&k=3"
     assert get(port, asked) == {"items": [2, 5, 8], "likes": "music"}

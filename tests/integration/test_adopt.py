@@ -8,6 +8,7 @@ import subprocess
 import sys
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -163,22 +164,23 @@ def test_confidence_comes_from_observed_hits(
 
 def test_a_password_in_the_address_is_sent_and_never_said(server: Foreign) -> None:
     url = server.url.replace("http://", "http://me:secret@")
-    asker = HttpRecommender(url, StoredList())
-    query = Query(user_id=7, k=2, at=ManualClock().now())
-    assert asker.recommend(query).items == (7, 8)
-    server.status = 500
-    with pytest.raises(BackendError, match="answered 500") as caught:
-        asker.recommend(query)
+    with closing(HttpRecommender(url, StoredList())) as asker:
+        query = Query(user_id=7, k=2, at=ManualClock().now())
+        assert asker.recommend(query).items == (7, 8)
+        assert dict(server.headers)[b"authorization"] == b"Basic bWU6c2VjcmV0"  # me:secret
+        server.status = 500
+        with pytest.raises(BackendError, match="answered 500") as caught:
+            asker.recommend(query)
     assert "secret" not in json.dumps(caught.value.as_dict())
 
 
 def test_a_kept_connection_that_was_closed_is_opened_again(server: Foreign) -> None:
-    asker = HttpRecommender(server.url, StoredList())
-    query = Query(user_id=7, k=2, at=ManualClock().now())
-    asker.recommend(query)
-    connection = asker._kept.connection  # pyright: ignore[reportPrivateUsage]
-    connection.sock.shutdown(socket.SHUT_RDWR)
-    assert asker.recommend(query).items == (7, 8)
+    with closing(HttpRecommender(server.url, StoredList())) as asker:
+        query = Query(user_id=7, k=2, at=ManualClock().now())
+        asker.recommend(query)
+        connection = asker._kept.connection  # pyright: ignore[reportPrivateUsage]
+        connection.sock.shutdown(socket.SHUT_RDWR)
+        assert asker.recommend(query).items == (7, 8)
 
 
 @pytest.mark.parametrize(

@@ -44,12 +44,18 @@ class HttpRecommender:
         self._parts = urlsplit(self._address.url)
         self._levels, self._timeout_s = levels, timeout_s
         self._kept = threading.local()
+        self._opened: list[http.client.HTTPConnection] = []
         self.popularity = listed
         self.logged_features: Sequence[str] = ("highest score",)
         self._headers = {"content-type": "application/json", "accept": "application/json"}
         if self._parts.username is not None:
             words = f"{unquote(self._parts.username)}:{unquote(self._parts.password or '')}"
             self._headers["authorization"] = f"Basic {b64encode(words.encode()).decode()}"
+
+    def close(self) -> None:
+        """Close every kept connection; only while nobody asks."""
+        for connection in self._opened:
+            connection.close()
 
     def is_known_item(self, item: Key) -> bool:  # noqa: ARG002 (its catalogue is its own)
         """Return True: nothing is known of the catalogue."""
@@ -94,16 +100,15 @@ class HttpRecommender:
             return reply.status, reply.read(_LARGEST_BODY)
         except BaseException:
             connection.close()
-            self._kept.connection = None
             raise
 
     def _connection(self) -> http.client.HTTPConnection:
         kept: http.client.HTTPConnection | None = getattr(self._kept, "connection", None)
-        if kept is not None and kept.sock is not None:
+        if kept is not None:
             # readable though nothing was asked: the other side closed it meanwhile
-            if not select.select([kept.sock], [], [], 0)[0]:
-                return kept
-            kept.close()
+            if kept.sock is not None and select.select([kept.sock], [], [], 0)[0]:
+                kept.close()
+            return kept  # a closed one opens itself again
         host, port = self._parts.hostname or "", self._parts.port
         made = (
             http.client.HTTPSConnection(
@@ -113,6 +118,7 @@ class HttpRecommender:
             else http.client.HTTPConnection(host, port, timeout=self._timeout_s)
         )
         self._kept.connection = made
+        self._opened.append(made)
         return made
 
     def _failed(self, what: str) -> BackendError:

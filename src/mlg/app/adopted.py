@@ -9,6 +9,7 @@ import os
 import sys
 import threading
 from collections.abc import Sequence
+from contextlib import closing
 from pathlib import Path
 from typing import Final
 
@@ -53,7 +54,8 @@ class Follower:
     def stop(self) -> None:
         """Stop following."""
         self._end.set()
-        self._thread.join(5.0)
+        if self._thread.is_alive():
+            self._thread.join(5.0)
 
     def look(self) -> int:
         """Read what is new once; return the number of records."""
@@ -105,7 +107,8 @@ def main(argv: Sequence[str]) -> int:
         )
         recommender = HttpRecommender(chosen.url, listed, lambda: follower.levels)
         follower.start()
-        run_service(chosen, identity, recommender, rescue=False, threads=THREADS)
+        with closing(recommender):
+            run_service(chosen, identity, recommender, rescue=False, threads=THREADS)
     except LifecycleError as error:
         return exit_code_of(error)
     finally:
