@@ -69,7 +69,7 @@ def test_a_foreign_recommender_is_served_logged_rescued_and_replaced(cli: Cli) -
             f"{before}services:\n  front: {{{adopt}, model: list, replicas: 2}}\n"
         )
         cli("apply", "--yes")
-        assert live(cli, "adopted")
+        until(lambda: live(cli, "adopted"))
         run = cli.json("run", "list", "--follow")
         assert run["state"] == "done"
         until(lambda: live(cli, run["version"]))
