@@ -296,8 +296,11 @@ def test_a_process_is_bound_to_its_cores_and_files(
     state = launcher.start(sleeper(argv=argv, cpu=0.5, open_files=64))
     words = Path(f"/proc/{state.pid}/status").read_text()
     allowed = next(w for w in words.splitlines() if w.startswith("Cpus_allowed_list"))
-    assert allowed.split()[1] == str(min(mine))  # process number 1: the first core, alone
+    assert allowed.split()[1] == str(min(mine))  # the first of those that nobody is bound to
     assert os.sched_getaffinity(0) == mine
+    if len(mine) > 1:
+        second = launcher.start(sleeper("replica-home-2", cpu=1.0))
+        assert os.sched_getaffinity(second.pid) == {sorted(mine)[1]}
     assert said(tmp_path) == ["True", str(errno.EMFILE)]
     limits = Path(f"/proc/{state.pid}/limits").read_text()
     files = next(w for w in limits.splitlines() if w.startswith("Max open files"))

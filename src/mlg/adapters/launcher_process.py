@@ -49,6 +49,8 @@ class _Entry:
     argv: tuple[str, ...]
     memory_bytes: int | None = None
     health_path: str = ""
+    cores: tuple[int, ...] = ()
+    """Cores that it is bound to; empty: none in particular."""
 
 
 class ProcessLauncher:
@@ -114,13 +116,12 @@ class ProcessLauncher:
 
     def state(self) -> tuple[ProcessState, ...]:
         with self._lock:
-            entries = [
-                self._entry(Path(path).stem)
-                for path in self._files.list(_FOLDER)
-                if path.endswith(".json")
-            ]
-            states = [self._state(entry) for entry in entries if entry is not None]
+            states = map(self._state, self._entries())
             return tuple(sorted(states, key=lambda state: state.id))
+
+    def _entries(self) -> list[_Entry]:
+        names = [Path(p).stem for p in self._files.list(_FOLDER) if p.endswith(".json")]
+        return [entry for name in names if (entry := self._entry(name)) is not None]
 
     def _listening(self, spec: ProcessSpec) -> socket.socket | None:
         """Bind the port: for the process, or only to see that it is free."""
@@ -152,9 +153,10 @@ class ProcessLauncher:
         env |= dict(spec.env) | {"MLG_NONCE": nonce, "MLG_PORT": str(port)}
         if listening is not None:
             env["MLG_LISTEN_FD"] = str(listening.fileno())
+        cores = cores_of(spec, self._bound())
         argv = [a.replace("{nonce}", nonce).replace("{port}", str(port)) for a in spec.argv]
         try:
-            with self._log(spec.id) as log, bound_to(cores_of(spec)):
+            with self._log(spec.id) as log, bound_to(cores):
                 process = subprocess.Popen(
                     argv,
                     env=env,
@@ -187,7 +189,12 @@ class ProcessLauncher:
             argv=spec.argv,
             memory_bytes=spec.memory_bytes,
             health_path=spec.health_path,
+            cores=cores,
         )
+
+    def _bound(self) -> list[int]:
+        """Return the cores of every process that runs and is bound to some."""
+        return [core for e in self._entries() if e.cores and self._alive(e) for core in e.cores]
 
     def _log(self, name: str) -> BinaryIO:
         path = self._home / _FOLDER / f"{name}.log"

@@ -4,7 +4,8 @@ Linux has all three. Elsewhere the calls are missing and a limit is stored only.
 """
 
 import os
-from collections.abc import Generator, Sequence
+from collections import Counter
+from collections.abc import Generator, Iterable, Sequence
 from contextlib import contextmanager, suppress
 from math import ceil, log
 from typing import Final
@@ -19,27 +20,25 @@ _WEIGHT: Final = 1.25
 _LOWEST: Final = 19
 
 
-def cores_for(cpu: float, n: int, available: Sequence[int]) -> tuple[int, ...]:
-    """Return the cores that process number `n` of a group is bound to, ascending.
-
-    Neighbours lie side by side and the row is a ring, so processes share a core only where
-    there are more of them than cores.
+def cores_for(
+    cpu: float, available: Iterable[int], taken: Iterable[int] = ()
+) -> tuple[int, ...]:
+    """Return the cores that a process is bound to, ascending: those bound least often.
 
     Args:
         cpu: Cores that it may use, > 0; rounded up.
-        n: Its number, from 1.
-        available: Cores that there are; not empty.
+        available: Cores that there are.
+        taken: Cores of the processes that are bound already, one entry each.
 
     Examples:
-        >>> cores_for(2, 1, (0, 1, 2, 3)), cores_for(2, 2, (0, 1, 2, 3))
+        >>> cores_for(2, (0, 1, 2, 3)), cores_for(2, (0, 1, 2, 3), (0, 1))
         ((0, 1), (2, 3))
-        >>> cores_for(1.5, 2, (4, 5, 6)), cores_for(8, 1, (4, 5))
-        ((4, 6), (4, 5))
+        >>> cores_for(1.5, (4, 5, 6), (4,)), cores_for(8, (4, 5))
+        ((5, 6), (4, 5))
     """
-    count = min(ceil(cpu), len(available))
-    first = (n - 1) * count
-    ring = sorted(available)
-    return tuple(sorted(ring[(first + place) % len(ring)] for place in range(count)))
+    bound = Counter(taken)
+    ranked = sorted(available, key=lambda core: (bound[core], core))
+    return tuple(sorted(ranked[: ceil(cpu)]))
 
 
 def nice_for(cpu: float) -> int:
@@ -84,14 +83,16 @@ def bound_to(cores: Sequence[int]) -> Generator[None]:
         os.sched_setaffinity(0, before)
 
 
-def cores_of(spec: ProcessSpec) -> tuple[int, ...]:
-    """Return the cores that a process is bound to; empty: all, as nothing limits it."""
+def cores_of(spec: ProcessSpec, taken: Iterable[int]) -> tuple[int, ...]:
+    """Return the cores that a process is bound to; empty: all, as nothing limits it.
+
+    Args:
+        spec: What it may use.
+        taken: As `cores_for` takes them.
+    """
     if spec.cpu is None or not hasattr(os, "sched_getaffinity"):
         return ()
-    tail = spec.id.rpartition("-")[2]
-    return cores_for(
-        spec.cpu, int(tail) if tail.isdigit() else 1, sorted(os.sched_getaffinity(0))
-    )
+    return cores_for(spec.cpu, os.sched_getaffinity(0), taken)
 
 
 def limit(pid: int, spec: ProcessSpec) -> None:

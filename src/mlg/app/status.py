@@ -107,7 +107,7 @@ def targets(parts: Parts) -> list[dict[str, Any]]:
             "labels": {"service": p.service, "version": p.version, "process": p.id},
         }
         for p in parts.supervisor.processes()
-        if p.alive and p.kind in {"replica", "fallback"}
+        if p.alive and p.kind in {"replica", "fallback"} and not p.health_path
     ]
 
 

@@ -8,22 +8,24 @@ from mlg.adapters.process_limits import cores_for, nice_for
 CORES = st.lists(st.integers(0, 127), min_size=1, max_size=32, unique=True)
 
 
-@given(CORES, st.floats(0.01, 64), st.integers(1, 1_000))
+@given(CORES, st.floats(0.01, 64), st.lists(st.integers(0, 127)))
 def test_so_many_cores_as_asked_for_or_all_that_there_are(
-    available: list[int], cpu: float, n: int
+    available: list[int], cpu: float, taken: list[int]
 ) -> None:
-    found = cores_for(cpu, n, available)
+    found = cores_for(cpu, available, taken)
     assert len(set(found)) == len(found) == min(-int(-cpu // 1), len(available))
     assert set(found) <= set(available)
 
 
-@given(CORES, st.integers(1, 4))
-def test_processes_share_no_core_before_each_core_has_one(
-    available: list[int], cpu: int
+@given(CORES, st.lists(st.floats(0.1, 4), max_size=40))
+def test_no_core_is_bound_twice_more_often_than_another(
+    available: list[int], asked: list[float]
 ) -> None:
-    fit = len(available) // cpu
-    taken = [core for n in range(1, fit + 1) for core in cores_for(cpu, n, available)]
-    assert len(set(taken)) == len(taken)
+    taken: list[int] = []
+    for cpu in asked:
+        taken += cores_for(cpu, available, taken)
+        bound = [taken.count(core) for core in available]
+        assert max(bound) - min(bound) <= 1
 
 
 @given(st.floats(0.02, 1.0))
