@@ -66,14 +66,14 @@ def test_a_foreign_recommender_is_served_logged_rescued_and_replaced(cli: Cli) -
 
         # a model beside it takes over, and gives back
         manifest.write_text(
-            f"{before}services:\n  front: {{{adopt}, model: list, replicas: 2}}\n"
+            f"{before}services:\n  front: {{{adopt}, {listed}, model: list, replicas: 2}}\n"
         )
         cli("apply", "--yes")
         until(lambda: live(cli, "adopted"))
-        run = cli.json("run", "list", "--follow")
-        assert run["state"] == "done"
-        until(lambda: live(cli, run["version"]))
-        assert ask(cli, 7)["model_version"] == run["version"]
+        cli("run", "list")
+        until(lambda: ask(cli, 7)["model_version"] != "adopted", 120.0)
+        version = ask(cli, 7)["model_version"]
+        until(lambda: live(cli, version))
         cli("rollout", "rollback", "front")
         until(lambda: live(cli, "adopted"))
         assert [item["id"] for item in ask(cli, 7)["items"]] == [7, 8, 9]

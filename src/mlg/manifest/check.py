@@ -239,8 +239,8 @@ def _service(
         yield _wrong(path, "expected a model, an address to adopt or a command, got none")
     if service.command is not None:
         yield from _command(path, service)
-    if service.fallback_list is not None and (service.model or not service.adopt):
-        what = "expected a list only beside adopt without a model, got one"
+    if service.fallback_list is not None and not service.adopt:
+        what = "expected a list only beside adopt, got one"
         yield _wrong((*path, "fallback_list"), what, "a model brings its own list.")
     if service.model is not None:
         at = (*path, "model")

@@ -197,7 +197,8 @@ class ServiceSpec(Spec, frozen=True, kw_only=True):
     fallback: Literal["popularity"] = "popularity"
     """What answers when the model does not."""
     fallback_list: Text | None = None
-    """File with the popularity list of a service that has no model: item ids, best first."""
+    """File with the popularity list of an adopted recommender: item ids, best first. A
+    released model brings its own."""
     confidence: ConfidenceSpec | None = None
     """When the model steps back."""
     clock: Literal["system", "request"] = "system"

@@ -158,7 +158,7 @@ CASES = [
      "services.home.model: expected the name of a pipeline, got 'rankr'", "did you mean ranker?"),
     (SERVICE.replace("model: ranker", "replicas: 1"), "15:3", "expected a model, an address to adopt or a command, got none", ""),
     (SERVICE + "    command: [python, a.py]\n", "16:12", "expected no model beside a command", ""),
-    (SERVICE + "    fallback_list: a.json\n", "17:20", "only beside adopt without a model", "own list"),
+    (SERVICE + "    fallback_list: a.json\n", "17:20", "expected a list only beside adopt", "own list"),
     (SERVICE + "    resources: {open_files: 3}\n", "17:29", "from 32", ""),
     (SERVICE + "    replicas: two\n", "17:15", "expected a whole number from 1 to 1000, got 'two'", ""),
     (SERVICE + "    replicas: 0\n", "17:15", "expected a whole number from 1 to 1000, got 0", ""),
