@@ -1,3 +1,4 @@
+import errno
 import os
 import signal
 import socket
@@ -274,6 +275,44 @@ except MemoryError:
     argv = (sys.executable, "-c", greedy)
     launcher.start(sleeper(argv=argv, memory_bytes=128 << 20))
     assert said(tmp_path) == ["refused"]
+
+
+@pytest.mark.skipif(not hasattr(os, "sched_setaffinity"), reason="needs Linux' affinity")
+def test_a_process_is_bound_to_its_cores_and_files(
+    launcher: ProcessLauncher, tmp_path: Path
+) -> None:
+    mine = os.sched_getaffinity(0)
+    argv = (
+        sys.executable, "-c",
+        "import os, threading, time, resource as r\n"
+        "while r.getrlimit(r.RLIMIT_NOFILE)[1] != 64 or os.nice(0) != want: pass\n"
+        "opened = 0\n"
+        "try:\n"
+        "    while True: os.dup(0); opened += 1\n"
+        "except OSError as error: print(opened < 64, error.errno, flush=True)\n"
+        "time.sleep(600)\n",
+    )  # fmt: skip
+    argv = (*argv[:2], argv[2].replace("want", str(os.nice(0) + 3)))  # half a core: nice 3
+    state = launcher.start(sleeper(argv=argv, cpu=0.5, open_files=64))
+    words = Path(f"/proc/{state.pid}/status").read_text()
+    allowed = next(w for w in words.splitlines() if w.startswith("Cpus_allowed_list"))
+    assert allowed.split()[1] == str(min(mine))  # the first of those that nobody is bound to
+    assert os.sched_getaffinity(0) == mine
+    if len(mine) > 1:
+        second = launcher.start(sleeper("replica-home-2", cpu=1.0))
+        assert os.sched_getaffinity(second.pid) == {sorted(mine)[1]}
+    assert said(tmp_path) == ["True", str(errno.EMFILE)]
+    limits = Path(f"/proc/{state.pid}/limits").read_text()
+    files = next(w for w in limits.splitlines() if w.startswith("Max open files"))
+    assert files.split()[3:5] == ["64", "64"]
+
+
+def test_a_limit_that_is_refused_leaves_no_process(launcher: ProcessLauncher) -> None:
+    before = {p.pid for p in psutil.Process().children()}
+    with pytest.raises(BackendError, match="open files could not be limited"):
+        launcher.start(sleeper(open_files=1 << 40))
+    assert launcher.state() == ()
+    until(lambda: {p.pid for p in psutil.Process().children()} <= before)
 
 
 def gone(pid: int) -> bool:

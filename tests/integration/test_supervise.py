@@ -21,7 +21,8 @@ from mlg.adapters.network_http import HttpNetwork
 from mlg.adapters.network_memory import MemoryNetwork, Request
 from mlg.adapters.router_envoy import EnvoyRouter, admin_url, gateway_spec
 from mlg.adapters.router_memory import MemoryRouter
-from mlg.app.supervise import Supervisor, end_all
+from mlg.app.ending import end_all
+from mlg.app.supervise import Supervisor
 from mlg.core.clock import ManualClock
 from mlg.core.errors import BackendError
 from mlg.core.ports import Reply

@@ -50,6 +50,7 @@ class MemoryLauncher:
             nonce=self._ids.new_id(),
             started_at=self._clock.now(),
             alive=True,
+            health_path=spec.health_path,
         )
         self._states[spec.id] = state
         return state

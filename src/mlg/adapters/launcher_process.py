@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, BinaryIO, Final, NoReturn
 import msgspec
 import psutil
 
+from mlg.adapters.process_limits import bound_to, cores_of, limit
 from mlg.core.clock import Clock
 from mlg.core.errors import BackendError
 from mlg.core.ports import Files, Ids
@@ -48,6 +49,9 @@ class _Entry:
     started_at: datetime
     argv: tuple[str, ...]
     memory_bytes: int | None = None
+    health_path: str = ""
+    cores: tuple[int, ...] = ()
+    """Cores that it is bound to; empty: none in particular."""
 
 
 class ProcessLauncher:
@@ -98,8 +102,7 @@ class ProcessLauncher:
                 if listening is not None:
                     listening.close()
             try:
-                if spec.memory_bytes is not None:
-                    _limit_memory(entry.pid, spec.memory_bytes)
+                limit(entry.pid, spec)
                 self._files.write(_record(spec.id), msgspec.json.encode(entry), mode=0o600)
             except BaseException:
                 self._end(entry, grace_s=0.0)
@@ -114,13 +117,12 @@ class ProcessLauncher:
 
     def state(self) -> tuple[ProcessState, ...]:
         with self._lock:
-            entries = [
-                self._entry(Path(path).stem)
-                for path in self._files.list(_FOLDER)
-                if path.endswith(".json")
-            ]
-            states = [self._state(entry) for entry in entries if entry is not None]
+            states = map(self._state, self._entries())
             return tuple(sorted(states, key=lambda state: state.id))
+
+    def _entries(self) -> list[_Entry]:
+        names = [Path(p).stem for p in self._files.list(_FOLDER) if p.endswith(".json")]
+        return [entry for name in names if (entry := self._entry(name)) is not None]
 
     def _listening(self, spec: ProcessSpec) -> socket.socket | None:
         """Bind the port: for the process, or only to see that it is free."""
@@ -140,23 +142,26 @@ class ProcessLauncher:
         return listening
 
     def _spawn(self, spec: ProcessSpec, listening: socket.socket | None) -> _Entry:
-        port = listening.getsockname()[1] if listening else spec.port
+        # who binds its own port is told a free one: should another process take it first,
+        # this one ends and is started again on the next
+        port = listening.getsockname()[1] if listening else spec.port or free_port()
         nonce = self._ids.new_id()
         env = {
             name: value
             for name, value in self._env.items()
             if name in _HANDED_DOWN or name.startswith(_HANDED_DOWN_BY_PREFIX)
         }
-        env |= dict(spec.env) | {"MLG_NONCE": nonce}
+        env |= dict(spec.env) | {"MLG_NONCE": nonce, "MLG_PORT": str(port)}
         if listening is not None:
             env["MLG_LISTEN_FD"] = str(listening.fileno())
+        cores = cores_of(spec, self._bound())
         argv = [a.replace("{nonce}", nonce).replace("{port}", str(port)) for a in spec.argv]
         try:
-            with self._log(spec.id) as log:
+            with self._log(spec.id) as log, bound_to(cores):
                 process = subprocess.Popen(
                     argv,
                     env=env,
-                    cwd=self._home,
+                    cwd=spec.folder or self._home,
                     stdin=subprocess.DEVNULL,
                     stdout=log,
                     stderr=subprocess.STDOUT,
@@ -184,7 +189,13 @@ class ProcessLauncher:
             started_at=self._clock.now(),
             argv=spec.argv,
             memory_bytes=spec.memory_bytes,
+            health_path=spec.health_path,
+            cores=cores,
         )
+
+    def _bound(self) -> list[int]:
+        """Return the cores of every process that runs and is bound to some."""
+        return [core for e in self._entries() if e.cores and self._alive(e) for core in e.cores]
 
     def _log(self, name: str) -> BinaryIO:
         path = self._home / _FOLDER / f"{name}.log"
@@ -222,6 +233,7 @@ class ProcessLauncher:
             started_at=entry.started_at,
             alive=alive,
             exit_code=None if alive else self._exits.get(entry.pid),
+            health_path=entry.health_path,
         )
 
     def _alive(self, entry: _Entry) -> bool:
@@ -348,24 +360,6 @@ def _signal_group(pid: int, number: signal.Signals) -> None:
         os.killpg(pid, number)
     except (ProcessLookupError, PermissionError):
         return
-
-
-def _limit_memory(pid: int, memory_bytes: int) -> None:
-    """Bound what the process may write to (RLIMIT_DATA); reserved addresses are not counted.
-
-    Raises:
-        BackendError: The limit was refused.
-    """
-    if not hasattr(psutil, "RLIMIT_DATA"):
-        return
-    try:
-        psutil.Process(pid).rlimit(psutil.RLIMIT_DATA, (memory_bytes, memory_bytes))
-    except psutil.NoSuchProcess:
-        return
-    except psutil.Error as error:
-        raise BackendError(
-            f"memory could not be limited to {memory_bytes} bytes: {error}", where=f"pid {pid}"
-        ) from error
 
 
 def _record(name: str) -> str:

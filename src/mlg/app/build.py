@@ -20,7 +20,7 @@ from mlg.adapters.secrets_local import LocalSecrets
 from mlg.adapters.steps_process import ProcessSteps
 from mlg.app.emitter import Emitter
 from mlg.app.emitting import emitter_of
-from mlg.app.fleet import Specs, WantedFleet
+from mlg.app.fleet import WantedFleet
 from mlg.app.graphs import Reader, open_graph
 from mlg.app.happenings import Happenings
 from mlg.app.healing import monitoring_of
@@ -39,6 +39,7 @@ from mlg.app.rollout_watch import ControlWatch
 from mlg.app.seals import Seals
 from mlg.app.settings import Settings, read_settings
 from mlg.app.signing import Signing, prepare_signing
+from mlg.app.specs import Specs
 from mlg.app.staging import Staging
 from mlg.app.supervise import Supervisor
 from mlg.app.tail import Tail

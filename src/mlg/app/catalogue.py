@@ -46,6 +46,7 @@ def described(spec: ManifestSpec | None, project: str) -> tuple[Described, ...]:
             owner=service.owner,
             description=service.description,
             tags=service.tags,
+            depends_on=service.depends_on,
         )
         for name, service in spec.services.items()
     ]

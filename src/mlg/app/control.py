@@ -25,10 +25,10 @@ from mlg.api.app import create_app
 from mlg.api.operations import ApiServices
 from mlg.api.security import LOOPBACK_HOSTS, loopback_principal
 from mlg.app.build import GATEWAYS, build
+from mlg.app.ending import end_all
 from mlg.app.operations import ControlOperations
 from mlg.app.parts import Parts
 from mlg.app.serve_api import ApiServer, start_api
-from mlg.app.supervise import end_all
 from mlg.core.errors import BackendError, LifecycleError
 from mlg.telemetry.logs import setup_logs
 from mlg.workflows import durable

@@ -140,8 +140,18 @@ def run_service(
     *,
     rescue: bool,
     golden: Sequence[bytes] = (),
+    threads: int = 0,
 ) -> None:
     """Serve the recommender until told to end, then flush the log.
+
+    Args:
+        options: What the process was started with.
+        identity: What is served.
+        recommender: Who ranks.
+        rescue: True in the fallback server.
+        golden: Recorded requests to warm up with.
+        threads: Requests at once of a recommender that waits for others, and of whose
+            catalogue nothing is known; 0: one that computes, on the event loop.
 
     Raises:
         LifecycleError: The process cannot serve, in its own words.
@@ -172,6 +182,7 @@ def run_service(
         salt=lambda: secrets.token_hex(16),
         viewer_key=viewer_key(home),
         instruments=instruments,
+        strict=threads == 0,
         cache=_cache(options),
     )
     stream = SegmentStream(home / "segments" / identity.service, options.id, header=header)
@@ -182,7 +193,7 @@ def run_service(
 
     try:
         serve(
-            ServingApp(service, LogBatch(stream, on_gap), _batch(options)),
+            ServingApp(service, LogBatch(stream, on_gap), _batch(options), threads=threads),
             listener,
             clock=clock,
             warm_up=lambda: warm_up(service, golden, clock=clock, mode=identity.clock),

@@ -10,7 +10,7 @@ from pathlib import Path
 from mlg.app import load_check
 from mlg.app.data_plane import exit_code_of, parser, pin_threads, run_service
 from mlg.core.errors import LifecycleError, RefusedError
-from mlg.serving.popularity import load_list
+from mlg.serving.popularity import load_list, own_list
 from mlg.serving.service import Identity, PopularityOnly
 from mlg.telemetry.logs import setup_logs
 
@@ -24,6 +24,7 @@ def main(argv: Sequence[str]) -> int:
     options.add_argument(
         "--artifact", type=Path, help="folder with popularity.json; none: an empty list"
     )
+    options.add_argument("--list", type=Path, help="file with a list, where no model is")
     load_check.add_options(options)
     chosen = options.parse_args(argv)
     setup_logs(sys.stderr, process=chosen.id)
@@ -35,7 +36,8 @@ def main(argv: Sequence[str]) -> int:
             clock=chosen.clock,
             nonce=os.environ.get("MLG_NONCE", ""),
         )
-        recommender = PopularityOnly(load_list(_trusted(chosen)))
+        listed = own_list(chosen.list) if chosen.list else load_list(_trusted(chosen))
+        recommender = PopularityOnly(listed)
         run_service(chosen, identity, recommender, rescue=True)
     except LifecycleError as error:
         return exit_code_of(error)

@@ -136,7 +136,7 @@ class Happenings:
         if process.kind != "replica":
             return None
         wanted = read_wanted(self._files, process.service)
-        found = [v for v in wanted.versions if v.version == process.version]
+        found = [v for v in wanted.versions if v.version == process.version and v.deployment]
         return deployment_uri(recorder, process.service, found[0].deployment) if found else None
 
     def _append(self, event: Event) -> None:

@@ -8,8 +8,9 @@ from typing import Any
 import msgspec
 
 from mlg.app.catalogue import described
+from mlg.app.standing import stand
 from mlg.automations.check import check_automations, not_acting
-from mlg.core.errors import BackendError
+from mlg.core.errors import BackendError, ManifestError
 from mlg.core.ports import ArtifactStore, Files, GraphStore
 from mlg.core.uris import Digest, Uri
 from mlg.graph import record_acts
@@ -119,6 +120,9 @@ class Manifests:
                     },
                 ),
                 *([told] if told else []),
+                *stand(
+                    self._files, recorder, spec, former_spec, f"{manifest.digest[:12]}:{head}"
+                ),
             )
         )
         count = len(document["changes"])
@@ -167,6 +171,18 @@ def checked_manifest(path: Path) -> Manifest:
     """
     manifest = load_manifest(path)
     check_automations(manifest)
+    folder = path.resolve().parent
+    for name, service in sorted(manifest.spec.services.items()):
+        listed = service.fallback_list
+        if listed is None:
+            continue
+        inside = (folder / listed).resolve().is_relative_to(folder)
+        if not inside or not (folder / listed).is_file():
+            raise ManifestError(
+                f"expected a file in the manifest's folder, got {listed!r}",
+                where=manifest.where("services", name, "fallback_list"),
+                hint="write item ids best first, as a JSON list.",
+            )
     return manifest
 
 

@@ -9,6 +9,7 @@ from mlg.adapters.keys_local import anchor_public_key, load_anchors
 from mlg.adapters.seal_parquet import decoded
 from mlg.api.schemas import ExportRequest, GameDayRequest
 from mlg.app.automations_document import automations_document
+from mlg.app.ending import end_all
 from mlg.app.exporting import export, sign_head
 from mlg.app.freezing import freeze, frozen_document
 from mlg.app.gameday import GameDays
@@ -19,7 +20,6 @@ from mlg.app.reacting import mark_restart
 from mlg.app.runs import run_document, run_documents
 from mlg.app.sealed import SealedSegment
 from mlg.app.status import exposition, service_document, status_document, targets
-from mlg.app.supervise import end_all
 from mlg.core.clock import parse_time
 from mlg.core.errors import LifecycleError, NotFoundError
 from mlg.core.events import Event

@@ -80,7 +80,7 @@ def retraining_request(
     """
     request = run_request(manifests, files, pipeline_of(manifests, service), run_id)
     stable = read_wanted(files, service).stable
-    cut = _cut_of(artifacts, stable.artifact) if stable else None
+    cut = _cut_of(artifacts, stable.artifact) if stable and stable.artifact else None
     if cut is None:
         return request
     return msgspec.structs.replace(

@@ -149,7 +149,8 @@ def sign_older(
             found[packaged.artifact] = packaged
     for service in services:
         for one in (*read_swaps(files, service).served, *read_wanted(files, service).versions):
-            found.setdefault(one.artifact, Packaged(artifact=one.artifact))
+            if one.artifact:  # what mlg did not make has none
+                found.setdefault(one.artifact, Packaged(artifact=one.artifact))
     for packaged in found.values():
         try:
             done = sign_with(key, packaged, artifacts)

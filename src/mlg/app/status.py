@@ -64,6 +64,7 @@ def service_document(parts: Parts, service: str) -> dict[str, Any]:
         "service": service,
         "live": live,
         "health": _health(replicas, count, live),
+        "waits_for": list(parts.supervisor.waiting(service)),
         "versions": [
             {
                 "version": item.version,
@@ -106,7 +107,7 @@ def targets(parts: Parts) -> list[dict[str, Any]]:
             "labels": {"service": p.service, "version": p.version, "process": p.id},
         }
         for p in parts.supervisor.processes()
-        if p.alive and p.kind in {"replica", "fallback"}
+        if p.alive and p.kind in {"replica", "fallback"} and not p.health_path
     ]
 
 

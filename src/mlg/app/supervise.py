@@ -1,18 +1,17 @@
 """The loop that keeps the fleet as it is wanted: look, decide, act, and tell what happened."""
 
-import json
 import threading
-from collections import deque
 from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
-from typing import Any, Final
+from typing import Final
 
+from mlg.app.probing import Probes
+from mlg.app.telling import Recorder, Telling, as_text, subject_of
 from mlg.core.clock import Clock
 from mlg.core.errors import BackendError, LifecycleError
 from mlg.core.ports import Launcher, Network, TrafficRouter
 from mlg.core.processes import ProcessKind, ProcessSpec, ProcessState
-from mlg.core.traffic import FULL_BP, ServiceEndpoints, TrafficSplit, version_of
+from mlg.core.traffic import FULL_BP, ServiceEndpoints, version_of
 from mlg.release.fleet import (
     Command,
     CrashLoop,
@@ -32,17 +31,9 @@ from mlg.release.fleet import (
 
 SpecFor = Callable[[ProcessKind, str, str, int], ProcessSpec]
 """What process number `n` of (kind, service, version) is started with; see `process_id`."""
-Recorder = Callable[[str, ProcessState | None, str], None]
-"""Takes what happened, to whom, and the detail; see `Supervisor`."""
 
 _PERIOD_S: Final = 0.25
-_PROBE_S: Final = 0.5
 _ADOPTION_S: Final = 3.0
-_STOP_ORDER: Final[tuple[tuple[ProcessKind, ...], ...]] = (
-    ("gateway",),
-    ("replica", "fallback"),
-    ("control",),
-)
 
 
 class Supervisor:
@@ -83,8 +74,7 @@ class Supervisor:
         refusal: Callable[[ProcessState], str] = lambda _: "",
     ) -> None:
         self._launcher, self._router, self._network = launcher, router, network
-        self._clock, self._spec_for, self._record = clock, spec_for, record
-        self._untold: deque[tuple[str, ProcessState | None, str]] = deque(maxlen=10_000)
+        self._clock, self._spec_for, self._telling = clock, spec_for, Telling(record)
         self._admin_url, self._gateway_url = admin_url, gateway_url
         self._gateways = gateways if admin_url else 0
         self._lock = threading.RLock()
@@ -95,13 +85,11 @@ class Supervisor:
         self._placed = {endpoints.service: endpoints for endpoints in placed}
         self._failed: list[Group] = []
         self._last: dict[str, ProcessState] = {}
-        self._told: dict[str, str] = {}
-        self._known: set[tuple[str, str]] = set()
         self._refusal = refusal
         self._reasons: dict[tuple[Group, str], str] = {}
         self._wake, self._ending = threading.Event(), threading.Event()
         self._thread: threading.Thread | None = None
-        self._probes = ThreadPoolExecutor(max_workers=8, thread_name_prefix="probe")
+        self._probes = Probes(network, admin_url)
 
     def adopt(self) -> tuple[ProcessState, ...]:
         """Take over running processes whose nonce answers, end the rest; return the former.
@@ -113,20 +101,19 @@ class Supervisor:
             pending = list(self._launcher.state())
             adopted: list[ProcessState] = []
             while pending:
-                answers = list(self._probes.map(self._answers, pending))
+                answers = self._probes.answering(pending)
                 adopted += [p for p, yes in zip(pending, answers, strict=True) if yes]
                 pending = [p for p, yes in zip(pending, answers, strict=True) if not yes]
                 late = self._clock.monotonic_s() >= deadline_s
                 for process in [p for p in pending if late or not p.alive]:
                     self._launcher.stop(process.id)
-                    self._emit("ended", process, "did not answer with its nonce")
+                    self._telling.tell("ended", process, "did not answer with its nonce")
                     pending.remove(process)
                 if pending:
                     self._clock.wait(0.1)
             for process in adopted:
-                self._known.add((process.id, process.nonce))
-                self._emit("adopted", process, f"pid {process.pid}")
-            self._tell()
+                self._telling.tell("adopted", process, f"pid {process.pid}")
+            self._telling.record()
             return tuple(sorted(adopted, key=lambda process: process.id))
 
     def forget_placed(self) -> None:
@@ -151,7 +138,7 @@ class Supervisor:
         self._wake.set()
         if self._thread is not None:
             self._thread.join()
-        self._probes.shutdown()
+        self._probes.close()
 
     def processes(self) -> tuple[ProcessState, ...]:
         """Return the processes as they were last seen, `ready` included, sorted by id."""
@@ -173,6 +160,11 @@ class Supervisor:
             for group, digest in self._state.refused
             if self._told_now(group) == digest
         )
+
+    def waiting(self, service: str) -> tuple[str, ...]:
+        """Return why no replica of the service is started yet; empty when nothing holds it."""
+        held = [one.reasons for one in self._state.waiting if one.service == service]
+        return held[0] if held else ()
 
     def _told_now(self, group: Group) -> str:
         """Return the digest of what the group's processes are to be told; empty: none are."""
@@ -208,8 +200,9 @@ class Supervisor:
         with self._lock:
             wanted = [s for s in self._wanted or () if s.name == service]
         model = (wanted[0].model if wanted else "") or service
-        named = version_of(version)
-        url = f"{self._gateway_url}/v2/models/{model}/versions/{named}/ready"
+        url = f"{self._gateway_url}/v2/models/{model}/versions/{version_of(version)}/ready"
+        if wanted and wanted[0].health_path:
+            url = f"{self._gateway_url}/v1/services/{service}{wanted[0].health_path}"
         return self._network.request("GET", url, timeout_s=2.0).status == 200
 
     def wait_live(self, service: str, version: str, deadline_s: float) -> None:
@@ -246,7 +239,7 @@ class Supervisor:
             self._failed = []
             for command in commands:
                 self._act(command)
-            self._tell()
+            self._telling.record()
             return bool(commands)
 
     def _run(self) -> None:
@@ -256,8 +249,8 @@ class Supervisor:
                 busy = self.tick()
             except Exception as error:  # noqa: BLE001 (the edge of a thread that must not end)
                 busy = False
-                self._tell_once("supervisor", f"{type(error).__name__}: {error}")
-            if not busy or self._told:
+                self._telling.tell_once("supervisor", f"{type(error).__name__}: {error}")
+            if not busy or self._telling.failing:
                 self._wake.wait(_PERIOD_S)
 
     def _facts(self, wanted: tuple[WantedService, ...]) -> FleetFacts:
@@ -311,57 +304,28 @@ class Supervisor:
         try:
             return self._spec_for(group.kind, group.service, group.version, 1).digest
         except LifecycleError as error:
-            self._tell_once(f"{group.kind} {group.service} {group.version}".strip(), str(error))
+            self._telling.tell_once(
+                f"{group.kind} {group.service} {group.version}".strip(), str(error)
+            )
             return next((p.digest for p in self._last.values() if group_of(p) == group), "")
 
     def _look(self) -> tuple[ProcessState, ...]:
         """Ask every process; tell what changed since the last look."""
         states = [p for p in self._launcher.state() if p.kind != "control"]
-        ready = list(self._probes.map(self._ready, states))
+        ready = self._probes.ready(states)
         seen = {p.id: replace(p, ready=yes) for p, yes in zip(states, ready, strict=True)}
         for name, process in seen.items():
             before = self._last.get(name)
             was_ready = before is not None and before.pid == process.pid and before.ready
             if process.ready and not was_ready:
-                self._emit("ready", process, f"port {process.port}")
+                self._telling.tell("ready", process, f"port {process.port}")
                 if why := self._refusal(process):  # it rescues without what it refused
-                    self._emit("refused", process, why)
+                    self._telling.tell("refused", process, why)
             elif was_ready and process.alive and not process.ready:
-                self._emit("silent", process, "does not say that it is ready")
+                self._telling.tell("silent", process, "does not say that it is ready")
         with self._lock:
             self._last = seen
         return tuple(seen[name] for name in sorted(seen))
-
-    def _ready(self, process: ProcessState) -> bool:
-        """Whether the process is the one that was started, and says that it is ready."""
-        if not process.alive:
-            return False
-        identity = (process.id, process.nonce)
-        if identity not in self._known:
-            if not self._answers(process):
-                return False
-            self._known.add(identity)
-        if process.kind == "gateway":
-            return self._get(self._gateway_admin(process) + "/ready")[0] == 200
-        return self._get(f"http://127.0.0.1:{process.port}/v2/health/ready")[0] == 200
-
-    def _answers(self, process: ProcessState) -> bool:
-        """Whether the process answers with the nonce that it was started with."""
-        if not process.alive:
-            return False
-        if process.kind == "gateway":
-            status, body = self._get(self._gateway_admin(process) + "/server_info")
-            about: dict[str, Any] = json.loads(body) if status == 200 else {}
-            return about.get("node", {}).get("id") == process.nonce
-        status, body = self._get(f"http://127.0.0.1:{process.port}/mlg/nonce")
-        return status == 200 and body.decode(errors="replace").strip() == process.nonce
-
-    def _gateway_admin(self, process: ProcessState) -> str:
-        return self._admin_url(process.id) if self._admin_url else ""
-
-    def _get(self, url: str) -> tuple[int, bytes]:
-        reply = self._network.request("GET", url, timeout_s=_PROBE_S)
-        return reply.status, reply.body
 
     def _act(self, command: Command) -> None:
         """Do one thing; what fails is told once and comes back at the next look."""
@@ -370,34 +334,36 @@ class Supervisor:
                 case Start(group=group, n=n):
                     spec = self._spec_for(group.kind, group.service, group.version, n)
                     process = self._launcher.start(spec)
-                    self._emit("started", process, f"pid {process.pid}")
+                    self._telling.tell("started", process, f"pid {process.pid}")
                 case Stop(id=name, reason=reason):
                     self._stop(name, reason)
                 case Place(endpoints=endpoints):
                     self._place(endpoints)
                 case Split(split=split):
                     self._router.apply(split)
-                    self._emit("split", None, _as_text(split))
+                    self._telling.tell("split", None, as_text(split))
                 case CrashLoop(group=group, crashes=crashes, retry_in_s=retry_in_s):
                     detail = f"{crashes} crashes within a minute; next try in {retry_in_s:g} s"
                     name = "-".join(part for part in (group.kind, group.service) if part)
-                    self._emit("crash_loop", None, f"{name} {group.version}: {detail}")
+                    self._telling.tell("crash_loop", None, f"{name} {group.version}: {detail}")
         except LifecycleError as error:
             if isinstance(command, Start):
                 self._failed.append(command.group)
-            self._tell_once(_subject(command), str(error))
+            self._telling.tell_once(subject_of(command), str(error))
         else:
-            self._told.pop(_subject(command), None)
+            self._telling.worked(subject_of(command))
 
     def _stop(self, name: str, reason: str) -> None:
         process = self._last.get(name)
         self._launcher.stop(name, grace_s=0.0 if reason == "hung" else 5.0)
         kind = reason if reason in ("crashed", "hung", "refused") else "stopped"
         if kind == "refused" and process is not None:
-            self._emit(kind, process, self._reasons[group_of(process), process.digest])
+            self._telling.tell(kind, process, self._reasons[group_of(process), process.digest])
             return
         code = process.exit_code if process else None
-        self._emit(kind, process, reason if code is None else f"{reason}, exit code {code}")
+        self._telling.tell(
+            kind, process, reason if code is None else f"{reason}, exit code {code}"
+        )
 
     def _place(self, endpoints: ServiceEndpoints) -> None:
         self._router.place(endpoints)
@@ -407,65 +373,16 @@ class Supervisor:
             self._placed.pop(endpoints.service, None)
         replicas = sum(len(v.endpoints) for v in endpoints.versions)
         detail = f"{endpoints.service}: {len(endpoints.versions)} versions, {replicas} replicas"
-        self._emit("placed", None, detail)
-
-    def _emit(self, kind: str, process: ProcessState | None, detail: str) -> None:
-        self._untold.append((kind, process, detail))
-
-    def _tell(self) -> None:
-        """Record what happened; what cannot be recorded now waits, the fleet does not."""
-        while self._untold:
-            try:
-                self._record(*self._untold[0])
-            except LifecycleError:
-                return
-            self._untold.popleft()
-
-    def _tell_once(self, what: str, detail: str) -> None:
-        """Record a failure, but not the same one again at every look."""
-        if self._told.get(what) != detail:
-            self._told[what] = detail
-            self._emit("failed", None, f"{what}: {detail}")
+        self._telling.tell("placed", None, detail)
 
     def _missing(self, service: str, version: str) -> str:
         group = Group("replica", service, version)
         states = [p for p in self.processes() if group_of(p) == group]
         ready = sum(p.ready for p in states)
         split = self._router.observed(service)
+        if held := self.waiting(service):
+            return "it waits for others: " + " ".join(held)
         return (
             f"{ready} of {len(states)} replicas ready, split in force: "
-            f"{_as_text(split) if split else 'none'}"
+            f"{as_text(split) if split else 'none'}"
         )
-
-
-def end_all(launcher: Launcher, *, grace_s: float = 5.0) -> tuple[str, ...]:
-    """End every recorded process, gateways first, and return the ids.
-
-    Works without a control plane: all it needs is the records of the home.
-    """
-    states = launcher.state()
-    ended: list[str] = []
-    for kinds in _STOP_ORDER:
-        names = [p.id for p in states if p.kind in kinds]
-        with ThreadPoolExecutor(max_workers=8) as pool:
-            for stopped in [pool.submit(launcher.stop, n, grace_s=grace_s) for n in names]:
-                stopped.result()
-        ended.extend(names)
-    return tuple(ended)
-
-
-def _subject(command: Command) -> str:
-    """Name what a command acts on, without what may differ at the next try."""
-    match command:
-        case Start(group=group) | CrashLoop(group=group):
-            return " ".join(("start", group.kind, group.service, group.version)).strip()
-        case Stop(id=name):
-            return f"stop {name}"
-        case Place(endpoints=endpoints):
-            return f"place {endpoints.service}"
-        case Split(split=split):
-            return f"split {split.service}"
-
-
-def _as_text(split: TrafficSplit) -> str:
-    return ", ".join(f"{share.version} {share.bp} bp" for share in split.shares)

@@ -49,6 +49,8 @@ class Ranked:
     none, and mlg's stand-in does."""
     features: tuple[float, ...] = ()
     """Values of the logged features, in the artifact's declared order."""
+    judged: bool = True
+    """Whether `raw_confidence` was measured; if not, nobody abstains for it."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

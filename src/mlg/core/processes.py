@@ -26,6 +26,15 @@ class ProcessSpec:
     port: int = 0
     """Port to listen on; 0 takes a free one."""
     memory_bytes: int | None = None
+    """Bound of what it may write to; None: none."""
+    cpu: float | None = None
+    """Processor cores that it may use; None: all."""
+    open_files: int | None = None
+    """Bound of its file descriptors; None: the launcher's own."""
+    health_path: str = ""
+    """Path by which a server that is not mlg's says that it is well; empty: it is mlg's."""
+    folder: str = ""
+    """Working folder; empty: the instance's home."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -46,3 +55,5 @@ class ProcessState:
     ready: bool = False
     """It answered its nonce and says that it is ready."""
     exit_code: int | None = None
+    health_path: str = ""
+    """As it was started with."""

@@ -75,6 +75,9 @@ class ServiceEndpoints:
     """The Open Inference Protocol's name of what it serves; empty: the service's own name."""
     sticky: str = "user_id"
     """Top-level field of the body that keeps a viewer with one version, without the header."""
+    health_path: str = ""
+    """Path by which a server that is not mlg's says that it is well; its requests come without
+    the service's prefix, and it speaks no Open Inference Protocol. Empty: mlg's own."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -24,6 +24,8 @@ class Described:
     tags: tuple[str, ...] = ()
     max_age_s: float | None = None
     """How old its newest version may be, in seconds."""
+    depends_on: tuple[str, ...] = ()
+    """Services that a service waits for before it is started."""
 
     @property
     def attrs(self) -> dict[str, Attr]:
@@ -32,6 +34,7 @@ class Described:
             "description": self.description or None,
             "tags": ", ".join(self.tags) or None,
             "max_age_s": self.max_age_s,
+            "depends_on": ", ".join(self.depends_on) or None,
         }
 
 

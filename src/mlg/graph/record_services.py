@@ -26,6 +26,7 @@ def deployment_started(
     replaces: Uri | None = None,
     triggered_by: Uri | None = None,
     facts: Mapping[str, Attr] | None = None,
+    model_facts: Mapping[str, Attr] | None = None,
     at: datetime | None = None,
     cause: EventId | None = None,
 ) -> Event:
@@ -44,6 +45,7 @@ def deployment_started(
         replaces: The deployment that stops serving at the same moment.
         triggered_by: The run, rollout or commit that led to it.
         facts: More attributes of the deployment.
+        model_facts: What the model version is, where no registration said so before.
         at: When; None is now.
         cause: The event that led to it.
 
@@ -62,6 +64,8 @@ def deployment_started(
         "health": health,
     }
     nodes = [node(owner, {}, name=service), node(subject, attrs)]
+    if model_facts is not None:
+        nodes.append(node(model_version, model_facts))
     edges = [
         edge(owner, "version_of", subject),
         edge(model_version, "deployed_as", subject),

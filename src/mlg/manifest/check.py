@@ -234,9 +234,14 @@ def _gates(path: tuple[str | int, ...], step: EvaluateStep) -> Iterator[Found]:
 def _service(
     path: tuple[str | int, ...], service: ServiceSpec, spec: ManifestSpec
 ) -> Iterator[Found]:
-    if (service.model is None) == (service.adopt is None):
-        got = "neither" if service.model is None else "both"
-        yield _wrong(path, f"expected either model or adopt, got {got}")
+    answers = service.model or service.adopt
+    if not answers and service.command is None:
+        yield _wrong(path, "expected a model, an address to adopt or a command, got none")
+    if service.command is not None:
+        yield from _command(path, service)
+    if service.fallback_list is not None and not service.adopt:
+        what = "expected a list only beside adopt, got one"
+        yield _wrong((*path, "fallback_list"), what, "a model brings its own list.")
     if service.model is not None:
         at = (*path, "model")
         yield from _known(at, "a pipeline", service.model, spec.pipelines)
@@ -248,6 +253,21 @@ def _service(
         yield from _known((*path, "depends_on", index), "a service", name, spec.services)
     if service.rollout:
         yield from _rollout((*path, "rollout"), service.rollout)
+
+
+def _command(path: tuple[str | int, ...], service: ServiceSpec) -> Iterator[Found]:
+    """Find what does not go with a server whose answers mlg does not read."""
+    kept = {
+        "model": service.model,
+        "adopt": service.adopt,
+        "confidence": service.confidence,
+        "rollout": service.rollout,
+        "rollback": service.rollback,
+    }
+    for key, value in kept.items():
+        if value is not None:
+            what = f"expected no {key} beside a command, got one"
+            yield _wrong((*path, key), what, "mlg does not read what a command answers.")
 
 
 def _rollout(path: tuple[str | int, ...], rollout: RolloutSpec) -> Iterator[Found]:

@@ -8,10 +8,6 @@ from mlg.manifest.specs_services import RolloutGate, RolloutSpec, ServiceSpec
 
 INACTIVE: Final[dict[str, str]] = {
     "pipelines.*.schedule": "no scheduler runs pipelines yet; start one with `mlg run`.",
-    "services.*.depends_on": "services are started without waiting for one another.",
-    "services.*.resources.cpu": "processes here have no limit of processor time; pods that "
-    "`mlg render kubernetes` writes ask for it.",
-    "services.*.adopt": "requests do not reach recommenders that mlg did not train yet.",
 }
 """Path of YAML keys (`*` is any name) -> why it does not act yet, as one sentence."""
 

@@ -25,9 +25,11 @@ class ResourcesSpec(Spec, frozen=True, kw_only=True):
     """What one replica may use."""
 
     cpu: Annotated[float, Meta(gt=0)] | None = None
-    """Processor cores."""
+    """Processor cores: bound to so many, rounded up; a part of one weighs less."""
     memory_bytes: Bytes | None = field(name="memory", default=None)
-    """Memory."""
+    """Memory that it may write to; a replica that wants more dies and is started again."""
+    open_files: Annotated[int, Meta(ge=32)] | None = None
+    """File descriptors, sockets among them."""
 
 
 class ConfidenceSpec(Spec, frozen=True, kw_only=True):
@@ -193,10 +195,17 @@ class BatchSpec(Spec, frozen=True, kw_only=True):
 
 
 class ServiceSpec(Spec, frozen=True, kw_only=True):
-    """One recommender that viewers ask."""
+    """One recommender that viewers ask, or one server that recommenders ask."""
 
     model: Name | None = None
-    """The pipeline whose newest accepted model answers; or else `adopt`."""
+    """The pipeline whose newest accepted model answers; or else `adopt` or `command`."""
+    command: Annotated[tuple[Text, ...], Meta(min_length=1)] | None = None
+    """A server of one's own, started in the manifest's folder: it listens on 127.0.0.1 at the
+    port in MLG_PORT; `{port}` in a word is that port, a first word `python` mlg's own."""
+    health: Annotated[
+        str, Meta(pattern=r"^/[^\s?#]*$", extra={"expected": "a path, like /health"})
+    ] = "/health"
+    """Path at which a `command` answers 200 when it is well."""
     replicas: Annotated[int, Meta(ge=1, le=1_000)] = 1
     """Processes that answer."""
     depends_on: tuple[Name, ...] = ()
@@ -205,6 +214,9 @@ class ServiceSpec(Spec, frozen=True, kw_only=True):
     """What one replica may use."""
     fallback: Literal["popularity"] = "popularity"
     """What answers when the model does not."""
+    fallback_list: Text | None = None
+    """File with the popularity list of an adopted recommender: item ids, best first. A
+    released model brings its own."""
     confidence: ConfidenceSpec | None = None
     """When the model steps back."""
     clock: Literal["system", "request"] = "system"
@@ -219,7 +231,9 @@ class ServiceSpec(Spec, frozen=True, kw_only=True):
         ]
         | None
     ) = None
-    """Address of a recommender that mlg did not train."""
+    """Address of a recommender that mlg did not train: asked at `/recommend`, at the path
+    given, or by the Open Inference Protocol if that is `/v2/models/NAME/infer`. Beside
+    `model` it serves until that pipeline's first version takes over."""
     rollout: RolloutSpec | None = None
     """How a new version takes over."""
     rollback: RollbackSpec | None = None

@@ -96,7 +96,9 @@ def assignment(name: str, tiers: Sequence[Sequence[Endpoint]]) -> Resource:
     }
 
 
-def cluster(name: str, *, eject: bool, folder: str, file: str) -> Resource:
+def cluster(
+    name: str, *, eject: bool, folder: str, file: str, health_path: str = ""
+) -> Resource:
     """Return one version's cluster; its endpoints come from a file of their own.
 
     Endpoints by file (EDS) and not in the cluster: a replica that comes or goes leaves the
@@ -108,6 +110,7 @@ def cluster(name: str, *, eject: bool, folder: str, file: str) -> Resource:
             attempts must keep being counted until the verdict.
         folder: Folder that holds the endpoints' file, as the gateway sees it.
         file: Name of that file.
+        health_path: Path that its replicas are asked at; empty: mlg's own.
     """
     resource: Resource = {
         "@type": _CLUSTER,
@@ -124,7 +127,7 @@ def cluster(name: str, *, eject: bool, folder: str, file: str) -> Resource:
                 "no_traffic_interval": "0.5s",
                 "unhealthy_threshold": 2,
                 "healthy_threshold": 1,
-                "http_health_check": {"path": HEALTH_PATH},
+                "http_health_check": {"path": health_path or HEALTH_PATH},
             }
         ],
         "circuit_breakers": {
@@ -190,7 +193,7 @@ def service_action(service: ServiceEndpoints, weights: Sequence[tuple[str, int]]
         weights: Version and its weight out of 10,000, in the order in which they share the
             hash space; one named `FALLBACK` while no version exists.
     """
-    return {
+    action: Resource = {
         "timeout": _seconds(service.timeout_ms),
         "retry_policy": retry_policy(service.per_try_timeout_ms),
         "hash_policy": [
@@ -209,6 +212,10 @@ def service_action(service: ServiceEndpoints, weights: Sequence[tuple[str, int]]
             ],
         },
     }
+    if service.health_path:  # a server of its own kind knows nothing of the gateway's paths
+        prefix = f"^/v1/services/{service.service}/?(.*)$"
+        action["regex_rewrite"] = {"pattern": {"regex": prefix}, "substitution": r"/\1"}
+    return action
 
 
 def route(match: Resource, action: Resource, *, sticky: str = "") -> Resource:

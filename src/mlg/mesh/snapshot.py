@@ -146,6 +146,7 @@ def render(state: MeshState, *, folder: str) -> MeshSnapshot:
                     eject=version in (placed.endpoints.stable, FALLBACK),
                     folder=folder,
                     file=endpoints_file(name),
+                    health_path=placed.endpoints.health_path,
                 )
             )
             assignments.append((name, assignment(name, tiers)))
@@ -209,7 +210,10 @@ def _routes(state: MeshState) -> list[Resource]:
         service = placed.endpoints
         action = service_action(service, _weights(placed)) if _weights(placed) else None
         where = {"path_separated_prefix": f"/v1/services/{quote(service.service)}"}
-        routes.append(_to(where, action, service.service, sticky=service.sticky))
+        sticky = "" if service.health_path else service.sticky
+        routes.append(_to(where, action, service.service, sticky=sticky))
+        if service.health_path:
+            continue  # it speaks no Open Inference Protocol
         model = {
             "path_separated_prefix": f"/v2/models/{quote(service.model or service.service)}"
         }

@@ -18,7 +18,8 @@ from mlg.core.traffic import (
     TrafficSplit,
     VersionEndpoints,
 )
-from mlg.release.restarts import Restarts, crashed, proven
+from mlg.release.dependencies import Waiting, order
+from mlg.release.restarts import PATIENCE, Patience, Restarts, crashed, proven
 from mlg.release.wanted import (
     Command,
     CrashLoop,
@@ -85,17 +86,10 @@ class FleetState:
     """Groups, and the digests of specifications under which their processes refused to load.
 
     None of them is started again before its specification is another one."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Patience:
-    """How long a process may be silent before it counts as hung, in seconds."""
-
-    starting_s: float = 120.0
-    silent_s: float = 10.0
-
-
-PATIENCE: Final = Patience()
+    begun: tuple[str, ...] = ()
+    """Services with dependencies whose first replica may be, or has been, started."""
+    waiting: tuple[Waiting, ...] = ()
+    """Services that wait for others, and for what."""
 
 
 def step(
@@ -121,6 +115,8 @@ def step(
     crashed_now = [p for p in gone if p.id not in facts.refused]
     fallen = [*map(group_of, (*crashed_now, *hung)), *facts.failed]
     refused = _refused(state, facts, gone)
+    begun, waiting = order(state.begun, facts)
+    held = {Group("replica", one.service) for one in waiting}
     restarts, verdicts = _histories(state, fallen, facts.now_s)
     commands.extend(verdicts)
     ended = {p.id for p in (*gone, *hung)}
@@ -137,7 +133,8 @@ def step(
             restarts[want.group] = proven(history, facts.now_s, min(up_s, default=0.0))
         leaving = _leaving(want, members, set(state.draining), facts)
         draining |= leaving
-        may = (want.group, want.digest) not in refused
+        waits = Group(want.group.kind, want.group.service) in held
+        may = (want.group, want.digest) not in refused and not waits
         if may and facts.now_s >= restarts.get(want.group, Restarts()).not_before_s:
             commands.extend(_starts(want, members, leaving, taken))
     commands.extend(_traffic(facts, draining))
@@ -155,6 +152,8 @@ def step(
             seen=tuple(seen[name] for name in sorted(seen) if name not in ended),
             draining=tuple(sorted(draining)),
             refused=refused,
+            begun=begun,
+            waiting=waiting,
         ),
         tuple(commands),
     )
@@ -191,6 +190,7 @@ def wanted_endpoints(
         per_try_timeout_ms=service.per_try_timeout_ms,
         model=service.model,
         sticky=service.sticky,
+        health_path=service.health_path,
     )
 
 

@@ -1,4 +1,4 @@
-"""When a process that ended may be started again, and when it counts as a crash loop."""
+"""How long a silent process is waited for, and when one that ended may be started again."""
 
 from dataclasses import dataclass
 from typing import Final
@@ -11,6 +11,17 @@ LOOP_DELAY_S: Final = 60.0
 """Between two tries once the verdict is given."""
 PROVEN_S: Final = 60.0
 """A group that was whole and ready for so long, without a crash, is as good as new."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Patience:
+    """How long a process may be silent before it counts as hung, in seconds."""
+
+    starting_s: float = 120.0
+    silent_s: float = 10.0
+
+
+PATIENCE: Final = Patience()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -36,6 +36,10 @@ class WantedService:
     memory_bytes: int | None = None
     sticky: str = "user_id"
     """Field of the request by which a viewer stays with one version."""
+    depends_on: tuple[str, ...] = ()
+    """Services that must be healthy before its first replica is started."""
+    health_path: str = ""
+    """As `ServiceEndpoints` has it: set for a server that is not mlg's."""
 
 
 @dataclass(frozen=True, slots=True, order=True)

@@ -1,7 +1,9 @@
 """The viewer API as a raw ASGI application: no framework on the hot path."""
 
+import asyncio
 import logging
 from collections.abc import Awaitable, Callable, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any, Final
 
 import msgspec
@@ -66,13 +68,23 @@ class ServingApp:
         service: What ranks and decides.
         log: Where answers and feedback are written before they are given.
         batch: How requests are ranked together; None: each as it comes.
+        threads: Requests at once of a recommender that waits for others; 0: it computes,
+            which is done on the event loop.
     """
 
-    def __init__(self, service: Service, log: LogBatch, batch: BatchSize | None = None) -> None:
+    def __init__(
+        self,
+        service: Service,
+        log: LogBatch,
+        batch: BatchSize | None = None,
+        *,
+        threads: int = 0,
+    ) -> None:
         self._service, self._log = service, log
         self._batcher: Batcher | None = None
         if batch is not None:
             self._batcher = Batcher(service.rank_many, batch, lambda: self.busy)
+        self._pool = ThreadPoolExecutor(threads, thread_name_prefix="ask") if threads else None
         self._warm = False
         self._draining = False
         self.busy = 0
@@ -223,9 +235,12 @@ class ServingApp:
         return prediction
 
     async def _rank(self, query: Query) -> Ranked:
-        if self._batcher is None:
+        if self._batcher is not None:
+            return await self._batcher.rank(query)
+        if self._pool is None:
             return self._service.rank(query)
-        return await self._batcher.rank(query)
+        loop = asyncio.get_running_loop()
+        return await loop.run_in_executor(self._pool, self._service.rank, query)
 
     async def _feedback(
         self, body: bytes, _headers: dict[bytes, bytes]

@@ -42,3 +42,25 @@ def load_list(artifact: Path | None) -> StoredList:
             where=path.name,
             hint="train and package the model again; the stored artifact is damaged.",
         ) from error
+
+
+def own_list(path: Path) -> StoredList:
+    """Return a list that somebody wrote by hand: `["a", "b"]`, or the form of an artifact's.
+
+    Ids alone get the scores 1/1, 1/2, 1/3, …; the hit rate of such a list is not known, 0.
+
+    Raises:
+        BackendError: The file is missing or is no such list.
+    """
+    try:
+        found = msgspec.json.decode(path.read_bytes(), type=list[str | int] | StoredList)
+        if isinstance(found, StoredList):
+            return found
+        scores = tuple(1.0 / n for n in range(1, len(found) + 1))
+        return StoredList(items=tuple(found), scores=scores)
+    except (OSError, msgspec.MsgspecError, ValueError) as error:
+        raise BackendError(
+            f"expected a list of item ids, got: {error}",
+            where=path.name,
+            hint='write them best first, like ["a", "b"].',
+        ) from error

@@ -106,6 +106,8 @@ class Service:
         viewer_key: Key of the HMAC under which viewers and sessions are logged.
         instruments: Metrics of this process.
         cache: Keeps the model's answers; None: each request is ranked.
+        strict: Whether the list is part of the model's catalogue, so that an answer must be
+            as long as the list can make it; if not, one item is enough.
     """
 
     def __init__(
@@ -122,7 +124,9 @@ class Service:
         viewer_key: bytes,
         instruments: Instruments,
         cache: ResultCache | None = None,
+        strict: bool = True,
     ) -> None:
+        self._strict = strict
         self.identity, self.clock, self.instruments = identity, clock, instruments
         self._recommender, self._rescue = recommender, rescue
         self._policy, self._ids, self._draw, self._salt = policy, ids, draw, salt
@@ -162,6 +166,8 @@ class Service:
         policy = self._policy()
         if self._rescue:
             decision = Decision(served_by="fallback", reason="rescue", propensity=1.0)
+        elif not ranked.judged:
+            decision = Decision(served_by="model", reason="ranked", propensity=1.0)
         else:
             decision = decide(ranked.raw_confidence, policy, self._draw)
         shown = ranked
@@ -258,6 +264,8 @@ class Service:
 
     def _fillable(self, query: Query) -> int:
         """Return how many items an answer surely can have: the list is in the catalogue."""
+        if not self._strict:
+            return min(1, len(self._listed_items))
         if query.history is None and query.user_id is not None:
             # the artifact bars what it knows of this viewer: at most its longest history
             count = len(self._listed_items)

@@ -1,4 +1,5 @@
 import json
+import re
 from dataclasses import replace
 
 import pytest
@@ -224,3 +225,45 @@ def test_the_admin_is_a_socket_of_its_owner_and_fault_headers_stay_inside(log_bp
     started = bootstrap(viewers, folder="f", admin_socket="gateway/gateway-1.sock")
     assert started["admin"]["address"]["pipe"]["mode"] == 0o600
     assert "mlg-fault" in render(MeshState(), folder="f").routes["response_headers_to_remove"]
+
+
+def test_a_server_of_its_own_kind_is_asked_without_the_prefix_and_at_its_own_health() -> None:
+    catalog = replace(
+        home("v1", stable="v1", model=""), service="catalog", health_path="/well", fallback=()
+    )
+    whole = TrafficSplit(service="catalog", shares=(Share(version="v1", bp=FULL_BP),))
+    state = MeshState().placed(home("v2", stable="v2")).placed(catalog).split_by(whole)
+    state = state.split_by(split(v2=FULL_BP))
+    rewrite = route_of(state, "path_separated_prefix", "/v1/services/catalog")["route"][
+        "regex_rewrite"
+    ]
+    pattern, substitution = rewrite["pattern"]["regex"], rewrite["substitution"]
+    for path, seen in [
+        ("/v1/services/catalog", "/"),
+        ("/v1/services/catalog/", "/"),
+        ("/v1/services/catalog/search", "/search"),
+        ("/v1/services/catalog/v1/services/catalog", "/v1/services/catalog"),
+    ]:
+        assert re.sub(pattern, substitution, path) == seen
+    routes = render(state, folder="x").routes["virtual_hosts"][0]["routes"]
+    assert [r["match"] for r in routes] == [
+        {"path_separated_prefix": "/v1/services/catalog"},
+        {"path_separated_prefix": "/v1/services/home"},
+        {"path_separated_prefix": "/v2/models/ranker"},
+        {"prefix": "/v2/health/"},
+        {"prefix": "/"},
+    ]
+    # the protocol's health is that of the first service that speaks it
+    health = route_of(state, "prefix", "/v2/health/")["route"]["weighted_clusters"]
+    assert [one["name"] for one in health["clusters"]] == ["home@v2"]
+    clusters = {c["name"]: c for c in render(state, folder="x").clusters}
+    asked = {
+        name: one["health_checks"][0]["http_health_check"]["path"]
+        for name, one in clusters.items()
+    }
+    assert asked == {
+        "catalog@v1": "/well",
+        "home@v2": HEALTH_PATH,
+        "home@fallback": HEALTH_PATH,
+    }
+    assert "metadata" not in routes[0]  # its bodies are not looked into

@@ -1,0 +1,86 @@
+"""A recommender that was there before: gateway, list, audit, and a model that takes over."""
+
+import json
+import os
+import urllib.request
+from typing import Any
+
+from tests.conftest import Cli, until
+from tests.foreign import foreign
+from tests.instance import Graph, check_arrows, check_whys
+
+
+def ports(cli: Cli) -> dict[str, int]:
+    return json.loads((cli.home / "control.json").read_bytes())
+
+
+def ask(cli: Cli, viewer: int) -> dict[str, Any]:
+    port = ports(cli)["gateway_port"]
+    request = urllib.request.Request(
+        f"http://127.0.0.1:{port}/v1/services/front/recommend",
+        data=json.dumps({"user_id": viewer, "k": 3}).encode(),
+        headers={"content-type": "application/json"},
+    )
+    with urllib.request.urlopen(request, timeout=10) as answer:
+        return json.loads(answer.read())
+
+
+def live(cli: Cli, version: str) -> bool:
+    url = f"http://127.0.0.1:{ports(cli)['port']}/api/v1/services"
+    with urllib.request.urlopen(url, timeout=10) as told:
+        (front,) = json.loads(told.read())["services"]
+    return front["live"] and {v["version"] for v in front["versions"] if v["share_bp"]} == {
+        version
+    }
+
+
+def test_a_foreign_recommender_is_served_logged_rescued_and_replaced(cli: Cli) -> None:
+    manifest = cli.folder / "mlg.yaml"
+    trained = manifest.read_text()
+    before, _, _ = trained.partition("services:\n")
+    with foreign() as old:
+        adopt = f"adopt: {old.url.replace('http://', 'http://me:secret@')}"
+        listed = "fallback_list: popular.json"
+        manifest.write_text(f"{before}services:\n  front: {{{adopt}, {listed}, replicas: 2}}\n")
+        assert "got 'popular.json'" in cli("plan", code=2)
+        (cli.folder / "popular.json").write_text("[29, 28, 27, 26]")
+        cli("up", "--wait", "--port", "0")
+        cli("apply", "--yes")
+        assert cli.json("plan")["inactive"] == []
+        until(lambda: live(cli, "adopted"))
+        answer = ask(cli, 7)
+        assert [item["id"] for item in answer["items"]] == [7, 8, 9]
+        assert (answer["served_by"], answer["confidence"]) == ("model", 0.0)
+        kinds = {n["kind"] for n in cli.json("trace", answer["prediction_id"])["nodes"]}
+        assert {"prediction", "deployment", "model_version"} <= kinds
+        graph = Graph(cli)
+        told = json.dumps(graph.events())
+        assert old.url in told
+        assert "secret" not in told
+
+        old.status = 500  # nobody sees it: the list answers
+        rescued = ask(cli, 7)
+        assert [item["id"] for item in rescued["items"]] == [29, 28, 27]
+        assert (rescued["served_by"], rescued["reason"]) == ("fallback", "rescue")
+        old.status = 200
+        until(lambda: ask(cli, 7)["served_by"] == "model")
+
+        if os.environ.get("MLG_FULL"):
+            _replaced(cli, f"{before}services:\n  front: {{{adopt}, {listed}, model: list}}\n")
+            check_arrows(graph)
+            check_whys(graph)
+        assert cli.json("audit", "verify")["ok"]
+
+
+def _replaced(cli: Cli, manifest: str) -> None:
+    """Let a model beside it take over, and give back."""
+    (cli.folder / "mlg.yaml").write_text(manifest)
+    cli("apply", "--yes")
+    until(lambda: live(cli, "adopted"))
+    cli("run", "list")
+    until(lambda: ask(cli, 7)["model_version"] != "adopted", 120.0)
+    version = ask(cli, 7)["model_version"]
+    until(lambda: live(cli, version))
+    cli("rollout", "rollback", "front")
+    until(lambda: live(cli, "adopted"))
+    assert [item["id"] for item in ask(cli, 7)["items"]] == [7, 8, 9]
