@@ -27,7 +27,16 @@ _FOLDER: Final = "run"
 _POLL_S: Final = 0.01
 _LARGEST_LOG: Final = 16 << 20
 _HANDED_DOWN: Final = ("PATH", "HOME", "USER", "LANG", "TZ", "TMPDIR", "VIRTUAL_ENV")
-_HANDED_DOWN_BY_PREFIX: Final = ("LC_", "LD_", "PYTHON", "OMP_", "OPENBLAS_", "MKL_", "MLG_")
+_HANDED_DOWN_BY_PREFIX: Final = (
+    "LC_",
+    "LD_",
+    "PYTHON",
+    "OMP_",
+    "OPENBLAS_",
+    "MKL_",
+    "MLG_",
+    "OTEL_",
+)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

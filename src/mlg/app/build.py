@@ -18,6 +18,7 @@ from mlg.adapters.network_http import HttpNetwork
 from mlg.adapters.router_envoy import EnvoyRouter, admin_url
 from mlg.adapters.secrets_local import LocalSecrets
 from mlg.adapters.steps_process import ProcessSteps
+from mlg.app.drift import moving
 from mlg.app.emitter import Emitter
 from mlg.app.emitting import emitter_of
 from mlg.app.fleet import Specs, WantedFleet
@@ -34,6 +35,7 @@ from mlg.app.proposals import Proposals
 from mlg.app.providing import enrichers_of
 from mlg.app.reacting import reactor_of
 from mlg.app.reactor import Reactor
+from mlg.app.replicas import ReplicaWatch
 from mlg.app.rollout_acts import RolloutActs
 from mlg.app.rollout_watch import ControlWatch
 from mlg.app.seals import Seals
@@ -180,6 +182,15 @@ def build(home: Path, control_port: int, gateway_port: int) -> Parts:
         tail=tail,
         train=train,
         monitoring=monitoring,
+        replicas=ReplicaWatch(
+            files=base.files,
+            clock=base.clock,
+            network=base.network,
+            store=base.store,
+            supervisor=lambda: supervisor,
+            recorder=lambda: base.recorder("system:replicas"),
+            moving=lambda: moving(monitoring.standings().values()),
+        ),
         reactor=reactor,
         proposals=proposals,
         emitter=_emitter(base, control_port),

@@ -78,6 +78,7 @@ def serve(home: Path, control_port: int, gateway_port: int) -> None:
             end_all(parts.launcher)
             operations.anchor()
         parts.tail.stop()
+        parts.replicas.stop()
         parts.monitoring.stop()
         parts.reactor.stop()
         parts.enrichers.stop()
@@ -121,6 +122,7 @@ def _start(parts: Parts, operations: ControlOperations) -> ApiServer:
     durable.launch()
     parts.tail.start()
     parts.monitoring.start()
+    parts.replicas.start()
     parts.reactor.start()
     parts.enrichers.start()
     if parts.emitter is not None:

@@ -7,17 +7,20 @@ from typing import Any, Final, NoReturn
 
 from mlg.adapters.keys_local import anchor_public_key, load_anchors
 from mlg.adapters.seal_parquet import decoded
+from mlg.api.health import HealthAnswer
 from mlg.api.schemas import ExportRequest
 from mlg.app.automations_document import automations_document
 from mlg.app.exporting import export, sign_head
+from mlg.app.exposition import exposition, targets
 from mlg.app.freezing import freeze, frozen_document
 from mlg.app.graphs import beside
+from mlg.app.health import health_document
 from mlg.app.parts import Parts
 from mlg.app.pipeline_runs import run_request
 from mlg.app.reacting import mark_restart
 from mlg.app.runs import run_document, run_documents
 from mlg.app.sealed import SealedSegment
-from mlg.app.status import exposition, service_document, status_document, targets
+from mlg.app.status import status_document
 from mlg.app.supervise import end_all
 from mlg.core.clock import parse_time
 from mlg.core.errors import LifecycleError, NotFoundError
@@ -97,9 +100,9 @@ class ControlOperations:
         """Return services, ports and pids."""
         return status_document(self._parts)
 
-    def service_health(self, service: str) -> dict[str, Any]:
-        """Return replicas, versions, traffic and errors of one service."""
-        return service_document(self._parts, service)
+    def service_health(self, service: str) -> HealthAnswer:
+        """Return how one service is."""
+        return health_document(self._parts, service)
 
     def live(self) -> dict[str, Any]:
         """Return the live counters."""

@@ -17,6 +17,7 @@ from mlg.app.monitoring import Monitoring
 from mlg.app.privacy import Privacy
 from mlg.app.proposals import Proposals
 from mlg.app.reactor import Reactor
+from mlg.app.replicas import ReplicaWatch
 from mlg.app.rollout_acts import RolloutActs
 from mlg.app.seals import Seals
 from mlg.app.supervise import Supervisor
@@ -50,6 +51,7 @@ class Parts:
     tail: Tail
     train: Train
     monitoring: Monitoring
+    replicas: ReplicaWatch
     reactor: Reactor
     proposals: Proposals
     emitter: Emitter | None

@@ -9,6 +9,7 @@ from mlg.cli import (
     commands_catalogue,
     commands_export,
     commands_graph,
+    commands_health,
     commands_image,
     commands_import,
     commands_instance,
@@ -61,6 +62,7 @@ app.command()(demo)
 app.command()(commands_instance.up)
 app.command()(commands_instance.down)
 app.command()(commands_instance.status)
+app.command()(commands_health.health)
 app.command()(commands_instance.restart)
 app.command()(commands_automations.freeze)
 app.command()(commands_manifest.schema)

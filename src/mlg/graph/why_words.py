@@ -278,6 +278,14 @@ def _process(event: Event, facts: Facts, root: Uri) -> str:
     return f"process {facts.get('process', '')} {what}{ended}{detail}"
 
 
+def _replica(event: Event, facts: Facts, root: Uri) -> str:
+    del root
+    who = facts["process"] or f"the replicas of {facts['service']} {facts['version']}"
+    if word_of(event) == "restarted":
+        return f"{who} was restarted{because(facts)}"
+    return f"{who} {'was' if facts['process'] else 'were'} not restarted: {facts['reason']}"
+
+
 def _rollout(event: Event, facts: Facts, root: Uri) -> str:
     asked, own = parse_uri(root), parse_uri(event.subject)
     other = asked.kind in {"deployment", "service"} and asked.version != own.version
@@ -424,6 +432,7 @@ _SAID: Final[dict[str, Callable[[Event, Facts, Uri], str]]] = {
     "policy": _policy,
     "prediction_segment": _segment,
     "process": _process,
+    "replica": _replica,
     "rollout": _rollout,
     "run": _run,
     "service": _service,

@@ -1,7 +1,8 @@
 """Faults on purpose: what a game day, or a test of the canary, does to one version.
 
-`<home>/services/<service>/faults.json` names a version (or label; `*` is every one) and what
-is wrong with it. A replica reads it again five times a second; without it nothing is wrong.
+`<home>/services/<service>/faults.json` names a version (or label, or one process; `*` is
+every one) and what is wrong with it. A replica reads it again five times a second; without it
+nothing is wrong.
 """
 
 import time
@@ -31,6 +32,8 @@ class Fault(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
     """How many times as long as usual an answer takes."""
     abstain: bool = False
     """Whether the model is never confident."""
+    unsure: float = 1.0
+    """What raw confidence is multiplied with, 0..1."""
     skew: float = 0.0
     """What is added to each feature of the viewer that the log keeps, as wrong code would."""
     hangs_after: int | None = None
@@ -45,7 +48,7 @@ class FaultyRecommender:
     Args:
         inner: The real one.
         path: The file; it need not exist.
-        names: Version and label of this process.
+        names: Id, label and version of this process; the first one named counts.
         draw: Uniform numbers in [0, 1).
         now_s: Monotonic seconds.
     """
@@ -58,7 +61,7 @@ class FaultyRecommender:
         draw: Callable[[], float],
         now_s: Callable[[], float] = time.monotonic,
     ) -> None:
-        self._inner, self._path, self._names = inner, path, frozenset(names)
+        self._inner, self._path, self._names = inner, path, tuple(names)
         self._draw, self._now_s = draw, now_s
         self._fault, self._read_s, self._asked = Fault(), float("-inf"), 0
         self.popularity: PopularityList = inner.popularity
@@ -92,6 +95,8 @@ class FaultyRecommender:
             ranked = replace(ranked, features=tuple(skewed))
         if fault.abstain:
             ranked = replace(ranked, raw_confidence=0.0)
+        elif fault.unsure != 1.0:
+            ranked = replace(ranked, raw_confidence=ranked.raw_confidence * fault.unsure)
         return ranked
 
     def _current(self) -> Fault:
