@@ -48,6 +48,7 @@ from mlg.core.reading import NodeQuery
 from mlg.core.uris import Digest, parse_uri
 from mlg.graph import record_models
 from mlg.graph.record import Recorder, image_uri
+from mlg.telemetry.tracing import tracing_of, wanted_endpoint
 from mlg.workflows import durable
 from mlg.workflows.packaged import Packaged, read_packaged
 from mlg.workflows.release import Release, start_back
@@ -206,6 +207,7 @@ def build(home: Path, control_port: int, gateway_port: int) -> Parts:
             settings=base.settings,
             recorder=base.recorder,
         ),
+        tracing=tracing_of(os.environ, "control"),
         ended=threading.Event(),
         recorder=base.recorder,
     )
@@ -268,7 +270,9 @@ def _data_plane(
         return supervisor[0].gateway_admins() if supervisor else ()
 
     folder = base.home / "gateway"
-    router = EnvoyRouter(folder, admins, base.clock, base.network)
+    router = EnvoyRouter(
+        folder, admins, base.clock, base.network, traces=wanted_endpoint(os.environ)
+    )
     router.prepare(GATEWAYS, gateway_port)
     supervisor.append(
         Supervisor(

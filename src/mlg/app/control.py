@@ -86,6 +86,7 @@ def serve(home: Path, control_port: int, gateway_port: int) -> None:
             parts.emitter.stop()
         parts.privacy.upkeep.stop()
         server.stop()
+        parts.tracing.close()
         closing.join()
         parts.store.close()
         parts.reader.close()
@@ -114,6 +115,7 @@ def _start(parts: Parts, operations: ControlOperations) -> ApiServer:
             ),
             allowed_hosts=LOOPBACK_HOSTS,
             principal_for=loopback_principal(getpass.getuser()),
+            tracing=parts.tracing,
         ),
         port=parts.control_port,
     )

@@ -24,6 +24,7 @@ from mlg.serving.ranker import Recommender
 from mlg.serving.server import serve
 from mlg.serving.service import Identity, Service
 from mlg.serving.warmup import warm_up
+from mlg.telemetry.tracing import tracing_of
 
 THREAD_ENV: Final = (
     ("OMP_NUM_THREADS", "1"),
@@ -97,6 +98,7 @@ def run_service(
         LifecycleError: The process cannot serve, in its own words.
     """
     listener = listening_socket()
+    tracing = tracing_of(os.environ, options.id)
     home: Path = options.home
     clock = SystemClock()
     instruments = Instruments(identity.service, identity.version)
@@ -131,7 +133,7 @@ def run_service(
 
     try:
         serve(
-            ServingApp(service, LogBatch(stream, on_gap)),
+            ServingApp(service, LogBatch(stream, on_gap), tracing),
             listener,
             clock=clock,
             warm_up=lambda: warm_up(service, golden, clock=clock, mode=identity.clock),
@@ -139,6 +141,7 @@ def run_service(
             on_policy_error=instruments.policy_error,
         )
     finally:
+        tracing.close()
         stream.close()
         listener.close()
 

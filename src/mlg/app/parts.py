@@ -25,6 +25,7 @@ from mlg.app.tail import Tail
 from mlg.core.clock import Clock
 from mlg.core.ports import ArtifactStore, Files, Ids, Launcher
 from mlg.graph.record import Recorder
+from mlg.telemetry.tracing import Tracing
 from mlg.workflows.train import Train
 
 
@@ -59,6 +60,7 @@ class Parts:
     hooks: CommitHooks
     acts: RolloutActs
     enrichers: Enrichers
+    tracing: Tracing
     ended: threading.Event
     recorder: Callable[[str], Recorder]
     """Gives a recorder in the name of an actor."""

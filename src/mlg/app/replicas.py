@@ -67,6 +67,10 @@ class Watched:
     sights: deque[Sight] = field(default_factory=deque[Sight])
     """Of the last minute, oldest first; the first one is its start or older."""
     system: psutil.Process | None = None
+    lost: int = 0
+    """Log records lost that were told of."""
+    lost_at_s: float = float("-inf")
+    """When that was, monotonic."""
 
     @property
     def last(self) -> Sight | None:
@@ -159,7 +163,8 @@ class ReplicaWatch:
                 p for p in self._supervisor().processes() if p.kind == "replica" and p.alive
             ]
             lives = {p.nonce for p in replicas}
-            self._of = {life: one for life, one in self._of.items() if life in lives}
+            for life in [life for life in self._of if life not in lives]:
+                self._tell_lost(self._of.pop(life), ended=True)
             for process in replicas:
                 watched = self._of.setdefault(process.nonce, Watched(process=process))
                 watched.process = process
@@ -177,8 +182,30 @@ class ReplicaWatch:
             memory_bytes=memory_bytes,
         )
         watched.sights.append(sight)
+        self._tell_lost(watched)
         while len(watched.sights) > 2 and now_s - watched.sights[1].at_s > WINDOW_S:
             watched.sights.popleft()
+
+    def _tell_lost(self, watched: Watched, *, ended: bool = False) -> None:
+        """Tell of log records that a replica could not write, at most once a minute."""
+        total = max(
+            (s.reading.log_records_lost for s in watched.sights if s.reading), default=0
+        )
+        now_s, process = self._clock.monotonic_s(), watched.process
+        if total <= watched.lost or (now_s - watched.lost_at_s < WINDOW_S and not ended):
+            return
+        self._owed.append(
+            record_replicas.log_records_lost(
+                self._recorder(),
+                key=f"lost:{process.id}:{process.nonce}:{total}",
+                service=process.service,
+                process_id=process.id,
+                records=total - watched.lost,
+                total=total,
+            )
+        )
+        logger.error("%s lost %d log records", process.id, total - watched.lost)
+        watched.lost, watched.lost_at_s = total, now_s
 
     def _read(self, process: ProcessState) -> ReplicaReading | None:
         url = f"http://127.0.0.1:{process.port}/metrics"

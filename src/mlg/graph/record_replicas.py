@@ -64,3 +64,41 @@ def replica_judged(
         at=at,
         cause=cause,
     )
+
+
+def log_records_lost(
+    recorder: Recorder,
+    *,
+    key: str,
+    service: str,
+    process_id: str,
+    records: int,
+    total: int,
+    at: datetime | None = None,
+    cause: EventId | None = None,
+) -> Event:
+    """Return the event that a process could not write answers or feedback to the log.
+
+    Args:
+        recorder: Whose event.
+        key: Idempotency key: the process' life and the total.
+        service: The service it answers for.
+        process_id: `replica-home-2`.
+        records: Records lost since the last such event.
+        total: Records lost since the process started.
+        at: When; None is now.
+        cause: The event that led to it.
+    """
+    owner = recorder.uri("service", service)
+    subject = recorder.uri("health_check", process_id)
+    attrs: dict[str, Attr] = {"process": process_id, "service": service, "verdict": "FAIL"}
+    attrs["log_records_lost"] = total
+    return recorder.event(
+        "mlg.log.records_lost",
+        key=key,
+        subject=subject,
+        nodes=[node(owner, {}, name=service), node(subject, attrs, name=process_id)],
+        facts={"service": service, "process": process_id, "records": records},
+        at=at,
+        cause=cause,
+    )

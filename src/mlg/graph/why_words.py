@@ -278,6 +278,11 @@ def _process(event: Event, facts: Facts, root: Uri) -> str:
     return f"process {facts.get('process', '')} {what}{ended}{detail}"
 
 
+def _log(event: Event, facts: Facts, root: Uri) -> str:
+    del event, root
+    return f"{facts['process']} could not write {facts['records']} records to the log"
+
+
 def _replica(event: Event, facts: Facts, root: Uri) -> str:
     del root
     who = facts["process"] or f"the replicas of {facts['service']} {facts['version']}"
@@ -426,6 +431,7 @@ _SAID: Final[dict[str, Callable[[Event, Facts, Uri], str]]] = {
     "hook": _hook,
     "incident": _incident,
     "lineage": _lineage,
+    "log": _log,
     "manifest": _manifest,
     "model_version": _model_version,
     "monitor": _monitor,

@@ -147,9 +147,7 @@ def step(
         At most one restart a service. A hold is told once until it has been over for a while.
     """
     groups: dict[tuple[str, str], list[ReplicaLook]] = {}
-    for one in facts.replicas:
-        if one.life in state.leaving:
-            continue
+    for one in (r for r in facts.replicas if r.life not in state.leaving):
         groups.setdefault((one.service, one.version), []).append(one)
     restarts = {
         service: kept
@@ -174,11 +172,7 @@ def step(
         if found is not None:
             wanted.append(found)
     commands: list[SiblingCommand] = []
-    told = {
-        key: (why, at_s)
-        for key, (why, at_s) in state.told.items()
-        if facts.now_s - at_s < patience.retold_s
-    }
+    told = _told(state, facts.now_s, patience)
     leaving = state.leaving & {one.life for one in facts.replicas}
     for one in wanted:
         if one.kind == "restart" and one.service not in {c.service for c in commands}:
@@ -325,6 +319,17 @@ def _alike(
         mean=now,
         siblings_mean=now,
     )
+
+
+def _told(
+    state: SiblingState, now_s: float, patience: Patience
+) -> dict[str, tuple[str, float]]:
+    """Return what was held not long ago."""
+    return {
+        key: (why, at_s)
+        for key, (why, at_s) in state.told.items()
+        if now_s - at_s < patience.retold_s
+    }
 
 
 def _cooling(times: Sequence[float], now_s: float, patience: Patience) -> str:

@@ -60,7 +60,7 @@ class Tracing:
             attributes: What is known of it already.
         """
         if self._tracer is None:
-            yield _NOTHING
+            yield NOTHING
             return
         from opentelemetry.trace import SpanKind
         from opentelemetry.trace.propagation.tracecontext import (
@@ -99,7 +99,8 @@ class _Open(Said):
         self._span.set_status(StatusCode.ERROR, what)
 
 
-_NOTHING: Final = Said()
+NOTHING: Final = Said()
+"""The span where none is made."""
 
 
 def wanted_endpoint(env: Mapping[str, str]) -> str | None:
