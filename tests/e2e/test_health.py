@@ -1,6 +1,7 @@
 """One instance with two replicas: its health, a real Prometheus, traces, one that differs."""
 
 import json
+import os
 import shutil
 import subprocess
 import threading
@@ -31,7 +32,7 @@ class Collector:
                     ExportTraceServiceRequest,
                 )
 
-                body = self.rfile.read(int(self.headers["content-length"]))
+                body = self._body()
                 if self.headers.get("content-encoding") == "gzip":
                     import gzip
 
@@ -46,6 +47,16 @@ class Collector:
                 self.send_response(200)
                 self.send_header("content-length", "0")
                 self.end_headers()
+
+            def _body(self) -> bytes:
+                if self.headers.get("transfer-encoding") != "chunked":
+                    return self.rfile.read(int(self.headers["content-length"]))
+                parts: list[bytes] = []
+                while size := int(self.rfile.readline(), 16):
+                    parts.append(self.rfile.read(size))
+                    self.rfile.readline()
+                self.rfile.readline()
+                return b"".join(parts)
 
             def log_message(self, *args: Any) -> None:
                 del args
@@ -165,7 +176,8 @@ def check_prometheus(cli: Cli, folder: Path) -> None:
     try:
         names = {
             "mlg_requests_total": "", "mlg_answers_total": "", "mlg_rollout_share_bp": "",
-            "mlg_availability_ratio": "", "mlg_cpu_ratio": "process", "mlg_run_metric": "metric",
+            "mlg_availability_ratio": "", "mlg_cpu_ratio": "process",
+            "mlg_run_metric": "metric",
             "mlg_attempts_total": "process", "mlg_request_seconds_count": "process",
             "mlg_confidence_bucket": "process", "mlg_abstentions_total": "process",
             "mlg_error_budget_left_ratio": "",
@@ -184,7 +196,8 @@ def check_prometheus(cli: Cli, folder: Path) -> None:
             assert all(label in one["metric"] for one in series if label), (name, series)
             # our own labels and Prometheus' do not meet
             assert not any(k.startswith("exported_") for one in series for k in one["metric"])
-        assert len({s["metric"]["process"] for s in found("mlg_ready == 1")}) == 3
+        ready = "mlg_ready == 1"  # two replicas and the fallback server
+        until(lambda: len({s["metric"]["process"] for s in found(ready)}) == 3, 20)
     finally:
         process.terminate()
         process.wait(20)
@@ -238,6 +251,7 @@ def test_health_metrics_traces_and_the_one_that_differs(cli: Cli, collector: Col
     objective = "rollback: {availability: {min: 99%}}"
     text = manifest.read_text().replace("replicas: 2,", f"replicas: 2, {objective},")
     manifest.write_text(text)
+    cli.env |= {name: os.environ[name] for name in os.environ if name.startswith("OTEL_")}
     cli("up", "--wait", "--port", "0")
     cli("apply", "--yes")
     assert cli.json("run", "list", "--follow")["state"] == "done"

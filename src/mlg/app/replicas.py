@@ -188,9 +188,8 @@ class ReplicaWatch:
 
     def _tell_lost(self, watched: Watched, *, ended: bool = False) -> None:
         """Tell of log records that a replica could not write, at most once a minute."""
-        total = max(
-            (s.reading.log_records_lost for s in watched.sights if s.reading), default=0
-        )
+        read = [s.reading for s in watched.sights if s.reading is not None]
+        total = read[-1].log_records_lost if read else 0
         now_s, process = self._clock.monotonic_s(), watched.process
         if total <= watched.lost or (now_s - watched.lost_at_s < WINDOW_S and not ended):
             return
