@@ -22,6 +22,7 @@ from mlg.app.parts import Parts
 from mlg.core.errors import LifecycleError
 from mlg.core.reading import NodeQuery
 from mlg.core.traffic import version_of
+from mlg.core.uris import Digest
 from mlg.monitors.live import BANDS, BINS, WATCH_BINS, Series
 from mlg.telemetry import metrics
 from mlg.workflows.state import read_wanted
@@ -132,7 +133,7 @@ class _Known(Collector):
         yield measured
         yield weighed
 
-    def _versions(self) -> dict[tuple[str, str], str]:
+    def _versions(self) -> dict[tuple[str, str], Digest]:
         """Return the artifact of each (model, version) that is wanted."""
         spec = self._parts.manifests.spec()
         return {
@@ -149,7 +150,7 @@ class _Known(Collector):
                 if name.startswith(_METRIC) and isinstance(value, int | float):
                     yield name.removeprefix(_METRIC), float(value)
 
-    def _importance(self, artifact: str) -> Iterator[tuple[str, float]]:
+    def _importance(self, artifact: Digest) -> Iterator[tuple[str, float]]:
         try:
             folder = self._parts.artifacts.open(artifact)
             model = json.loads((folder / "model.json").read_text(encoding="utf-8"))

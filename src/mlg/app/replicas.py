@@ -159,13 +159,15 @@ class ReplicaWatch:
     def round(self) -> None:
         """Look once, decide, and act."""
         with self._lock:
-            replicas = [
-                p for p in self._supervisor().processes() if p.kind == "replica" and p.alive
+            servers = [
+                p
+                for p in self._supervisor().processes()
+                if p.kind in {"replica", "fallback"} and p.alive
             ]
-            lives = {p.nonce for p in replicas}
+            lives = {p.nonce for p in servers}
             for life in [life for life in self._of if life not in lives]:
                 self._tell_lost(self._of.pop(life), ended=True)
-            for process in replicas:
+            for process in servers:
                 watched = self._of.setdefault(process.nonce, Watched(process=process))
                 watched.process = process
                 self._look(watched)
@@ -220,7 +222,7 @@ class ReplicaWatch:
         for life, watched in self._of.items():
             read = [s.reading for s in list(watched.sights)[-2:] if s.reading is not None]
             process = watched.process
-            if not process.ready or len(read) < 2:
+            if process.kind != "replica" or not process.ready or len(read) < 2:
                 continue
             grown = [b - a for a, b in zip(*(r.confidence for r in read), strict=True)]
             looks.append(
@@ -258,7 +260,9 @@ class ReplicaWatch:
             elif leaving := self._supervisor().replacing(service):
                 held[service] = f"{leaving[0]} is being replaced"
             elif any(
-                not w.process.ready for w in self._of.values() if w.process.service == service
+                not p.ready
+                for p in (w.process for w in self._of.values())
+                if (p.kind, p.service) == ("replica", service)
             ):
                 held[service] = "another replica is not ready"
         return held

@@ -6,7 +6,7 @@ adds to. Whoever sets `OTEL_EXPORTER_OTLP_ENDPOINT` (or `…_TRACES_ENDPOINT`) n
 """
 
 import logging
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Generator, Mapping
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, Final
 
@@ -51,7 +51,7 @@ class Tracing:
     @contextmanager
     def handling(
         self, name: str, headers: Mapping[bytes, bytes], attributes: Mapping[str, str]
-    ) -> Iterator[Said]:
+    ) -> Generator[Said]:
         """Open the span of one request; its parent is what `traceparent` names, if anything.
 
         Args:
