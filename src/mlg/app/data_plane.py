@@ -24,7 +24,7 @@ from mlg.serving.ranker import Recommender
 from mlg.serving.server import serve
 from mlg.serving.service import Identity, Service
 from mlg.serving.warmup import warm_up
-from mlg.telemetry.tracing import tracing_of
+from mlg.telemetry.tracing import Tracing, tracing_of
 
 THREAD_ENV: Final = (
     ("OMP_NUM_THREADS", "1"),
@@ -84,6 +84,15 @@ def viewer_key(home: Path) -> bytes:
     return key
 
 
+def _tracing(process: str) -> Tracing:
+    """Return what makes spans; viewers are answered also where that cannot be had."""
+    try:
+        return tracing_of(os.environ, process)
+    except LifecycleError as error:
+        _LOG.error("no traces are sent", extra=error.as_dict())
+        return Tracing()
+
+
 def run_service(
     options: argparse.Namespace,
     identity: Identity,
@@ -98,7 +107,7 @@ def run_service(
         LifecycleError: The process cannot serve, in its own words.
     """
     listener = listening_socket()
-    tracing = tracing_of(os.environ, options.id)
+    tracing = _tracing(options.id)
     home: Path = options.home
     clock = SystemClock()
     instruments = Instruments(identity.service, identity.version)

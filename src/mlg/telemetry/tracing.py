@@ -6,14 +6,14 @@ adds to. Whoever sets `OTEL_EXPORTER_OTLP_ENDPOINT` (or `…_TRACES_ENDPOINT`) n
 """
 
 import logging
-from collections.abc import Callable, Generator, Mapping
+from collections.abc import Generator, Mapping
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, Final
 
 from mlg.core.errors import ManifestError
 
 if TYPE_CHECKING:
-    from opentelemetry.sdk.trace import SpanProcessor, TracerProvider
+    from opentelemetry.sdk.trace import TracerProvider
 
 ENDPOINTS: Final = ("OTEL_EXPORTER_OTLP_TRACES_ENDPOINT", "OTEL_EXPORTER_OTLP_ENDPOINT")
 _PROTOCOLS: Final = ("OTEL_EXPORTER_OTLP_TRACES_PROTOCOL", "OTEL_EXPORTER_OTLP_PROTOCOL")
@@ -120,24 +120,18 @@ def wanted_endpoint(env: Mapping[str, str]) -> str | None:
     return f"{base.rstrip('/')}/v1/traces" if base else None
 
 
-def tracing_of(
-    env: Mapping[str, str],
-    process: str,
-    *,
-    processor: "Callable[[], SpanProcessor] | None" = None,
-) -> Tracing:
+def tracing_of(env: Mapping[str, str], process: str) -> Tracing:
     """Return the tracing that the environment asks for.
 
     Args:
         env: The environment.
         process: Id of this process, `service.instance.id` of its spans.
-        processor: What takes spans; None: the SDK's batches to its OTLP exporter over HTTP.
 
     Raises:
         ManifestError: Traces are asked for and the SDK is not installed, or the protocol is
             not `http/protobuf`.
     """
-    if wanted_endpoint(env) is None and processor is None:
+    if wanted_endpoint(env) is None:
         return Tracing()
     protocol = next((env[name] for name in _PROTOCOLS if env.get(name)), "http/protobuf")
     if protocol != "http/protobuf":
@@ -161,8 +155,6 @@ def tracing_of(
     if "OTEL_SERVICE_NAME" not in env:
         attributes["service.name"] = f"mlg-{process.partition('-')[0]}"
     provider = TracerProvider(resource=Resource.create(attributes))
-    provider.add_span_processor(
-        processor() if processor is not None else BatchSpanProcessor(OTLPSpanExporter())
-    )
+    provider.add_span_processor(BatchSpanProcessor(OTLPSpanExporter()))
     _LOG.info("traces are sent", extra={"process_id": process})
     return Tracing(provider)
