@@ -147,8 +147,6 @@ def check_traces(viewers: Viewers, collector: Collector) -> None:
 
 def check_prometheus(control: int, folder: Path) -> None:
     """A real Prometheus finds the series of the control plane and of both replicas."""
-    if not shutil.which("prometheus") or not shutil.which("promtool"):
-        return
     targets = json.loads(get(f"http://127.0.0.1:{control}/api/v1/metrics/targets"))
     pages = [f"http://127.0.0.1:{control}/metrics"]
     pages += [f"http://{t['targets'][0]}/metrics" for t in targets]
@@ -263,5 +261,9 @@ def test_health_metrics_traces_and_the_one_that_differs(cli: Cli, collector: Col
     viewers = Viewers(cli.json("status")["ports"])
     check_health(cli, viewers)
     check_traces(viewers, collector)
-    check_prometheus(viewers.control, cli.folder)
+    there = all(map(shutil.which, ("prometheus", "promtool")))
+    if there:
+        check_prometheus(viewers.control, cli.folder)
     check_restart(cli, viewers)
+    if not there:
+        pytest.skip("all but Prometheus held: the Debian package prometheus is not installed")

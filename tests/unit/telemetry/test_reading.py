@@ -1,5 +1,7 @@
 """A replica's own text is read back as what it counted."""
 
+import shutil
+import subprocess
 from datetime import UTC, datetime
 
 import pytest
@@ -44,3 +46,20 @@ def test_a_quantile_is_linear_in_its_bin() -> None:
     assert quantile_ms((0.1, 0.2), (10, 10, 0), 0.75) == pytest.approx(150.0)
     assert quantile_ms((0.1, 0.2), (10, 0, 0), 0.5) == pytest.approx(50.0)
     assert quantile_ms((0.1, 0.2), (0, 0, 3), 0.5) == pytest.approx(200.0)  # at least that
+
+
+@pytest.mark.skipif(
+    not shutil.which("promtool"), reason="the Debian package prometheus is not installed"
+)
+def test_promtool_finds_nothing_wrong_with_a_replicas_text() -> None:
+    instruments = Instruments("home", "v1")
+    instruments.answered(answer(0.5), 0.001)
+    instruments.fault("nan")
+    instruments.feedback("play")
+    checked = subprocess.run(
+        ["promtool", "check", "metrics"],
+        input=instruments.text(),
+        capture_output=True,
+        check=False,
+    )
+    assert (checked.returncode, checked.stdout, checked.stderr) == (0, b"", b"")
