@@ -25,6 +25,7 @@ from mlg.graph import (
     record_columns,
     record_gamedays,
     record_models,
+    record_replicas,
     record_rollouts,
     record_runs,
     record_services,
@@ -329,6 +330,14 @@ def opening(story: Story) -> None:
     story.tell(record_services.health_changed, key="health", deployment=story.deployment("a"),
                health="healthy")  # fmt: skip
     story.tell(record_services.service_restarted, key="restart", service="home")
+    story.tell(record_replicas.log_records_lost, key="lost", service="home",
+               process_id="replica-home-1", records=3, total=3)  # fmt: skip
+    for word in ("restarted", "held"):
+        story.tell(record_replicas.replica_judged, key=f"siblings:{word}",
+                   restarted=word == "restarted", service="home", version="a",
+                   process_id="replica-home-1", deployment=story.deployment("a"),
+                   reason="its confidence is 0.100 where its siblings have 0.300",
+                   facts={"log_e": 20.0, "limit": 16.6})  # fmt: skip
     story.tell(record_alerts.monitor_learned, key="learned", monitor="home-features",
                service="home", stream="request", windows=40)  # fmt: skip
 

@@ -29,7 +29,16 @@ _POLL_S: Final = 0.01
 _EXIT_S: Final = 0.5
 _LARGEST_LOG: Final = 16 << 20
 _HANDED_DOWN: Final = ("PATH", "HOME", "USER", "LANG", "TZ", "TMPDIR", "VIRTUAL_ENV")
-_HANDED_DOWN_BY_PREFIX: Final = ("LC_", "LD_", "PYTHON", "OMP_", "OPENBLAS_", "MKL_", "MLG_")
+_HANDED_DOWN_BY_PREFIX: Final = (
+    "LC_",
+    "LD_",
+    "PYTHON",
+    "OMP_",
+    "OPENBLAS_",
+    "MKL_",
+    "MLG_",
+    "OTEL_",
+)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

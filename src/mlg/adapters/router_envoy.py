@@ -28,6 +28,7 @@ from mlg.mesh.snapshot import (
     endpoints_file,
     render,
 )
+from mlg.mesh.tracing import with_tracing
 
 if TYPE_CHECKING:
     from mlg.core.ports import TrafficRouter
@@ -63,7 +64,9 @@ class EnvoyRouter:
         network: Network,
         *,
         patience_s: float = 10.0,
+        traces: str | None = None,
     ) -> None:
+        self._traces = traces
         self._folder, self._clock, self._network = folder.resolve(), clock, network
         self._admins = admins if callable(admins) else lambda: admins
         self._patience_s = patience_s
@@ -108,6 +111,7 @@ class EnvoyRouter:
                     folder=str(self._folder / _XDS),
                     admin_socket=f"{self._folder.name}/{gateway}.sock",
                 )
+                content = with_tracing(content, self._traces, gateway)
                 self._files.write(f"{gateway}.json", json.dumps(content, indent=1).encode())
 
     def forget(self) -> None:

@@ -38,9 +38,11 @@ from mlg.api.page import live_page
 from mlg.api.schemas import ErrorAnswer
 from mlg.api.security import MAX_BODY_BYTES, Failure, PrincipalFor
 from mlg.api.stream import Streams, messages
+from mlg.api.traced import Traced
 from mlg.core.errors import DeniedError, LifecycleError
 from mlg.core.principal import Principal, Role
 from mlg.graph.known import KnownGraphs
+from mlg.telemetry.tracing import Tracing
 
 VIEWER: Final = {"role": "viewer"}
 ROLES: Final = frozenset(get_args(Role))
@@ -136,7 +138,11 @@ ROUTES: Final = documented(
 
 
 def create_app(
-    services: ApiServices, *, allowed_hosts: tuple[str, ...], principal_for: PrincipalFor
+    services: ApiServices,
+    *,
+    allowed_hosts: tuple[str, ...],
+    principal_for: PrincipalFor,
+    tracing: Tracing | None = None,
 ) -> Litestar:
     """Return the application over the services it is handed.
 
@@ -144,6 +150,7 @@ def create_app(
         services: What the control plane is and can do.
         allowed_hosts: Hosts under which it may be called; without a port, at every port.
         principal_for: Identifies the caller of each request.
+        tracing: Makes spans of requests; None: nobody asked for any.
 
     Returns:
         The application. `app.state["streams"].closing` is to be set before its server stops.
@@ -187,6 +194,8 @@ def create_app(
     app.state["streams"] = streams
     check_roles(app)
     app.asgi_handler = Gate(app.asgi_handler, allowed_hosts=allowed_hosts, denials=denials)
+    if tracing is not None and tracing.on:
+        app.asgi_handler = Traced(app.asgi_handler, tracing)
     return app
 
 

@@ -4,6 +4,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
+from mlg.api.health import HealthAnswer
 from mlg.api.schemas import ExportRequest, GameDayRequest
 from mlg.api.security import Denial, Failure
 from mlg.core.clock import Clock
@@ -73,8 +74,8 @@ class Operations(Protocol):
         """
         ...
 
-    def service_health(self, service: str) -> JsonObject:
-        """Return `{"service", "live", "health", "replicas": [...]}`.
+    def service_health(self, service: str) -> HealthAnswer:
+        """Return how a service is; what is not known is None, with a reason.
 
         Raises:
             NotFoundError: No such service.

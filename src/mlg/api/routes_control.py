@@ -5,6 +5,7 @@ from typing import Any
 from litestar import Response, get, post
 from litestar.params import FromPath, JSONBody, SkipValidation
 
+from mlg.api.health import HealthAnswer
 from mlg.api.operations import ApiServices
 from mlg.api.schemas import (
     ExportRequest,
@@ -45,8 +46,8 @@ def services_list(services: Services) -> ServicesAnswer:
 
 
 @get("/api/v1/services/{service:str}/health", opt=VIEWER, sync_to_thread=True)
-def service_health(services: Services, service: FromPath[str]) -> dict[str, Any]:
-    """Tell the health of a service and of each of its replicas."""
+def service_health(services: Services, service: FromPath[str]) -> HealthAnswer:
+    """Tell the health of a service, its versions and replicas, and its error budget."""
     return services.operations.service_health(service)
 
 

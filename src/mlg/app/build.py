@@ -18,6 +18,7 @@ from mlg.adapters.network_http import HttpNetwork
 from mlg.adapters.router_envoy import EnvoyRouter, admin_url
 from mlg.adapters.secrets_local import LocalSecrets
 from mlg.adapters.steps_process import ProcessSteps
+from mlg.app.drift import moving
 from mlg.app.emitter import Emitter
 from mlg.app.emitting import emitter_of
 from mlg.app.fleet import WantedFleet
@@ -34,6 +35,7 @@ from mlg.app.proposals import Proposals
 from mlg.app.providing import enrichers_of
 from mlg.app.reacting import reactor_of
 from mlg.app.reactor import Reactor
+from mlg.app.replicas import ReplicaWatch
 from mlg.app.rollout_acts import RolloutActs
 from mlg.app.rollout_watch import ControlWatch
 from mlg.app.seals import Seals
@@ -47,6 +49,7 @@ from mlg.core.reading import NodeQuery
 from mlg.core.uris import Digest, parse_uri
 from mlg.graph import record_models
 from mlg.graph.record import Recorder, image_uri
+from mlg.telemetry.tracing import tracing_of, wanted_endpoint
 from mlg.workflows import durable
 from mlg.workflows.packaged import Packaged, read_packaged
 from mlg.workflows.release import Release, start_back
@@ -181,6 +184,15 @@ def build(home: Path, control_port: int, gateway_port: int) -> Parts:
         tail=tail,
         train=train,
         monitoring=monitoring,
+        replicas=ReplicaWatch(
+            files=base.files,
+            clock=base.clock,
+            network=base.network,
+            store=base.store,
+            supervisor=lambda: supervisor,
+            recorder=lambda: base.recorder("system:replicas"),
+            moving=lambda: moving(monitoring.standings().values()),
+        ),
         reactor=reactor,
         proposals=proposals,
         emitter=_emitter(base, control_port),
@@ -196,6 +208,7 @@ def build(home: Path, control_port: int, gateway_port: int) -> Parts:
             settings=base.settings,
             recorder=base.recorder,
         ),
+        tracing=tracing_of(os.environ, "control"),
         ended=threading.Event(),
         recorder=base.recorder,
     )
@@ -258,7 +271,9 @@ def _data_plane(
         return supervisor[0].gateway_admins() if supervisor else ()
 
     folder = base.home / "gateway"
-    router = EnvoyRouter(folder, admins, base.clock, base.network)
+    router = EnvoyRouter(
+        folder, admins, base.clock, base.network, traces=wanted_endpoint(os.environ)
+    )
     router.prepare(GATEWAYS, gateway_port)
     supervisor.append(
         Supervisor(

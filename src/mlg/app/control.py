@@ -79,6 +79,7 @@ def serve(home: Path, control_port: int, gateway_port: int) -> None:
             end_all(parts.launcher)
             operations.anchor()
         parts.tail.stop()
+        parts.replicas.stop()
         parts.monitoring.stop()
         parts.reactor.stop()
         parts.enrichers.stop()
@@ -86,6 +87,7 @@ def serve(home: Path, control_port: int, gateway_port: int) -> None:
             parts.emitter.stop()
         parts.privacy.upkeep.stop()
         server.stop()
+        parts.tracing.close()
         closing.join()
         parts.store.close()
         parts.reader.close()
@@ -114,6 +116,7 @@ def _start(parts: Parts, operations: ControlOperations) -> ApiServer:
             ),
             allowed_hosts=LOOPBACK_HOSTS,
             principal_for=loopback_principal(getpass.getuser()),
+            tracing=parts.tracing,
         ),
         port=parts.control_port,
     )
@@ -122,6 +125,7 @@ def _start(parts: Parts, operations: ControlOperations) -> ApiServer:
     durable.launch()
     parts.tail.start()
     parts.monitoring.start()
+    parts.replicas.start()
     parts.reactor.start()
     parts.enrichers.start()
     if parts.emitter is not None:

@@ -26,6 +26,7 @@ from mlg.serving.ranker import Recommender
 from mlg.serving.server import serve
 from mlg.serving.service import Identity, Service
 from mlg.serving.warmup import warm_up
+from mlg.telemetry.tracing import Tracing, tracing_of
 
 THREAD_ENV: Final = (
     ("OMP_NUM_THREADS", "1"),
@@ -133,6 +134,15 @@ def viewer_key(home: Path) -> bytes:
     return key
 
 
+def _tracing(process: str) -> Tracing:
+    """Return what makes spans; viewers are answered also where that cannot be had."""
+    try:
+        return tracing_of(os.environ, process)
+    except LifecycleError as error:
+        _LOG.error("no traces are sent", extra=error.as_dict())
+        return Tracing()
+
+
 def run_service(
     options: argparse.Namespace,
     identity: Identity,
@@ -157,6 +167,7 @@ def run_service(
         LifecycleError: The process cannot serve, in its own words.
     """
     listener = listening_socket(options.listen)
+    tracing = _tracing(options.id)
     home: Path = options.home
     clock = SystemClock()
     instruments = Instruments(identity.service, identity.version)
@@ -193,7 +204,13 @@ def run_service(
 
     try:
         serve(
-            ServingApp(service, LogBatch(stream, on_gap), _batch(options), threads=threads),
+            ServingApp(
+                service,
+                LogBatch(stream, on_gap),
+                _batch(options),
+                threads=threads,
+                tracing=tracing,
+            ),
             listener,
             clock=clock,
             warm_up=lambda: warm_up(service, golden, clock=clock, mode=identity.clock),
@@ -201,6 +218,7 @@ def run_service(
             on_policy_error=instruments.policy_error,
         )
     finally:
+        tracing.close()
         stream.close()
         listener.close()
 

@@ -16,10 +16,11 @@ from mlg.adapters.keys_signing import TRUSTED_KEYS
 from mlg.adapters.launcher_process import ProcessLauncher, free_port
 from mlg.adapters.network_http import HttpNetwork
 from mlg.adapters.router_memory import MemoryRouter
+from mlg.app.ending import end_all
 from mlg.app.fleet import Specs
 from mlg.app.load_check import refusal_of
 from mlg.app.parts import Parts
-from mlg.app.supervise import Supervisor, end_all
+from mlg.app.supervise import Supervisor
 from mlg.core.clock import Clock
 from mlg.core.errors import BackendError
 from mlg.core.ports import Ids

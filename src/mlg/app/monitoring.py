@@ -5,7 +5,6 @@ both are of one moment. Events come before the file and have the commands' keys,
 read again is not told again.
 """
 
-import json
 import logging
 import threading
 from collections.abc import Callable, Mapping, Sequence
@@ -17,6 +16,7 @@ from typing import Any, Final
 import msgspec
 
 from mlg.adapters.stream_segments import SegmentStream
+from mlg.app.layouts import Layouts
 from mlg.app.monitoring_events import Told, events_of, incident_id, stored_sample
 from mlg.app.monitoring_state import (
     FOLDER,
@@ -32,7 +32,6 @@ from mlg.automations.freeze import FREEZE_FILE
 from mlg.core.clock import Clock, parse_time, rfc3339
 from mlg.core.errors import LifecycleError
 from mlg.core.ports import ArtifactStore, Cursor, Files, GraphStore
-from mlg.core.traffic import version_of
 from mlg.core.uris import Digest, Uri
 from mlg.graph.record import Recorder
 from mlg.graph.record_alerts import incident_uri, monitor_learned
@@ -51,15 +50,12 @@ from mlg.monitors.monitor import (
     settled,
 )
 from mlg.monitors.severity import PolicyChange
-from mlg.monitors.windows import Layout, layout_of
 from mlg.workflows.heal import HealRequest, IncidentView
 from mlg.workflows.policies import Policies
 from mlg.workflows.record import append_once
-from mlg.workflows.state import read_wanted
 
 _BATCH: Final = 5_000
 _SAVE_EVERY_S: Final = 5.0
-_MOST_VERSIONS: Final = 50
 
 logger = logging.getLogger("mlg.monitoring")
 
@@ -108,7 +104,7 @@ class Monitoring:
         self._seen: ManifestSpec | None = None
         self._of: dict[str, Stored] = {}
         self._dirty: set[str] = set()
-        self._layouts: dict[str, Layout] = {}
+        self._layouts = Layouts(files, artifacts)
         self._saved_s = clock.monotonic_s()
 
     def start(self) -> None:
@@ -149,6 +145,10 @@ class Monitoring:
             self._reload()
             self.save()
             return [s.cursor for s in self._of.values() if s.spec.watch == service]
+
+    def standings(self) -> dict[str, Stored]:
+        """Return the memory of each monitor, by name, as of now."""
+        return dict(self._of)  # without the lock: a round may take seconds, values never change
 
     def forget(self, viewer: str) -> None:
         """Give a viewer, known by his hash in the log, a name that leads nowhere."""
@@ -228,7 +228,7 @@ class Monitoring:
     def _follow(self, name: str) -> int:
         stored = self._of[name]
         service = stored.spec.watch
-        versions = self._versions(stored)
+        versions = self._layouts.versions(service, stored.versions)
         stream = SegmentStream(self._home / "segments" / service)
         batch = stream.read(stored.cursor, _BATCH)
         if batch.cursor == stored.cursor:
@@ -241,7 +241,9 @@ class Monitoring:
             predictions,
             feedback,
             plan=self._plan(stored.spec),
-            layouts={version: self._layout(version, of) for version, of in versions.items()},
+            layouts={
+                version: self._layouts.of(version, of) for version, of in versions.items()
+            },
             known=self._known(service, newest, predictions, versions),
         )
         windows = stored.windows + sum(w.stream == "requests" for w in seen.windows)
@@ -331,32 +333,6 @@ class Monitoring:
             return parse_time(text)
         except ValueError:
             return self._clock.now()
-
-    def _versions(self, stored: Stored) -> dict[str, Digest]:
-        found = dict(stored.versions)
-        for item in read_wanted(self._files, stored.spec.watch).versions:
-            found.setdefault(version_of(item.version), item.artifact)
-        known = {
-            version: digest for version, digest in found.items() if self._can(version, digest)
-        }
-        return dict(list(known.items())[-_MOST_VERSIONS:])
-
-    def _can(self, version: str, digest: Digest) -> bool:
-        try:
-            self._layout(version, digest)
-        except (LifecycleError, OSError, ValueError, KeyError) as error:
-            logger.warning("the features of %s are not known: %s", version, error)
-            return False
-        return True
-
-    def _layout(self, version: str, digest: Digest) -> Layout:
-        if version not in self._layouts:
-            text = (self._artifacts.open(digest) / "model.json").read_text(encoding="utf-8")
-            model: dict[str, Any] = json.loads(text)
-            self._layouts[version] = layout_of(
-                version, model["features"], model.get("levels", {})
-            )
-        return self._layouts[version]
 
     def _adjust_policies(self) -> None:
         """Let each service's live policy say how severe the worst incident of its monitors is.

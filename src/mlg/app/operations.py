@@ -7,19 +7,22 @@ from typing import Any, Final, NoReturn
 
 from mlg.adapters.keys_local import anchor_public_key, load_anchors
 from mlg.adapters.seal_parquet import decoded
+from mlg.api.health import HealthAnswer
 from mlg.api.schemas import ExportRequest, GameDayRequest
 from mlg.app.automations_document import automations_document
 from mlg.app.ending import end_all
 from mlg.app.exporting import export, sign_head
+from mlg.app.exposition import exposition, targets
 from mlg.app.freezing import freeze, frozen_document
 from mlg.app.gameday import GameDays
 from mlg.app.graphs import beside
+from mlg.app.health import health_document
 from mlg.app.parts import Parts
 from mlg.app.pipeline_runs import run_request
 from mlg.app.reacting import mark_restart
 from mlg.app.runs import run_document, run_documents
 from mlg.app.sealed import SealedSegment
-from mlg.app.status import exposition, service_document, status_document, targets
+from mlg.app.status import status_document
 from mlg.core.clock import parse_time
 from mlg.core.errors import LifecycleError, NotFoundError
 from mlg.core.events import Event
@@ -99,9 +102,9 @@ class ControlOperations:
         """Return services, ports and pids."""
         return status_document(self._parts)
 
-    def service_health(self, service: str) -> dict[str, Any]:
-        """Return replicas, versions, traffic and errors of one service."""
-        return service_document(self._parts, service)
+    def service_health(self, service: str) -> HealthAnswer:
+        """Return how one service is."""
+        return health_document(self._parts, service)
 
     def live(self) -> dict[str, Any]:
         """Return the live counters."""

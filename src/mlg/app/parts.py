@@ -17,6 +17,7 @@ from mlg.app.monitoring import Monitoring
 from mlg.app.privacy import Privacy
 from mlg.app.proposals import Proposals
 from mlg.app.reactor import Reactor
+from mlg.app.replicas import ReplicaWatch
 from mlg.app.rollout_acts import RolloutActs
 from mlg.app.seals import Seals
 from mlg.app.supervise import Supervisor
@@ -24,6 +25,7 @@ from mlg.app.tail import Tail
 from mlg.core.clock import Clock
 from mlg.core.ports import ArtifactStore, Files, Ids, Launcher
 from mlg.graph.record import Recorder
+from mlg.telemetry.tracing import Tracing
 from mlg.workflows.train import Train
 
 
@@ -50,6 +52,7 @@ class Parts:
     tail: Tail
     train: Train
     monitoring: Monitoring
+    replicas: ReplicaWatch
     reactor: Reactor
     proposals: Proposals
     emitter: Emitter | None
@@ -57,6 +60,7 @@ class Parts:
     hooks: CommitHooks
     acts: RolloutActs
     enrichers: Enrichers
+    tracing: Tracing
     ended: threading.Event
     recorder: Callable[[str], Recorder]
     """Gives a recorder in the name of an actor."""

@@ -70,7 +70,7 @@ def main(argv: Sequence[str]) -> int:
             nonce=os.environ.get("MLG_NONCE", ""),
         )
         faults = chosen.home / "services" / chosen.service / "faults.json"
-        names = (chosen.arm, chosen.version)
+        names = (chosen.id, chosen.arm, chosen.version)
         _check_starts(faults, names)
         run_service(
             chosen,

@@ -1,20 +1,13 @@
-"""What runs, as the API and Prometheus read it."""
+"""What runs, as the API reads it."""
 
 import json
-from collections.abc import Iterator
 from typing import Any
 
-from prometheus_client import CollectorRegistry, generate_latest
-from prometheus_client.core import CounterMetricFamily
-from prometheus_client.registry import Collector
-
-from mlg.app.emitter import Emitter
 from mlg.app.freezing import frozen_document
 from mlg.app.parts import Parts
 from mlg.core.errors import NotFoundError
 from mlg.core.processes import ProcessState
 from mlg.core.traffic import FULL_BP
-from mlg.telemetry import metrics
 from mlg.workflows.state import read_wanted
 
 
@@ -97,68 +90,6 @@ def service_document(parts: Parts, service: str) -> dict[str, Any]:
             "availability": 1.0 - failed / total if total else None,
         },
     }
-
-
-def targets(parts: Parts) -> list[dict[str, Any]]:
-    """Return Prometheus' HTTP discovery: one target for each process that exposes metrics."""
-    return [
-        {
-            "targets": [f"127.0.0.1:{p.port}"],
-            "labels": {"service": p.service, "version": p.version, "process": p.id},
-        }
-        for p in parts.supervisor.processes()
-        if p.alive and p.kind in {"replica", "fallback"} and not p.health_path
-    ]
-
-
-class _Counted(Collector):
-    """Viewer requests as the gateways counted them, and answers as the log has them."""
-
-    def __init__(self, parts: Parts) -> None:
-        self._parts = parts
-
-    def collect(self) -> Iterator[CounterMetricFamily]:
-        row = metrics.spec("mlg_requests_total", "counter")
-        family = CounterMetricFamily(row.name, row.help, labels=row.labels)
-        for r in self._parts.router.requests():
-            family.add_metric([r.service, r.version, str(r.code)], r.total)
-        yield family
-        row = metrics.spec("mlg_answers_total", "counter")
-        family = CounterMetricFamily(row.name, row.help, labels=row.labels)
-        for s in self._parts.tail.state.series:
-            family.add_metric([s.service, s.version, s.served_by], s.requests)
-        yield family
-        if self._parts.emitter is not None:
-            yield from _emission(self._parts.emitter)
-
-
-def _emission(emitter: Emitter) -> Iterator[CounterMetricFamily]:
-    row = metrics.spec("mlg_openlineage_emitted_total", "counter")
-    yield CounterMetricFamily(row.name, row.help, value=emitter.emitted)
-    row = metrics.spec("mlg_openlineage_failed_total", "counter")
-    family = CounterMetricFamily(row.name, row.help, labels=row.labels)
-    family.add_metric(["unreachable"], emitter.unreachable)
-    family.add_metric(["refused"], emitter.refused)
-    yield family
-
-
-def exposition(parts: Parts) -> str:
-    """Return the control plane's own and the gateway-derived series."""
-    registry = CollectorRegistry()
-    registry.register(_Counted(parts))
-    share = metrics.gauge("mlg_rollout_share_bp", registry)
-    availability = metrics.gauge("mlg_availability_ratio", registry)
-    metrics.gauge("mlg_log_gaps_seen", registry).set(parts.tail.gaps)
-    if parts.emitter is not None:
-        metrics.gauge("mlg_openlineage_waiting", registry).set(parts.emitter.waiting())
-    spec = parts.manifests.spec()
-    for name in sorted(spec.services if spec else ()):
-        document = service_document(parts, name)
-        for version in document["versions"]:
-            share.labels(name, version["version"]).set(version["share_bp"])
-        if document["requests"]["availability"] is not None:
-            availability.labels(name).set(document["requests"]["availability"])
-    return generate_latest(registry).decode()
 
 
 def _health(replicas: list[ProcessState], wanted: int, live: bool) -> str:

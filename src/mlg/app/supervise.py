@@ -87,6 +87,8 @@ class Supervisor:
         self._last: dict[str, ProcessState] = {}
         self._refusal = refusal
         self._reasons: dict[tuple[Group, str], str] = {}
+        self._condemned: dict[str, tuple[str, str]] = {}
+        """By id: the nonce of the process that must be replaced, and why."""
         self._wake, self._ending = threading.Event(), threading.Event()
         self._thread: threading.Thread | None = None
         self._probes = Probes(network, admin_url)
@@ -182,6 +184,23 @@ class Supervisor:
             url(p.id) for p in self._launcher.state() if p.kind == "gateway" and p.alive
         )
 
+    def replace(self, process: ProcessState, reason: str) -> None:
+        """Have another process take the place of this one, then end it; it takes some seconds.
+
+        Args:
+            process: As it was last seen; another life of the same id is left alone.
+            reason: Why, in one clause.
+        """
+        with self._lock:
+            self._condemned[process.id] = (process.nonce, reason)
+        self._wake.set()
+
+    def replacing(self, service: str) -> tuple[str, ...]:
+        """Return the ids of a service's processes that another one is to replace."""
+        with self._lock:
+            known = {p.id for p in self._last.values() if p.service == service}
+            return tuple(sorted(self._condemned.keys() & known))
+
     def live(self, service: str, version: str) -> bool:
         """Return whether viewers are answered by this version now.
 
@@ -260,6 +279,12 @@ class Supervisor:
         )
         self._carried = carry(wanted, self._carried, splits)
         processes = self._look()
+        lives = {p.id: p.nonce for p in processes}
+        with self._lock:
+            self._condemned = {
+                name: one for name, one in self._condemned.items() if lives.get(name) == one[0]
+            }
+            condemned = tuple(sorted(self._condemned))
         return FleetFacts(
             now_s=self._clock.monotonic_s(),
             services=self._carried,
@@ -269,6 +294,7 @@ class Supervisor:
             splits=splits,
             failed=tuple(self._failed),
             refused=tuple(p.id for p in processes if not p.alive and self._why_refused(p)),
+            condemned=condemned,
         )
 
     def _why_refused(self, process: ProcessState) -> str:
@@ -361,6 +387,8 @@ class Supervisor:
             self._telling.tell(kind, process, self._reasons[group_of(process), process.digest])
             return
         code = process.exit_code if process else None
+        if reason == "replaced" and name in self._condemned:
+            reason = f"replaced: {self._condemned[name][1]}"
         self._telling.tell(
             kind, process, reason if code is None else f"{reason}, exit code {code}"
         )

@@ -10,6 +10,7 @@ from mlg.cli import (
     commands_export,
     commands_gameday,
     commands_graph,
+    commands_health,
     commands_image,
     commands_import,
     commands_instance,
@@ -66,6 +67,7 @@ app.command()(demo)
 app.command()(commands_instance.up)
 app.command()(commands_instance.down)
 app.command()(commands_instance.status)
+app.command()(commands_health.health)
 app.command()(commands_instance.restart)
 app.command()(commands_automations.freeze)
 app.command()(commands_manifest.schema)

@@ -135,7 +135,7 @@ class Client:
         return self._get("services")
 
     def service_health(self, service: str) -> JsonObject:
-        """Return the health of a service and of its replicas."""
+        """Return the health of a service: `mlg.api.health.HealthAnswer` as JSON."""
         return self._get(f"services/{_part(service)}/health")
 
     def live(self) -> JsonObject:

@@ -246,7 +246,7 @@ def without_growth(told: Sequence[StoredEvent], *, causes: bool) -> list[StoredE
 
 
 def resolve(reader: GraphReader, text: str) -> Uri | None:
-    """Return the URI that a text is, or that of the service of that name; None: no such one.
+    """Return the URI that a text is, or that of the service or process of that name, or None.
 
     Raises:
         ManifestError: The text begins like a URI and is none.
@@ -266,7 +266,15 @@ def resolve(reader: GraphReader, text: str) -> Uri | None:
         raise NotFoundError(
             f"{len(found)} services have this name", where=text, hint=f"name one: {found[0]}"
         )
-    return found[0] if found else None
+    return found[0] if found else _process(reader, text)
+
+
+def _process(reader: GraphReader, text: str) -> Uri | None:
+    """Return the newest process of a name, such as `replica-home-2`."""
+    if not text.startswith(("replica-", "fallback-", "gateway-")):
+        return None
+    query = NodeQuery(kinds=("health_check",), attr=("process", text), limit=1)
+    return next((node.uri for node in reader.nodes(query).nodes), None)
 
 
 def _arrows(

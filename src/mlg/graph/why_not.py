@@ -22,6 +22,7 @@ _ENDED: Final = frozenset(("done", "swapped", "rolled_back", "failed"))
 _NOT_HEALING: Final = frozenset(
     ("recorded", "annotated", "excluded", "quarantined", "backed_off", "called", "settled")
 )
+_OF_REPLICAS: Final = frozenset(("mlg.replica.restarted", "mlg.replica.restart_held"))
 _SERVICE_OF: Final = frozenset(
     ("alert", "incident", "deployment", "rollout", "rollout_step", "policy", "layout",
      "prediction_segment", "health_check")
@@ -312,10 +313,15 @@ def _runs(asked: Asked, runs: Sequence[Uri], after: int) -> list[StoredEvent]:
 
 
 def _restarted(asked: Asked) -> Found:
-    """Rules that answered and what held them back, drift of the input, crash loops, freezes."""
+    """Siblings that were alike, rules and what held them back, drift, crash loops, freezes."""
     alerts, incidents = asked.alerts(), asked.incidents()
     around = asked.around()
-    restarts = [s for s in around if s.event.type == "mlg.service.restarted"]
+    if asked.kind == "health_check":
+        mine = [s for s in asked.told(asked.uri) if s.event.type in _OF_REPLICAS]
+        around = mine or [s for s in around if s.event.type not in _OF_REPLICAS or _whole(s)]
+    kinds = {"mlg.service.restarted", "mlg.replica.restarted"}
+    restarts = [s for s in around if s.event.type in kinds]
+    holds = [s for s in around if s.event.type == "mlg.replica.restart_held"][-_NEWEST:]
     runs = [
         run
         for uri in (*alerts, *incidents)
@@ -325,17 +331,22 @@ def _restarted(asked: Asked) -> Found:
     answers = asked.told(*dict.fromkeys(runs))
     acted = [s for s in answers if _acted(s)]
     started = [s for s in asked.told(*alerts) if s.event.type.endswith(".opened")]
-    newest = max((s.seq for s in started), default=0)
+    newest = max((s.seq for s in (*started, *holds)), default=0)
     happened = [s for s in (*restarts, *acted) if s.seq > newest]
     if happened:
-        return [*started[-1:], *happened], False
+        return [*started[-1:], *holds[-1:], *happened], False
     loops = [
         s
         for s in asked.told(*_checks(asked, around))
         if s.event.type.endswith((".crash_looped", ".crashed"))
     ]
-    events = [*started, *answers, *loops[-_NEWEST:], *asked.frozen()]
+    events = [*started, *answers, *holds, *loops[-_NEWEST:], *asked.frozen()]
     return events or [*restarts[-1:], *asked.applied()], True
+
+
+def _whole(stored: StoredEvent) -> bool:
+    """Whether an event is about all replicas of a version."""
+    return not facts_of(stored.event).get("process")
 
 
 def _acted(stored: StoredEvent) -> bool:

@@ -278,6 +278,19 @@ def _process(event: Event, facts: Facts, root: Uri) -> str:
     return f"process {facts.get('process', '')} {what}{ended}{detail}"
 
 
+def _log(event: Event, facts: Facts, root: Uri) -> str:
+    del event, root
+    return f"{facts['process']} could not write {facts['records']} records to the log"
+
+
+def _replica(event: Event, facts: Facts, root: Uri) -> str:
+    del root
+    who = facts["process"] or f"the replicas of {facts['service']} {facts['version']}"
+    if word_of(event) == "restarted":
+        return f"{who} was restarted{because(facts)}"
+    return f"{who} {'was' if facts['process'] else 'were'} not restarted: {facts['reason']}"
+
+
 def _rollout(event: Event, facts: Facts, root: Uri) -> str:
     asked, own = parse_uri(root), parse_uri(event.subject)
     other = asked.kind in {"deployment", "service"} and asked.version != own.version
@@ -418,12 +431,14 @@ _SAID: Final[dict[str, Callable[[Event, Facts, Uri], str]]] = {
     "hook": _hook,
     "incident": _incident,
     "lineage": _lineage,
+    "log": _log,
     "manifest": _manifest,
     "model_version": _model_version,
     "monitor": _monitor,
     "policy": _policy,
     "prediction_segment": _segment,
     "process": _process,
+    "replica": _replica,
     "rollout": _rollout,
     "run": _run,
     "service": _service,

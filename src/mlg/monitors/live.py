@@ -10,7 +10,7 @@ eye, and the figures that decide anything are made from the sealed log.
 from bisect import bisect_right
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from math import isfinite
+from math import ceil, isfinite
 from typing import Any, Final
 
 WINDOW: Final = 50_000
@@ -24,6 +24,12 @@ BINS: Final = 20
 
 EDGES_MS: Final = tuple(10.0 ** (-1 + step / 16) for step in range(81))
 """Latency bin edges, 0.1 ms to 10 s, 16 a decade: a quantile is off by at most 15.5 %."""
+
+BANDS: Final = 4
+"""Equal bands of raw confidence by which watch-through is told."""
+
+WATCH_BINS: Final = 10
+"""Equal bins of watch-through over 0..1 in each band."""
 
 _MAX_REASONS: Final = 64
 _MAX_RECENT: Final = 12
@@ -52,6 +58,8 @@ class Series:
     watch_sum: tuple[float, ...] = (0.0,) * BINS
     watch_n: tuple[int, ...] = (0,) * BINS
     """(answer, item) pairs with a watch-through, per bin of raw confidence."""
+    watched: tuple[int, ...] = (0,) * (BANDS * WATCH_BINS)
+    """The same pairs by band of raw confidence and bin of watch-through as first told."""
     events: dict[str, int] = field(default_factory=dict[str, int])
     latency: tuple[int, ...] = (0,) * (len(EDGES_MS) + 1)
     """Answers per latency bin: below the first edge, between edges, above the last."""
@@ -161,7 +169,7 @@ class _Tally:
         self.reasons, self.events = dict(series.reasons), dict(series.events)
         self.confidence, self.hits = list(series.confidence), list(series.hits)
         self.watch_sum, self.watch_n = list(series.watch_sum), list(series.watch_n)
-        self.latency = list(series.latency)
+        self.latency, self.watched = list(series.latency), list(series.watched)
 
     def done(self) -> Series:
         return replace(
@@ -176,6 +184,7 @@ class _Tally:
             watch_sum=tuple(self.watch_sum),
             watch_n=tuple(self.watch_n),
             latency=tuple(self.latency),
+            watched=tuple(self.watched),
         )
 
 
@@ -292,10 +301,18 @@ class _Work:
             before = seen.watch.get(reaction.item)
             if before is None or reaction.watch_through > before:
                 tally.watch_n[seen.bin] += before is None
+                if before is None:
+                    tally.watched[_place(seen.bin, reaction.watch_through)] += 1
                 tally.watch_sum[seen.bin] += reaction.watch_through - (before or 0.0)
                 watch = {**seen.watch, reaction.item: reaction.watch_through}
                 seen = replace(seen, watch=watch)
         self.window[prediction] = seen
+
+
+def _place(confidence_bin: int, watched: float) -> int:
+    """Return the place of one watch-through: its band, and the bin that it is at most."""
+    band = confidence_bin * BANDS // BINS
+    return band * WATCH_BINS + max(0, ceil(watched * WATCH_BINS - 1e-9) - 1)
 
 
 def _text(record: Mapping[str, Any], name: str) -> str:

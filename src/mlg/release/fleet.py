@@ -136,7 +136,7 @@ def step(
         waits = Group(want.group.kind, want.group.service) in held
         may = (want.group, want.digest) not in refused and not waits
         if may and facts.now_s >= restarts.get(want.group, Restarts()).not_before_s:
-            commands.extend(_starts(want, members, leaving, taken))
+            commands.extend(_starts(want, members, leaving, taken, facts))
     commands.extend(_traffic(facts, draining))
     commands.extend(_stops(there, wanted, draining, facts))
     return (
@@ -262,7 +262,7 @@ def _histories(
 def _leaving(
     want: WantedGroup, members: Sequence[ProcessState], draining: Set[str], facts: FleetFacts
 ) -> set[str]:
-    """Return who of the group should leave: told something old, or too many.
+    """Return who of the group should leave: told something old, condemned, or too many.
 
     Decided anew at each look, so that one that was leaving stays when another one falls.
     """
@@ -273,14 +273,14 @@ def _leaving(
         members,
         key=lambda p: (
             p.id not in draining,
-            p.digest == want.digest,
+            _current(p, want, facts),
             p.ready,
             -number_of(p),
         ),
     ):
         staying = [p for p in members if p.id not in leaving]
-        current = [p for p in staying if p.digest == want.digest]
-        old = process.digest != want.digest
+        current = [p for p in staying if _current(p, want, facts)]
+        old = not _current(process, want, facts)
         if not old and len(current) <= want.count:
             continue
         ready_left = sum(p.ready for p in staying if p.id != process.id)
@@ -294,12 +294,13 @@ def _starts(
     members: Sequence[ProcessState],
     leaving: Set[str],
     taken: set[tuple[str, str, int]],
+    facts: FleetFacts,
 ) -> list[Start]:
     """Return the starts that the group lacks: never more than one beyond its count.
 
     The numbers, the lowest free ones of the service, are added to `taken`.
     """
-    current = [p for p in members if p.digest == want.digest and p.id not in leaving]
+    current = [p for p in members if _current(p, want, facts) and p.id not in leaving]
     lacking = min(want.count - len(current), want.count + 1 - len(members))
     starts: list[Start] = []
     for _ in range(lacking):
@@ -356,9 +357,14 @@ def _stops(
         if want is None:
             stops.append(Stop(id=process.id, reason="retired"))
         else:
-            old = process.digest != want.digest
+            old = not _current(process, want, facts)
             stops.append(Stop(id=process.id, reason="replaced" if old else "surplus"))
     return stops
+
+
+def _current(process: ProcessState, want: WantedGroup, facts: FleetFacts) -> bool:
+    """Whether a process is what its group should run, and may stay."""
+    return process.digest == want.digest and process.id not in facts.condemned
 
 
 def _needed(process: ProcessState, facts: FleetFacts) -> bool:

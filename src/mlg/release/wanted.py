@@ -79,6 +79,8 @@ class FleetFacts:
     """Groups of which a process could not be started since the last step."""
     refused: tuple[str, ...] = ()
     """Ids of processes that ended because they refused what they were to load."""
+    condemned: tuple[str, ...] = ()
+    """Ids of processes that another one must replace although they were told what is wanted."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -27,6 +27,7 @@ from mlg.serving.requests import (
 )
 from mlg.serving.service import Asked, FaultError, Service
 from mlg.telemetry.logs import TRACE_ID, trace_id_of
+from mlg.telemetry.tracing import NOTHING, Said, Tracing
 
 _TOO_LONG: Final = f"expected a body of at most {MAX_BODY_BYTES} bytes"
 _SHORTER: Final = "send the newest part of the history only."
@@ -70,6 +71,7 @@ class ServingApp:
         batch: How requests are ranked together; None: each as it comes.
         threads: Requests at once of a recommender that waits for others; 0: it computes,
             which is done on the event loop.
+        tracing: Makes spans of viewer requests; None: nobody asked for any.
     """
 
     def __init__(
@@ -79,8 +81,9 @@ class ServingApp:
         batch: BatchSize | None = None,
         *,
         threads: int = 0,
+        tracing: Tracing | None = None,
     ) -> None:
-        self._service, self._log = service, log
+        self._service, self._log, self._tracing = service, log, tracing
         self._batcher: Batcher | None = None
         if batch is not None:
             self._batcher = Batcher(service.rank_many, batch, lambda: self.busy)
@@ -166,10 +169,33 @@ class ServingApp:
         receive: Receive,
         send: Send,
     ) -> None:
+        """Run a viewer request, in a span of its own where spans are made."""
+        headers: dict[bytes, bytes] = dict(scope["headers"])
+        if self._tracing is None or not self._tracing.on:
+            await self._run(handle, scope, headers, receive, send, NOTHING)
+            return
+        identity = self._service.identity
+        known = {
+            "http.request.method": scope["method"],
+            "url.path": scope["path"],
+            "mlg.service": identity.service,
+            "mlg.model_version": identity.version,
+        }
+        with self._tracing.handling(f"POST {scope['path']}", headers, known) as span:
+            await self._run(handle, scope, headers, receive, send, span)
+
+    async def _run(
+        self,
+        handle: Callable[[bytes, dict[bytes, bytes]], Awaitable[tuple[int, bytes, _Headers]]],
+        scope: Scope,
+        headers: dict[bytes, bytes],
+        receive: Receive,
+        send: Send,
+        span: Said,
+    ) -> None:
         """Run a viewer request; whatever goes wrong becomes a JSON error."""
         self.busy += 1
         self.last_request_s = self._service.clock.monotonic_s()
-        headers: dict[bytes, bytes] = dict(scope["headers"])
         trace = TRACE_ID.set(trace_id_of(headers.get(b"traceparent", b"").decode("latin-1")))
         extra: _Headers = []
         try:
@@ -199,6 +225,8 @@ class ServingApp:
             TRACE_ID.reset(trace)
         if status != 200 and not scope["path"].endswith("/feedback"):
             self._service.instruments.refused(status)
+        if span is not NOTHING:
+            _tell(span, status, extra)
         await self._send(send, status, content, [_JSON, *extra])
 
     async def _recommend(
@@ -307,6 +335,13 @@ class ServingApp:
 def _error_body(path: str, error: LifecycleError) -> bytes:
     """Return an error as the protocol of its path has it."""
     return _ENCODE(error_of(error) if path.startswith("/v2") else error.as_dict())
+def _tell(span: Said, status: int, headers: _Headers) -> None:
+    """Give a span what the headers of the answer say."""
+    span.say("http.response.status_code", status)
+    for name, value in headers:
+        span.say(name.decode().replace("-", ".", 1).replace("-", "_"), value.decode())
+    if status >= 500:
+        span.failed(dict(headers).get(b"mlg-fault", b"error").decode())
 
 
 def _facts(prediction: Prediction) -> _Headers:

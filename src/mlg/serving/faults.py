@@ -1,7 +1,8 @@
 """Faults on purpose: what a game day, or a test of the canary, does to one version.
 
-`<home>/services/<service>/faults.json` names a version (or label; `*` is every one) and what
-is wrong with it. A replica reads it again five times a second; without it nothing is wrong.
+`<home>/services/<service>/faults.json` names a version (or label, or one process; `*` is
+every one) and what is wrong with it. A replica reads it again five times a second; without it
+nothing is wrong.
 """
 
 import time
@@ -37,6 +38,8 @@ class Fault(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
     """Memory that each answer takes and never gives back, as a leak does."""
     abstain: bool = False
     """Whether the model is never confident."""
+    unsure: float = 1.0
+    """What raw confidence is multiplied with, 0..1."""
     skew: float = 0.0
     """What is added to each feature of the viewer that the log keeps, as wrong code would."""
     hangs_after: int | None = None
@@ -51,7 +54,7 @@ class FaultyRecommender:
     Args:
         inner: The real one.
         path: The file; it need not exist.
-        names: Version and label of this process.
+        names: Id, label and version of this process; the first one named counts.
         draw: Uniform numbers in [0, 1).
         now_s: Monotonic seconds.
     """
@@ -64,7 +67,7 @@ class FaultyRecommender:
         draw: Callable[[], float],
         now_s: Callable[[], float] = time.monotonic,
     ) -> None:
-        self._inner, self._path, self._names = inner, path, frozenset(names)
+        self._inner, self._path, self._names = inner, path, tuple(names)
         self._draw, self._now_s = draw, now_s
         self._fault, self._read_s, self._asked = Fault(), float("-inf"), 0
         self._kept: list[bytearray] = []
@@ -108,6 +111,8 @@ class FaultyRecommender:
             ranked = replace(ranked, features=tuple(skewed))
         if fault.abstain:
             ranked = replace(ranked, raw_confidence=0.0)
+        elif fault.unsure != 1.0:
+            ranked = replace(ranked, raw_confidence=ranked.raw_confidence * fault.unsure)
         return ranked
 
     def recommend_many(self, queries: Sequence[Query]) -> list[Ranked]:

@@ -53,6 +53,73 @@ METRICS: Final = (
         exposed_by=("control",),
     ),
     MetricSpec(
+        name="mlg_error_budget_left_ratio",
+        kind="gauge",
+        help="Error budget of the availability objective that is left, 1 is all; below 0 it is "
+        "overdrawn. Only of services with an objective.",
+        labels=("service",),
+        exposed_by=("control",),
+    ),
+    MetricSpec(
+        name="mlg_watch_through",
+        kind="histogram",
+        help="Watch-through of an answer's items, 0..1, as first told, by band of raw "
+        "confidence; the sum follows later, larger reports.",
+        labels=("service", "version", "band"),
+        buckets=tuple(i / 10 for i in range(1, 11)),
+        exposed_by=("control",),
+    ),
+    MetricSpec(
+        name="mlg_cpu_ratio",
+        kind="gauge",
+        help="Part of one core that a replica uses, over the last minute.",
+        labels=("service", "version", "process"),
+        exposed_by=("control",),
+    ),
+    MetricSpec(
+        name="mlg_memory_bytes",
+        kind="gauge",
+        help="Resident memory of a replica.",
+        labels=("service", "version", "process"),
+        exposed_by=("control",),
+    ),
+    MetricSpec(
+        name="mlg_replica_difference",
+        kind="gauge",
+        help="Natural logarithm of the evidence that a replica's confidence fell against its "
+        "siblings'; only of replicas with siblings.",
+        labels=("service", "version", "process"),
+        exposed_by=("control",),
+    ),
+    MetricSpec(
+        name="mlg_drift_statistic",
+        kind="gauge",
+        help="Value of a monitor's chart, in standard deviations between windows.",
+        labels=("service", "monitor", "stream", "feature", "chart"),
+        exposed_by=("control",),
+    ),
+    MetricSpec(
+        name="mlg_alerts_total",
+        kind="counter",
+        help="Incidents that a monitor opened; begins anew with a monitor of other windows.",
+        labels=("service", "monitor"),
+        exposed_by=("control",),
+    ),
+    MetricSpec(
+        name="mlg_run_metric",
+        kind="gauge",
+        help="What the evaluation of a version that serves or is kept warm measured.",
+        labels=("model", "version", "metric"),
+        exposed_by=("control",),
+    ),
+    MetricSpec(
+        name="mlg_feature_importance",
+        kind="gauge",
+        help="Part of a model's gain by feature, of versions that serve or are kept warm.",
+        labels=("model", "version", "feature"),
+        exposed_by=("control",),
+    ),
+    MetricSpec(
         name="mlg_log_gaps_seen",
         kind="gauge",
         help="Log records known to be lost, as the control plane read them.",

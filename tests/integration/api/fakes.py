@@ -6,6 +6,7 @@ from hashlib import sha256
 from typing import Any
 
 from mlg.adapters.ids_uuid7 import Uuid7Ids
+from mlg.api.health import HealthAnswer, Restarts, availability_of
 from mlg.api.operations import ApiServices
 from mlg.api.schemas import ExportRequest, GameDayRequest
 from mlg.core.clock import ManualClock, rfc3339
@@ -176,10 +177,21 @@ class Control:
         service = {"service": "home", "live": True, "versions": ["3f2a"], "health": "healthy"}
         return {"services": [service], "ports": {"gateway": 7080}, "pids": {"control": 1}}
 
-    def service_health(self, service: str) -> dict[str, Any]:
+    def service_health(self, service: str) -> HealthAnswer:
         if service == "secret":
             raise RuntimeError("password=hunter2 at /etc/mlg")
-        return {"service": service, "live": True, "health": "healthy", "replicas": []}
+        return HealthAnswer(
+            service=service,
+            at="2026-01-01T00:00:00Z",
+            live=True,
+            health="healthy",
+            versions=[],
+            replicas=[],
+            availability=availability_of(1_000, 2, 0.99),
+            drift=[],
+            restarts=Restarts(recent=[], held=[]),
+            unknown={"cpu_ratio": "no replica runs"},
+        )
 
     def live(self) -> dict[str, Any]:
         return self.counters

@@ -210,7 +210,10 @@ def test_an_export_of_a_period_is_asked_for_in_its_own_words(client: Any, plane:
 def test_the_other_reads_answer(client: Any, plane: Any) -> None:
     assert client.get("/api/v1/status").json()["ports"] == {"gateway": 7080}
     assert client.get("/api/v1/services").json()["services"][0]["service"] == "home"
-    assert client.get("/api/v1/services/home/health").json()["health"] == "healthy"
+    health = client.get("/api/v1/services/home/health").json()
+    assert health["health"] == "healthy"
+    assert (health["cpu_ratio"], health["unknown"]["cpu_ratio"]) == (None, "no replica runs")
+    assert health["availability"]["budget_left_ratio"] == pytest.approx(0.8)  # 1 - 2 / 10
     assert client.get("/api/v1/runs").json()["runs"][0]["run_id"] == "r-1"
     assert client.get("/api/v1/live").json()["gateway_port"] == 7080
     assert client.get("/api/v1/predictions/p-1").json()["items"] == [1, 2]
