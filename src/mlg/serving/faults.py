@@ -101,6 +101,10 @@ class FaultyRecommender:
             time.sleep((self._now_s() - began_s) * (fault.slower - 1.0) + 0.002)
         if fault.delay_ms > 0.0:
             time.sleep(fault.delay_ms / 1e3)
+        return self._spoilt(ranked, fault)
+
+    def _spoilt(self, ranked: Ranked, fault: Fault) -> Ranked:
+        """Return an answer with what the fault does to it."""
         if fault.nan and self._draw() < fault.nan:
             ranked = replace(ranked, scores=(nan,) * len(ranked.scores))
         if fault.short and self._draw() < fault.short:
