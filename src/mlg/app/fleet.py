@@ -17,6 +17,7 @@ from mlg.core.traffic import FULL_BP, version_of
 from mlg.core.uris import Digest
 from mlg.manifest.specs import ManifestSpec
 from mlg.manifest.specs_services import CanarySpec, ServiceSpec
+from mlg.mesh.policy import traffic_policy
 from mlg.release.fleet import Group, WantedService, WantedVersion
 from mlg.release.wanted import group_of, process_id
 from mlg.workflows.packaged import read_packaged
@@ -114,6 +115,7 @@ class WantedFleet:
             model=service.model or "",
             memory_bytes=service.resources.memory_bytes if service.resources else None,
             sticky=_sticky(service),
+            traffic=traffic_policy(service),
         )
 
 

@@ -187,8 +187,7 @@ def wanted_endpoints(
         versions=tuple(versions),
         stable=stable if stable in known else None,
         fallback=fallback,
-        timeout_ms=service.timeout_ms,
-        per_try_timeout_ms=service.per_try_timeout_ms,
+        traffic=service.traffic,
         model=service.model,
         sticky=service.sticky,
     )

@@ -31,6 +31,8 @@ _LOG: Final = logging.getLogger("mlg.serving")
 _JSON: Final = (b"content-type", b"application/json")
 _TEXT: Final = (b"content-type", b"text/plain; charset=utf-8")
 _PROMETHEUS: Final = (b"content-type", b"text/plain; version=0.0.4; charset=utf-8")
+_SHADOW: Final = b"mlg-shadow"
+"""Set by the gateway on copies of requests, and taken off what viewers send."""
 _ENCODE: Final = msgspec.json.Encoder().encode
 
 
@@ -168,7 +170,8 @@ class ServingApp:
         finally:
             self.busy -= 1
             TRACE_ID.reset(trace)
-        if status != 200 and not scope["path"].endswith("/feedback"):
+        counted = not scope["path"].endswith("/feedback") and _SHADOW not in headers
+        if status != 200 and counted:
             self._service.instruments.refused(status)
         await self._send(send, status, content, [_JSON, *extra])
 
@@ -195,8 +198,10 @@ class ServingApp:
         return 200, _ENCODE(answer), _facts(prediction)
 
     async def _answer(self, service: Service, query: Query, asked: Asked) -> Prediction:
-        """Return the answer once the log has it."""
+        """Return the answer once the log has it; nobody sees that of a copy, nor logs it."""
         prediction, around = service.answer(query, asked)
+        if asked.shadow:
+            return prediction
         await self._log.put(prediction_record(prediction, around))
         service.instruments.answered(prediction, service.clock.monotonic_s() - asked.started_s)
         return prediction
@@ -256,6 +261,7 @@ class ServingApp:
             arm=headers.get(b"mlg-assigned-version", b"")[:64].decode("latin-1"),
             received_at=clock.now(),
             started_s=clock.monotonic_s(),
+            shadow=_SHADOW in headers,
         )
 
     def _health(self) -> tuple[int, bytes, tuple[bytes, bytes]]:
