@@ -135,9 +135,12 @@ def cluster(
         "ignore_health_on_host_removal": True,
         "health_checks": [
             {
-                "timeout": "0.5s",
+                # on a busy machine half a second is not rare, and what hangs is bounded by
+                # the attempt's timeout and by what the split gives
+                "timeout": "1s",
                 "interval": "0.5s",
-                "no_traffic_interval": "0.5s",
+                # most overflow clusters never have traffic
+                "no_traffic_interval": "2s" if role == OVERFLOW else "0.5s",
                 "unhealthy_threshold": 2,
                 "healthy_threshold": 1,
                 "http_health_check": {"path": HEALTH_PATH},

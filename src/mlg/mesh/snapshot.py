@@ -261,6 +261,8 @@ def _routes(state: MeshState, gateways: int) -> list[Resource]:
             if not ways:
                 what = f"service {service.service} has nothing that could answer yet"
                 return refusal(match, 503, what)
+            if high:  # small, and never where another server cannot answer it
+                ways = [replace(way, overflow="", limit=0) for way in ways]
             action = service_action(service.traffic, ways, high=high, shadows=shadows)
             return route(match, action, sticky=sticky, limited=limited)
 
@@ -278,6 +280,9 @@ def _routes(state: MeshState, gateways: int) -> list[Resource]:
         model = {
             "path_separated_prefix": f"/v2/models/{quote(service.model or service.service)}"
         }
+        # whether the version is ready is asked of the version, whatever the load
+        asking = {**model, "headers": [{"name": ":method", "string_match": {"exact": "GET"}}]}
+        models.setdefault(str(asking), to(asking, high=True))
         models.setdefault(str(model), to(model, limited=limited, shadows=shadows))
         models.setdefault("health", to({"prefix": "/v2/health/"}, high=True))
     routes.extend(models.values())

@@ -67,7 +67,9 @@ def ports(resource: dict, priority: int) -> list[int]:
 
 def route_of(state: MeshState, key: str, value: str) -> dict:
     routes = render(state, sources=FILES).routes["virtual_hosts"][0]["routes"]
-    return next(r for r in routes if r["match"].get(key) == value)
+    return next(
+        r for r in routes if r["match"].get(key) == value and "headers" not in r["match"]
+    )
 
 
 def test_priorities_are_the_version_then_the_stable_one_then_popularity() -> None:
@@ -162,6 +164,8 @@ def test_feedback_is_of_high_priority_and_neither_limited_nor_copied() -> None:
     feedback = route_of(state, "path", "/v1/services/home/feedback")
     service = route_of(state, "path_separated_prefix", "/v1/services/home")
     assert feedback["route"]["priority"] == "HIGH"
+    assert "overflow = " not in script_of(feedback)
+    assert "overflow = " in script_of(service)
     assert "priority" not in service["route"]
     for key in ("typed_per_filter_config", "request_mirror_policies"):
         assert key not in feedback
