@@ -13,6 +13,7 @@ from mlg.adapters.launcher_process import ProcessLauncher, free_port
 from mlg.adapters.network_http import HttpNetwork
 from mlg.adapters.router_envoy import EnvoyRouter, admin_url, gateway_spec
 from mlg.adapters.router_memory import MemoryRouter
+from mlg.adapters.xds_ads import AdsXds
 from mlg.core.errors import BackendError, NotFoundError
 from mlg.core.ports import TrafficRouter
 from mlg.core.traffic import (
@@ -23,6 +24,8 @@ from mlg.core.traffic import (
     TrafficSplit,
     VersionEndpoints,
 )
+
+ADS = "needs the extra `ads`: grpcio and envoy-data-plane"
 
 
 @dataclass
@@ -44,7 +47,13 @@ class Healthy(http.server.BaseHTTPRequestHandler):
         pass
 
 
-@pytest.fixture(params=["memory", pytest.param("envoy", marks=pytest.mark.envoy)])
+@pytest.fixture(
+    params=[
+        "memory",
+        pytest.param("envoy-files", marks=pytest.mark.envoy),
+        pytest.param("envoy-ads", marks=pytest.mark.envoy),
+    ]
+)
 def place(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Place]:
     if request.param == "memory":
         memory, ports = MemoryRouter(), iter(range(8_000, 9_000))
@@ -59,7 +68,11 @@ def place(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Place]:
     clock, folder, port = SystemClock(), tmp_path / "gateway", free_port()
     launcher = ProcessLauncher(LocalFiles(tmp_path), clock, Uuid7Ids(clock), tmp_path)
     admins = [admin_url(folder, "gateway-1")]
-    router = EnvoyRouter(folder, admins, clock, HttpNetwork(), patience_s=3.0)
+    xds: AdsXds | None = None
+    if request.param == "envoy-ads":
+        pytest.importorskip("envoy_data_plane", reason=ADS)
+        xds = AdsXds()
+    router = EnvoyRouter(folder, admins, clock, HttpNetwork(), patience_s=3.0, xds=xds)
     router.prepare(["gateway-1"], port)
     launcher.start(gateway_spec(folder, "gateway-1", port, digest="d"))
     servers: list[http.server.ThreadingHTTPServer] = []
@@ -75,6 +88,8 @@ def place(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Place]:
 
     yield Place(router, healthy, lambda: Endpoint(host="127.0.0.1", port=free_port()))
     launcher.stop("gateway-1")
+    if xds is not None:
+        xds.close()
     for server, thread in zip(servers, threads, strict=True):
         server.shutdown()
         thread.join()

@@ -9,17 +9,18 @@ import msgspec
 from mlg.core.ports import Files, Network
 from mlg.core.traffic import Attempts, Endpoint
 from mlg.mesh.counters import (
-    Reading,
     Requests,
     Totals,
     TotalsRecord,
     attempt_readings,
     read_hosts,
-    read_requests,
+    request_readings,
 )
 
 _FILE: Final = "counters.json"
-_REQUESTS: Final = r"/stats?format=json&filter=^cluster\..*\.upstream_rq_[0-9]{3}$"
+_REQUESTS: Final = (
+    r"/stats?format=json&filter=\.(upstream_rq_[0-9]{3}|http_local_rate_limit\.rate_limited)$"
+)
 
 
 class GatewayCounters:
@@ -57,9 +58,9 @@ class GatewayCounters:
 
     def attempts(self, service: str, version: str) -> Attempts:
         """Return one version's attempts as of the last look."""
-        answered, errors, rescued = (
+        answered, errors, rescued, shadowed, shadow_errors = (
             self._attempts.of((service, version, what))
-            for what in ("answered", "errors", "rescued")
+            for what in ("answered", "errors", "rescued", "shadowed", "shadow_errors")
         )
         return Attempts(
             service=service,
@@ -67,6 +68,8 @@ class GatewayCounters:
             total=answered + errors,
             errors=errors,
             rescued=rescued,
+            shadowed=shadowed,
+            shadow_errors=shadow_errors,
         )
 
     def requests(self) -> tuple[Requests, ...]:
@@ -75,15 +78,7 @@ class GatewayCounters:
             stats, run = self._ask(admin, _REQUESTS), self._run(admin)
             if stats is None or run is None:
                 continue
-            groups = [((r.service, r.version, str(r.code)), r) for r in read_requests(stats)]
-            self._requests.see(
-                admin,
-                run,
-                [
-                    Reading(counter=" ".join(group), group=group, value=seen.total)
-                    for group, seen in groups
-                ],
-            )
+            self._requests.see(admin, run, request_readings(stats))
         self._keep()
         return tuple(
             Requests(service=service, version=version, code=int(code), total=total)

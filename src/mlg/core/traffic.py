@@ -60,6 +60,36 @@ class VersionEndpoints:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class RateLimit:
+    """Requests that a service takes; the gateways refuse what exceeds them."""
+
+    per_s: float
+    """Requests per second over all gateways; > 0."""
+    burst: int
+    """Requests that may come at once after a quiet time, over all gateways; at least 1."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TrafficPolicy:
+    """How the gateways treat a service's requests, whichever version answers them."""
+
+    timeout_ms: int = 2_000
+    """What a viewer waits at most, all attempts together."""
+    per_try_timeout_ms: int = 500
+    """What one attempt may take before another replica, or the popularity list, is asked."""
+    in_flight: int = 32
+    """Requests that one gateway has under way with one replica at most; the popularity list
+    answers what exceeds them."""
+    rate_limit: RateLimit | None = None
+    """None: no limit."""
+    shadow_bp: int = 0
+    """Share of the requests that versions without a share of their own get a copy of."""
+
+
+DEFAULT_TRAFFIC: Final = TrafficPolicy()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class ServiceEndpoints:
     """Everything that can answer for one service: versions, stable one, popularity list."""
 
@@ -69,8 +99,8 @@ class ServiceEndpoints:
     """The version whose replicas rescue the others' failures."""
     fallback: tuple[Endpoint, ...]
     """Popularity servers: the last rescue, and the answer while no version exists."""
-    timeout_ms: int = 2_000
-    per_try_timeout_ms: int = 500
+    traffic: TrafficPolicy = DEFAULT_TRAFFIC
+    """How its requests are treated."""
     model: str = ""
     """The Open Inference Protocol's name of what it serves; empty: the service's own name."""
     sticky: str = "user_id"
@@ -93,6 +123,10 @@ class Attempts:
     """Of them those that failed: 5xx, late, reset, refused."""
     rescued: int = 0
     """Requests given to this version that other replicas, or the popularity list, answered."""
+    shadowed: int = 0
+    """Copies of others' requests that its replicas answered, well or not, for nobody."""
+    shadow_errors: int = 0
+    """Of them those that failed."""
 
 
 def arm_of(version: str, group: str) -> str:

@@ -163,6 +163,28 @@ class RollbackSpec(Spec, frozen=True, kw_only=True):
     """Share of requests that were answered."""
 
 
+class RateLimitSpec(Spec, frozen=True, kw_only=True):
+    """How many requests the service takes; what exceeds them is refused with 429."""
+
+    requests_per_second: Annotated[float, Meta(gt=0, le=1_000_000)]
+    """Requests in a second, over all gateways; each of them lets through its equal part."""
+    burst: Annotated[int, Meta(ge=1, le=1_000_000)] | None = None
+    """Requests that may come at once after a quiet time; those of one second if left out."""
+
+
+class TrafficSpec(Spec, frozen=True, kw_only=True):
+    """How the gateways treat the service's requests."""
+
+    in_flight: Annotated[int, Meta(ge=1, le=10_000)] = 32
+    """Requests that one gateway has under way with one replica at most; the popularity list
+    answers what exceeds them."""
+    rate_limit: RateLimitSpec | None = None
+    """How many requests the service takes; any number if left out."""
+    shadow_bp: Bp = field(name="shadow", default=0)
+    """Share of the requests of which versions that are warm without a share of their own get a
+    copy; nobody sees or logs their answers."""
+
+
 HALF_A_YEAR_S: Final = 183 * 86_400.0
 
 
@@ -238,6 +260,8 @@ class ServiceSpec(Spec, frozen=True, kw_only=True):
     """How a new version takes over."""
     rollback: RollbackSpec | None = None
     """Objectives that reverse a release."""
+    traffic: TrafficSpec = field(default_factory=TrafficSpec)
+    """How the gateways treat its requests."""
     description: str = ""
     """What the service is for, for readers and for the graph."""
     owner: Owner | None = None

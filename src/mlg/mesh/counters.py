@@ -2,10 +2,11 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Final
 
 from mlg.core.traffic import Endpoint
-from mlg.mesh.resources import FALLBACK, Resource, cluster_name, split_cluster_name
+from mlg.mesh.resources import FALLBACK, LIMITED, SHADOW, cluster_name, split_cluster_name
+from mlg.mesh.sources import Resource
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -43,36 +44,18 @@ def read_hosts(clusters: Mapping[str, Any]) -> tuple[HostCount, ...]:
     return tuple(hosts)
 
 
+NO_VERSION: Final = "none"
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Requests:
     """Viewer requests that were assigned to a version and ended with a code, each one once."""
 
     service: str
     version: str
-    """`fallback` while the service has no version."""
+    """`fallback` while the service has no version, `none` for what a rate limit refused."""
     code: int
     total: int
-
-
-def read_requests(stats: Mapping[str, Any]) -> tuple[Requests, ...]:
-    """Return the requests in an answer of the admin page `/stats?format=json`.
-
-    `cluster.X.upstream_rq_<code>` counts an answer as the viewer got it, whichever
-    priority gave it and after however many attempts.
-    """
-    found: list[Requests] = []
-    for stat in stats.get("stats", ()):
-        name = str(stat.get("name", ""))
-        head, _, code = name.removeprefix("cluster.").rpartition(".upstream_rq_")
-        service, version = split_cluster_name(head)
-        # `home@3f2a.external.upstream_rq_200` counts the same requests once more
-        if service and "." not in version and len(code) == 3 and code.isdigit():
-            found.append(
-                Requests(
-                    service=service, version=version, code=int(code), total=int(stat["value"])
-                )
-            )
-    return tuple(found)
 
 
 Group = tuple[str, str, str]
@@ -87,6 +70,32 @@ class Reading:
     """Its name, unique in the source."""
     group: Group
     value: int
+
+
+def request_readings(stats: Mapping[str, Any]) -> list[Reading]:
+    """Return the requests in an answer of the admin page `/stats?format=json`.
+
+    Groups are (service, assigned version, code). `cluster.X.upstream_rq_<code>` counts an
+    answer as the viewer got it, whichever priority gave it and after however many attempts;
+    what overflowed is of the version that it was meant for. Copies are no viewers' requests.
+    What a rate limit refused was assigned to no version: `none`, 429.
+    """
+    found: list[Reading] = []
+    for stat in stats.get("stats", ()):
+        name = str(stat.get("name", ""))
+        limited = name.removesuffix(".http_local_rate_limit.rate_limited")
+        if limited != name and limited.startswith(LIMITED):
+            group = (limited.removeprefix(LIMITED), NO_VERSION, "429")
+            found.append(Reading(counter=name, group=group, value=int(stat["value"])))
+            continue
+        head, _, code = name.removeprefix("cluster.").rpartition(".upstream_rq_")
+        service, version, role = split_cluster_name(head)
+        # `home@3f2a.external.upstream_rq_200` counts the same requests once more
+        ours = service and role != SHADOW and "." not in f"{version}{role}"
+        if ours and len(code) == 3 and code.isdigit():
+            group = (service, version, code)
+            found.append(Reading(counter=name, group=group, value=int(stat["value"])))
+    return found
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -162,7 +171,8 @@ def attempt_readings(
     Groups are (service, version, `answered`, `errors` or `rescued`). An attempt counts for
     the version whose replica was asked, in whichever cluster: the stable version's cluster
     is not the only one that asks stable replicas. What another's replica, or the popularity
-    list, answered in a version's cluster is a rescue of that version.
+    list, answered in a version's cluster, or in its overflow, is a rescue of that version.
+    Copies are `shadowed`, of them `shadow_errors`, and no attempts.
 
     Args:
         hosts: All hosts of all clusters.
@@ -170,10 +180,20 @@ def attempt_readings(
     """
     readings: list[Reading] = []
     for host in hosts:
-        service, version = split_cluster_name(host.cluster)
+        service, version, role = split_cluster_name(host.cluster)
         if not service:
             continue
         name = f"{host.cluster} {host.endpoint.host}:{host.endpoint.port}"
+        if role == SHADOW:
+            copies = (
+                ("shadowed", host.answered + host.errors),
+                ("shadow_errors", host.errors),
+            )
+            readings += [
+                Reading(counter=f"{name} {what}", group=(service, version, what), value=value)
+                for what, value in copies
+            ]
+            continue
         owner = owners.get(host.endpoint)
         if owner is not None:
             for what, value in (("answered", host.answered), ("errors", host.errors)):

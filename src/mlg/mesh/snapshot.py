@@ -15,15 +15,19 @@ from mlg.core.traffic import (
 )
 from mlg.mesh.resources import (
     FALLBACK,
-    Resource,
+    OVERFLOW,
+    SHADOW,
     assignment,
     cluster,
     cluster_name,
+    rate_limit,
     refusal,
     route,
     route_configuration,
     service_action,
 )
+from mlg.mesh.sources import Resource, Sources
+from mlg.mesh.split import Way
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -91,7 +95,7 @@ class MeshState:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class MeshSnapshot:
-    """The files that say to Envoy what a mesh state means."""
+    """The resources that say to Envoy what a mesh state means."""
 
     clusters: tuple[Resource, ...]
     assignments: tuple[tuple[str, Resource], ...]
@@ -128,45 +132,82 @@ def beside(former: MeshState, wanted: MeshState, service: str) -> MeshState:
     )
 
 
-def render(state: MeshState, *, folder: str) -> MeshSnapshot:
+def render(state: MeshState, *, sources: Sources, gateways: int = 2) -> MeshSnapshot:
     """Return clusters, endpoints and routes of a mesh.
 
     Args:
         state: What is placed.
-        folder: Folder of the xDS files, as the gateway sees it.
+        sources: Where a gateway finds a cluster's endpoints.
+        gateways: How many share the viewers, and a service's rate limit.
     """
     clusters: list[Resource] = []
     assignments: list[tuple[str, Resource]] = []
     for placed in state.services:
-        for version, tiers in cluster_tiers(placed):
-            name = cluster_name(placed.endpoints.service, version)
+        for tiers in cluster_tiers(placed):
+            by_priority = assignment(tiers.cluster, tiers.endpoints)
             clusters.append(
                 cluster(
-                    name,
-                    eject=version in (placed.endpoints.stable, FALLBACK),
-                    folder=folder,
-                    file=endpoints_file(name),
+                    tiers.cluster,
+                    eject=tiers.eject,
+                    endpoints=sources.endpoints(tiers.cluster),
+                    in_flight=placed.endpoints.traffic.in_flight,
+                    rescued=len(by_priority["endpoints"]) > 1,
                     health_path=placed.endpoints.health_path,
                 )
             )
-            assignments.append((name, assignment(name, tiers)))
+            assignments.append((tiers.cluster, by_priority))
     clusters.sort(key=lambda resource: str(resource["name"]))
     return MeshSnapshot(
         clusters=tuple(clusters),
         assignments=tuple(sorted(assignments, key=lambda pair: pair[0])),
-        routes=route_configuration(_routes(state)),
+        routes=route_configuration(_routes(state, gateways)),
     )
 
 
-def cluster_tiers(placed: Placed) -> tuple[tuple[str, tuple[tuple[Endpoint, ...], ...]], ...]:
-    """Return each cluster's endpoints by priority: its version, the stable one, popularity."""
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Tiers:
+    """One cluster's endpoints by priority, and how much it is given."""
+
+    cluster: str
+    endpoints: tuple[tuple[Endpoint, ...], ...]
+    limit: int
+    """Requests of one gateway under way at once; grows with the replicas."""
+    eject: bool
+    """Whether failing hosts are left out for a while."""
+
+
+def cluster_tiers(placed: Placed) -> tuple[Tiers, ...]:
+    """Return a service's clusters.
+
+    A version's own cluster is rescued by the stable version and then by the popularity list;
+    its overflow begins at the list. Copies of requests are rescued by nobody.
+    """
+    name, policy = placed.endpoints.service, placed.endpoints.traffic
     by_version = {v.version: v.endpoints for v in placed.versions}
     stable = by_version.get(placed.endpoints.stable or "", ())
-    fallback = placed.endpoints.fallback
-    tiers = [(v, (own, stable, fallback)) for v, own in sorted(by_version.items())]
-    if fallback:
-        tiers.append((FALLBACK, (fallback, stable, ())))
-    return tuple(tiers)
+    listed = placed.endpoints.fallback
+
+    def tiers(
+        version: str, role: str, *endpoints: tuple[Endpoint, ...], eject: bool = False
+    ) -> Tiers:
+        return Tiers(
+            cluster=cluster_name(name, version, role),
+            endpoints=endpoints,
+            limit=policy.in_flight * max(1, len(endpoints[0])),
+            eject=eject,
+        )
+
+    found: list[Tiers] = []
+    for version, own in sorted(by_version.items()):
+        eject = version == placed.endpoints.stable
+        found.append(tiers(version, "", own, stable, listed, eject=eject))
+        if listed:
+            found.append(tiers(version, OVERFLOW, listed, stable, eject=True))
+        if policy.shadow_bp:
+            found.append(tiers(version, SHADOW, own))
+    if listed:
+        found.append(tiers(FALLBACK, "", listed, stable, eject=True))
+    return tuple(found)
 
 
 def shares_in_hash_order(
@@ -191,11 +232,6 @@ def shares_in_hash_order(
     return tuple((share.version, share.bp) for share in ordered if share.bp)
 
 
-def endpoints_file(cluster_name: str) -> str:
-    """Return the name of the file with a cluster's endpoints."""
-    return f"eds-{quote(cluster_name, safe='@')}.json"
-
-
 def discovery_file(resources: Sequence[Resource]) -> tuple[str, bytes]:
     """Return the version and the bytes of one xDS file; equal resources, equal version."""
     body = json.dumps(list(resources), sort_keys=True, separators=(",", ":"))
@@ -203,37 +239,92 @@ def discovery_file(resources: Sequence[Resource]) -> tuple[str, bytes]:
     return version, f'{{"version_info":"{version}","resources":{body}}}'.encode()
 
 
-def _routes(state: MeshState) -> list[Resource]:
+def _routes(state: MeshState, gateways: int) -> list[Resource]:
     routes: list[Resource] = []
     models: dict[str, Resource] = {}
     for placed in state.services:
         service = placed.endpoints
-        action = service_action(service, _weights(placed)) if _weights(placed) else None
-        where = {"path_separated_prefix": f"/v1/services/{quote(service.service)}"}
-        sticky = "" if service.health_path else service.sticky
-        routes.append(_to(where, action, service.service, sticky=sticky))
-        if service.health_path:
-            continue  # it speaks no Open Inference Protocol
+        ways = _ways(placed)
+        limit = service.traffic.rate_limit
+        limited = rate_limit(service.service, limit, gateways) if limit else None
+        shadows = _shadows(placed)
+
+        def to(
+            match: Resource,
+            *,
+            high: bool = False,
+            sticky: str = "",
+            limited: Resource | None = None,
+            shadows: Sequence[str] = (),
+            service: ServiceEndpoints = service,
+            ways: Sequence[Way] = ways,
+        ) -> Resource:
+            if not ways:
+                what = f"service {service.service} has nothing that could answer yet"
+                return refusal(match, 503, what)
+            if high:  # small, and never where another server cannot answer it
+                ways = [replace(way, overflow="", limit=0) for way in ways]
+            strip = f"/v1/services/{service.service}" if service.health_path else ""
+            action = service_action(
+                service.traffic, ways, high=high, shadows=shadows, strip=strip
+            )
+            return route(match, action, sticky=sticky, limited=limited)
+
+        prefix = f"/v1/services/{quote(service.service)}"
+        if service.health_path:  # no body is looked into, and no other protocol spoken
+            routes.append(to({"path_separated_prefix": prefix}, limited=limited))
+            continue
+        routes += [
+            # feedback is small and comes once: never copied, never refused for its number
+            to({"path": f"{prefix}/feedback"}, high=True),
+            to(
+                {"path_separated_prefix": prefix},
+                sticky=service.sticky,
+                limited=limited,
+                shadows=shadows,
+            ),
+        ]
         model = {
             "path_separated_prefix": f"/v2/models/{quote(service.model or service.service)}"
         }
-        models.setdefault(str(model), _to(model, action, service.service))
-        models.setdefault("health", _to({"prefix": "/v2/health/"}, action, service.service))
+        # whether the version is ready is asked of the version, whatever the load
+        asking = {**model, "headers": [{"name": ":method", "string_match": {"exact": "GET"}}]}
+        models.setdefault(str(asking), to(asking, high=True))
+        models.setdefault(str(model), to(model, limited=limited, shadows=shadows))
+        models.setdefault("health", to({"prefix": "/v2/health/"}, high=True))
     routes.extend(models.values())
     routes.append(refusal({"prefix": "/"}, 404, "no service or model at this path"))
     return routes
 
 
-def _to(match: Resource, action: Resource | None, service: str, sticky: str = "") -> Resource:
-    if action is None:
-        return refusal(match, 503, f"service {service} has nothing that could answer yet")
-    return route(match, action, sticky=sticky)
+def _ways(placed: Placed) -> list[Way]:
+    """Return the service's split with the overflow of each part; empty: nothing answers."""
+    name, listed = placed.endpoints.service, placed.endpoints.fallback
+    if placed.split is None:
+        return [Way(cluster=cluster_name(name, FALLBACK), weight=FULL_BP)] if listed else []
+    limits = {tiers.cluster: tiers.limit for tiers in cluster_tiers(placed)}
+    return [
+        Way(
+            cluster=cluster_name(name, version),
+            weight=bp,
+            overflow=cluster_name(name, version, OVERFLOW) if listed else "",
+            limit=limits.get(cluster_name(name, version), 0),
+        )
+        for version, bp in shares_in_hash_order(placed.split, placed.endpoints.stable)
+    ]
 
 
-def _weights(placed: Placed) -> tuple[tuple[str, int], ...]:
-    if placed.split is not None:
-        return shares_in_hash_order(placed.split, placed.endpoints.stable)
-    return ((FALLBACK, FULL_BP),) if placed.endpoints.fallback else ()
+def _shadows(placed: Placed) -> tuple[str, ...]:
+    """Return the clusters of the versions that get copies: warm, without a share."""
+    name = placed.endpoints.service
+    if placed.split is None or not placed.endpoints.traffic.shadow_bp:
+        return ()
+    shared = {share.version for share in placed.split.shares if share.bp}
+    return tuple(
+        cluster_name(name, v.version, SHADOW)
+        for v in sorted(placed.versions, key=lambda v: v.version)
+        if v.version not in shared
+    )
 
 
 def _together(

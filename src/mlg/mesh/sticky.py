@@ -7,7 +7,8 @@ field is said by the route, so that it changes without a restart of the gateway.
 
 from typing import Final
 
-from mlg.mesh.resources import STICKY_FIELD, STICKY_FILTER, STICKY_HEADER, Resource
+from mlg.mesh.resources import STICKY_FIELD, STICKY_FILTER, STICKY_HEADER
+from mlg.mesh.sources import Resource
 
 MAX_BODY_BYTES: Final = 64 * 1024
 """Longer bodies are not looked into; replicas refuse them."""

@@ -5,7 +5,7 @@ from dataclasses import dataclass, replace
 from typing import Literal
 
 from mlg.core.processes import ProcessKind, ProcessState
-from mlg.core.traffic import ServiceEndpoints, TrafficSplit
+from mlg.core.traffic import DEFAULT_TRAFFIC, ServiceEndpoints, TrafficPolicy, TrafficSplit
 from mlg.core.uris import Digest
 
 
@@ -31,8 +31,7 @@ class WantedService:
     model: str = ""
     """The Open Inference Protocol's name; empty: the service's own."""
     fallback: bool = True
-    timeout_ms: int = 2_000
-    per_try_timeout_ms: int = 500
+    traffic: TrafficPolicy = DEFAULT_TRAFFIC
     memory_bytes: int | None = None
     sticky: str = "user_id"
     """Field of the request by which a viewer stays with one version."""

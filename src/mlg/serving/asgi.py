@@ -41,6 +41,8 @@ _LOG: Final = logging.getLogger("mlg.serving")
 _JSON: Final = (b"content-type", b"application/json")
 _TEXT: Final = (b"content-type", b"text/plain; charset=utf-8")
 _PROMETHEUS: Final = (b"content-type", b"text/plain; version=0.0.4; charset=utf-8")
+_SHADOW: Final = b"mlg-shadow"
+"""Set by the gateway on copies of requests, and taken off what viewers send."""
 _ENCODE: Final = msgspec.json.Encoder().encode
 
 
@@ -223,7 +225,8 @@ class ServingApp:
         finally:
             self.busy -= 1
             TRACE_ID.reset(trace)
-        if status != 200 and not scope["path"].endswith("/feedback"):
+        counted = not scope["path"].endswith("/feedback") and _SHADOW not in headers
+        if status != 200 and counted:
             self._service.instruments.refused(status)
         if span is not NOTHING:
             _tell(span, status, extra)
@@ -252,12 +255,14 @@ class ServingApp:
         return 200, _ENCODE(answer), _facts(prediction)
 
     async def _answer(self, service: Service, query: Query, asked: Asked) -> Prediction:
-        """Return the answer once the log has it."""
+        """Return the answer once the log has it; nobody sees that of a copy, nor logs it."""
         ranked = service.kept(query)
         if ranked is None:
             ranked = await self._rank(query)
             service.keep(query, ranked)
         prediction, around = service.decided(query, asked, ranked)
+        if asked.shadow:
+            return prediction
         await self._log.put(prediction_record(prediction, around))
         service.instruments.answered(prediction, service.clock.monotonic_s() - asked.started_s)
         return prediction
@@ -301,6 +306,7 @@ class ServingApp:
             arm=headers.get(b"mlg-assigned-version", b"")[:64].decode("latin-1"),
             received_at=clock.now(),
             started_s=clock.monotonic_s(),
+            shadow=_SHADOW in headers,
         )
 
     def _health(self) -> tuple[int, bytes, tuple[bytes, bytes]]:
@@ -335,6 +341,8 @@ class ServingApp:
 def _error_body(path: str, error: LifecycleError) -> bytes:
     """Return an error as the protocol of its path has it."""
     return _ENCODE(error_of(error) if path.startswith("/v2") else error.as_dict())
+
+
 def _tell(span: Said, status: int, headers: _Headers) -> None:
     """Give a span what the headers of the answer say."""
     span.say("http.response.status_code", status)

@@ -67,6 +67,8 @@ class Asked:
     received_at: datetime
     started_s: float
     """Clock's monotonic seconds when the whole body was there."""
+    shadow: bool = False
+    """Whether it is a copy of a request that another version answers."""
 
 
 class PopularityOnly:

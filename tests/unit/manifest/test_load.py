@@ -364,3 +364,33 @@ def test_what_was_written_is_what_is_read(content: dict[str, Any]) -> None:
     confidence = manifest.spec.services["s"].confidence
     assert confidence is not None
     assert f"{confidence.explore_bp / 100:.2f}%" == explore
+
+
+TRAFFIC = SMALL.replace(
+    "home: {model: ranker}",
+    "home: {model: ranker, traffic: {in_flight: 8, shadow: 5%, rate_limit: "
+    "{requests_per_second: 2.5}}}",
+)
+
+
+def test_traffic_is_read_in_its_units() -> None:
+    traffic = parse_manifest(TRAFFIC).spec.services["home"].traffic
+    assert (traffic.in_flight, traffic.shadow_bp) == (8, 500)
+    assert traffic.rate_limit is not None
+    assert (traffic.rate_limit.requests_per_second, traffic.rate_limit.burst) == (2.5, None)
+
+
+@pytest.mark.parametrize(
+    ("good", "bad"),
+    [
+        ("in_flight: 8", "in_flight: 0"),
+        ("shadow: 5%", "shadow: 5"),
+        ("shadow: 5%", "shadow: 101%"),
+        ("requests_per_second: 2.5", "requests_per_second: 0"),
+        ("requests_per_second: 2.5", "burst: 3"),
+        ("requests_per_second: 2.5", "requests_per_second: 2.5, per: minute"),
+    ],
+)
+def test_traffic_that_means_nothing_is_refused_with_its_place(good: str, bad: str) -> None:
+    with pytest.raises(ManifestError, match="traffic"):
+        parse_manifest(TRAFFIC.replace(good, bad))

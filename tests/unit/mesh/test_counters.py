@@ -2,12 +2,11 @@ from mlg.core.traffic import Endpoint
 from mlg.mesh.counters import (
     HostCount,
     Reading,
-    Requests,
     Totals,
     are_healthy,
     attempt_readings,
     read_hosts,
-    read_requests,
+    request_readings,
 )
 
 CLUSTERS = {
@@ -58,14 +57,21 @@ def test_requests_are_read_once_and_by_code() -> None:
             {"name": "cluster.home@v1.external.upstream_rq_200", "value": 7},
             {"name": "cluster.home@v1.upstream_rq_2xx", "value": 7},
             {"name": "cluster.home@v1.upstream_rq_503", "value": 1},
+            {"name": "cluster.home@v1+overflow.upstream_rq_200", "value": 3},
+            {"name": "cluster.home@v2+shadow.upstream_rq_200", "value": 5},
             {"name": "cluster.other.upstream_rq_200", "value": 9},
+            {"name": "limit.home.http_local_rate_limit.rate_limited", "value": 2},
+            {"name": "viewers.http_local_rate_limit.rate_limited", "value": 8},
             {"histograms": {}},
         ]
     }
-    assert read_requests(stats) == (
-        Requests(service="home", version="v1", code=200, total=7),
-        Requests(service="home", version="v1", code=503, total=1),
-    )
+    totals = Totals()
+    totals.see("gateway-1", "run", request_readings(stats))
+    assert dict(totals.all()) == {
+        ("home", "v1", "200"): 7 + 3,  # what overflowed was meant for v1
+        ("home", "v1", "503"): 1,
+        ("home", "none", "429"): 2,
+    }
 
 
 GROUP = ("home", "v1", "errors")
@@ -127,6 +133,8 @@ def test_an_attempt_counts_for_who_was_asked_and_a_rescue_for_whom_it_was_meant(
                 host("home@v2", 2, 3, 7),  # canary: its own
                 host("home@v2", 1, 6, 0),  # rescued by the stable version
                 host("home@v2", 9, 1, 0),  # and by popularity
+                host("home@v2+overflow", 9, 2, 0),  # it had enough under way
+                host("home@v2+shadow", 2, 4, 1),  # copies: no attempts
                 host("home@fallback", 9, 5, 0),  # before any version: nobody's rescue
                 host("other", 1, 5, 0),
             ],
@@ -139,5 +147,7 @@ def test_an_attempt_counts_for_who_was_asked_and_a_rescue_for_whom_it_was_meant(
         ("home", "v1", "rescued"): 1,
         ("home", "v2", "answered"): 3,
         ("home", "v2", "errors"): 7,
-        ("home", "v2", "rescued"): 7,
+        ("home", "v2", "rescued"): 7 + 2,
+        ("home", "v2", "shadowed"): 4 + 1,
+        ("home", "v2", "shadow_errors"): 1,
     }

@@ -9,14 +9,16 @@ from hypothesis import strategies as st
 from mlg.core.traffic import (
     FULL_BP,
     Endpoint,
+    RateLimit,
     ServiceEndpoints,
     Share,
+    TrafficPolicy,
     TrafficSplit,
     VersionEndpoints,
     arm_of,
 )
 from mlg.mesh.listener import bootstrap, listener
-from mlg.mesh.resources import HEALTH_PATH, assignment
+from mlg.mesh.resources import HEALTH_PATH, assignment, rate_limit
 from mlg.mesh.snapshot import (
     MeshState,
     beside,
@@ -24,6 +26,9 @@ from mlg.mesh.snapshot import (
     render,
     shares_in_hash_order,
 )
+from mlg.mesh.sources import FileSources
+
+FILES = FileSources(folder="x")
 
 
 def at(port: int) -> Endpoint:
@@ -40,8 +45,7 @@ def home(*versions: str, stable: str | None = None, model: str = "ranker") -> Se
         ),
         stable=stable,
         fallback=(at(99),),
-        timeout_ms=1_500,
-        per_try_timeout_ms=250,
+        traffic=TrafficPolicy(timeout_ms=1_500, per_try_timeout_ms=250, in_flight=8),
         model=model,
     )  # fmt: skip
 
@@ -62,14 +66,23 @@ def ports(resource: dict, priority: int) -> list[int]:
 
 
 def route_of(state: MeshState, key: str, value: str) -> dict:
-    routes = render(state, folder="x").routes["virtual_hosts"][0]["routes"]
-    return next(r for r in routes if r["match"].get(key) == value)
+    routes = render(state, sources=FILES).routes["virtual_hosts"][0]["routes"]
+    return next(
+        r for r in routes if r["match"].get(key) == value and "headers" not in r["match"]
+    )
 
 
 def test_priorities_are_the_version_then_the_stable_one_then_popularity() -> None:
     state = MeshState().placed(home("v1", "v2", stable="v1"))
-    files = dict(render(state, folder="x").assignments)
-    assert sorted(files) == ["home@fallback", "home@v1", "home@v2"]
+    files = dict(render(state, sources=FILES).assignments)
+    assert sorted(files) == [
+        "home@fallback",
+        "home@v1",
+        "home@v1+overflow",
+        "home@v2",
+        "home@v2+overflow",
+    ]
+    assert [ports(files["home@v2+overflow"], n) for n in range(2)] == [[99], [110, 111]]
     assert [ports(files["home@v2"], n) for n in range(3)] == [[120, 121], [110, 111], [99]]
     assert [ports(files["home@v1"], n) for n in range(3)] == [[110, 111], [99], []]
     assert [ports(files["home@fallback"], n) for n in range(2)] == [[99], [110, 111]]
@@ -81,32 +94,120 @@ def test_one_healthy_replica_keeps_its_priority_whole() -> None:
     assert min(100, factor * 1 / 1_000) == 100
 
 
+def ways(action: dict) -> list[tuple[int, str]]:
+    """What the split's script says: upper end of each part, and its cluster."""
+    script = script_of(action)
+    found = re.findall(r'below = (\d+), name = "([^"]+)"', script)
+    return [(int(below), name) for below, name in found]
+
+
+def script_of(action: dict) -> str:
+    plugin = action["route"]["inline_cluster_specifier_plugin"]["extension"]
+    return plugin["typed_config"]["source_code"]["inline_string"]
+
+
 def test_weights_are_basis_points_and_shares_of_zero_have_no_route() -> None:
     state = MeshState().placed(home("v1", "v2", stable="v1")).split_by(split(v1=9_950, v2=50))
-    action = route_of(state, "path_separated_prefix", "/v1/services/home")["route"]
-    weighted = action["weighted_clusters"]
-    assert {c["name"]: c["weight"] for c in weighted["clusters"]} == {
-        "home@v1": 9_950,
-        "home@v2": 50,
-    }
-    assert weighted["use_hash_policy"] is True
-    assert [p["header"]["header_name"] for p in action["hash_policy"]] == [
-        "mlg-sticky-key",
-        "x-request-id",
-    ]
+    chosen = route_of(state, "path_separated_prefix", "/v1/services/home")
+    assert ways(chosen) == [(50, "home@v2"), (10_000, "home@v1")]
+    action = chosen["route"]
     assert (action["timeout"], action["retry_policy"]["per_try_timeout"]) == (
         "1.500s",
         "0.250s",
     )
     whole = state.split_by(split(v1=10_000, v2=0))
-    action = route_of(whole, "path_separated_prefix", "/v1/services/home")["route"]
-    assert [c["name"] for c in action["weighted_clusters"]["clusters"]] == ["home@v1"]
+    chosen = route_of(whole, "path_separated_prefix", "/v1/services/home")
+    assert ways(chosen) == [(10_000, "home@v1")]
+
+
+def test_a_version_is_given_what_its_replicas_take_and_the_list_the_rest() -> None:
+    state = MeshState().placed(home("v1", stable="v1")).split_by(split(v1=10_000))
+    script = script_of(route_of(state, "path_separated_prefix", "/v1/services/home"))
+    assert 'overflow = "home@v1+overflow", limit = 16}' in script  # 8 a replica, of two
+    alone = replace(home("v1", stable="v1"), fallback=())
+    state = MeshState().placed(alone).split_by(split(v1=10_000))
+    script = script_of(route_of(state, "path_separated_prefix", "/v1/services/home"))
+    assert "limit = " not in script  # nobody else could answer
+
+
+def test_a_replica_more_leaves_the_clusters_as_they_are() -> None:
+    # another cluster resource would be another cluster, with new connections and counters
+    state = MeshState().placed(home("v1", stable="v1"))
+    more = VersionEndpoints(version="v1", endpoints=(at(110), at(111), at(112)))
+    grown = state.placed(replace(home("v1", stable="v1"), versions=(more,)))
+    assert render(grown, sources=FILES).clusters == render(state, sources=FILES).clusters
+    assert grown != state
+
+
+def test_retries_may_rescue_all_where_somebody_else_can_answer() -> None:
+    def budgets(endpoints: ServiceEndpoints) -> dict[str, tuple[int, int]]:
+        clusters = render(MeshState().placed(endpoints), sources=FILES).clusters
+        return {
+            c["name"]: (
+                threshold["retry_budget"]["budget_percent"]["value"],
+                threshold["retry_budget"]["min_retry_concurrency"],
+            )
+            for c in clusters
+            for threshold in c["circuit_breakers"]["thresholds"]
+            if threshold["priority"] == "DEFAULT"
+        }
+
+    many = replace(home("v1", stable="v1"), traffic=TrafficPolicy(in_flight=40))
+    assert budgets(many)["home@v1"] == (100, 40)
+    assert budgets(replace(many, fallback=())) == {"home@v1": (20, 16)}
+
+
+def test_feedback_is_of_high_priority_and_neither_limited_nor_copied() -> None:
+    policy = TrafficPolicy(rate_limit=RateLimit(per_s=10, burst=10), shadow_bp=10_000)
+    endpoints = replace(home("v1", "v2", stable="v1"), traffic=policy)
+    state = MeshState().placed(endpoints).split_by(split(v1=10_000))
+    feedback = route_of(state, "path", "/v1/services/home/feedback")
+    service = route_of(state, "path_separated_prefix", "/v1/services/home")
+    assert feedback["route"]["priority"] == "HIGH"
+    assert "overflow = " not in script_of(feedback)
+    assert "overflow = " in script_of(service)
+    assert "priority" not in service["route"]
+    for key in ("typed_per_filter_config", "request_mirror_policies"):
+        assert key not in feedback
+        assert key not in feedback["route"]
+    assert "typed_per_filter_config" in service
+    assert "request_mirror_policies" in service["route"]
+
+
+def test_copies_go_to_warm_versions_without_a_share_and_are_rescued_by_nobody() -> None:
+    endpoints = replace(home("v1", "v2", stable="v1"), traffic=TrafficPolicy(shadow_bp=500))
+    state = MeshState().placed(endpoints).split_by(split(v1=10_000))
+    files = dict(render(state, sources=FILES).assignments)
+    assert [ports(files["home@v2+shadow"], n) for n in range(2)] == [[120, 121], []]
+    service = route_of(state, "path_separated_prefix", "/v1/services/home")["route"]
+    (mirror,) = service["request_mirror_policies"]
+    assert mirror["cluster"] == "home@v2+shadow"
+    assert mirror["runtime_fraction"]["default_value"] == {
+        "numerator": 500,
+        "denominator": "TEN_THOUSAND",
+    }
+    canary = state.split_by(split(v1=9_950, v2=50))
+    action = route_of(canary, "path_separated_prefix", "/v1/services/home")["route"]
+    assert "request_mirror_policies" not in action  # it has viewers of its own
+
+
+@pytest.mark.parametrize("per_s", [0.2, 1.0, 7.0, 19.9, 100.0, 5_000.0])
+def test_a_rate_limit_fills_at_its_rate_shared_by_the_gateways(per_s: float) -> None:
+    limit = rate_limit("home", RateLimit(per_s=per_s, burst=3), 2)
+    bucket = limit["token_bucket"]
+    interval_s = float(bucket["fill_interval"].removesuffix("s"))
+    assert interval_s >= 0.05  # Envoy refuses shorter ones
+    filled = bucket["tokens_per_fill"] / interval_s
+    assert filled <= per_s / 2
+    assert filled == pytest.approx(per_s / 2, rel=0.02)  # milliseconds are rounded up
+    assert bucket["max_tokens"] >= bucket["tokens_per_fill"]
 
 
 def test_before_the_first_split_the_fallback_answers() -> None:
     state = MeshState().placed(home("v1", stable="v1"))
-    action = route_of(state, "path_separated_prefix", "/v1/services/home")["route"]
-    assert [c["name"] for c in action["weighted_clusters"]["clusters"]] == ["home@fallback"]
+    assert ways(route_of(state, "path_separated_prefix", "/v1/services/home")) == [
+        (10_000, "home@fallback")
+    ]
 
 
 def test_the_open_inference_path_names_the_model_and_everything_else_is_refused() -> None:
@@ -115,8 +216,8 @@ def test_the_open_inference_path_names_the_model_and_everything_else_is_refused(
     service = route_of(state, "path_separated_prefix", "/v1/services/home")
     assert model["route"] == service["route"]
     assert "metadata" not in model  # its body has no top-level field for a viewer
-    assert route_of(state, "prefix", "/v2/health/")["route"] == service["route"]
-    routes = render(state, folder="x").routes["virtual_hosts"][0]["routes"]
+    assert ways(route_of(state, "prefix", "/v2/health/")) == ways(service)
+    routes = render(state, sources=FILES).routes["virtual_hosts"][0]["routes"]
     assert routes[-1]["match"] == {"prefix": "/"}
     assert routes[-1]["direct_response"]["status"] == 404
 
@@ -125,13 +226,13 @@ def test_the_route_names_the_field_that_the_sticky_filter_reads() -> None:
     endpoints = replace(home("v1", stable="v1"), sticky="session_id")
     state = MeshState().placed(endpoints).split_by(split(v1=10_000))
     service = route_of(state, "path_separated_prefix", "/v1/services/home")
-    filters = listener(host="h", port=1, folder="x", access_log="l", log_bp=100)[
-        "filter_chains"
-    ][0]["filters"][0]["typed_config"]["http_filters"]
+    filters = listener(
+        host="h", port=1, sources=FILES, access_log="l", attempt_log="a", log_bp=100
+    )["filter_chains"][0]["filters"][0]["typed_config"]["http_filters"]
     assert [f["name"] for f in filters][-1] == "envoy.filters.http.router"
     named = service["metadata"]["filter_metadata"]
-    assert named == {filters[0]["name"]: {"sticky_field": "session_id"}}
-    script = filters[0]["typed_config"]["default_source_code"]["inline_string"]
+    assert named == {filters[1]["name"]: {"sticky_field": "session_id"}}
+    script = filters[1]["typed_config"]["default_source_code"]["inline_string"]
     assert 'get("sticky_field")' in script
     assert 'add("mlg-sticky-key", key)' in script
     assert "> 65536" in script
@@ -144,17 +245,18 @@ def test_a_control_is_a_group_of_its_own_and_grows_from_the_other_end() -> None:
     endpoints = replace(endpoints, versions=(*endpoints.versions, group))
     shares = {"v1": 9_000, "v2": 500, control: 500}
     state = MeshState().placed(endpoints).split_by(split(**shares))
-    files = dict(render(state, folder="x").assignments)
+    files = dict(render(state, sources=FILES).assignments)
     assert [ports(files["home@v1~control"], n) for n in range(3)] == [[130], [110, 111], [99]]
-    action = route_of(state, "path_separated_prefix", "/v1/services/home")["route"]
-    clusters = action["weighted_clusters"]["clusters"]
-    assert [c["name"] for c in clusters] == ["home@v1~control", "home@v1", "home@v2"]
-    assert clusters[0]["request_headers_to_add"][0]["header"] == {
-        "key": "mlg-assigned-version",
-        "value": "v1~control",
-    }
+    chosen = route_of(state, "path_separated_prefix", "/v1/services/home")
+    assert [name for _, name in ways(chosen)] == ["home@v1~control", "home@v1", "home@v2"]
+    protocol = next(
+        c["typed_extension_protocol_options"]
+        for c in render(state, sources=FILES).clusters
+        if c["name"] == "home@v1~control"
+    )
+    assert '{"key": "mlg-assigned-version", "value": "v1~control"}' in json.dumps(protocol)
     ejecting = {
-        c["name"] for c in render(state, folder="x").clusters if "outlier_detection" in c
+        c["name"] for c in render(state, sources=FILES).clusters if "outlier_detection" in c
     }
     assert "home@v1~control" not in ejecting  # judged as the canary is
 
@@ -162,20 +264,21 @@ def test_a_control_is_a_group_of_its_own_and_grows_from_the_other_end() -> None:
 def test_only_the_stable_version_ejects_hosts() -> None:
     state = MeshState().placed(home("v1", "v2", stable="v1"))
     ejecting = {
-        c["name"] for c in render(state, folder="x").clusters if "outlier_detection" in c
+        c["name"] for c in render(state, sources=FILES).clusters if "outlier_detection" in c
     }
-    assert ejecting == {"home@v1", "home@fallback"}
-    for cluster in render(state, folder="x").clusters:
+    overflows = {"home@v1+overflow", "home@v2+overflow"}
+    assert ejecting == {"home@v1", "home@fallback", *overflows}
+    for cluster in render(state, sources=FILES).clusters:
         assert cluster["health_checks"][0]["http_health_check"]["path"] == HEALTH_PATH
 
 
 def test_a_version_under_traffic_stays_until_the_split_leaves_it() -> None:
     state = MeshState().placed(home("v1", stable="v1")).split_by(split(v1=10_000))
     state = state.placed(home("v2", stable="v2"))
-    assert "home@v1" in dict(render(state, folder="x").assignments)
+    assert "home@v1" in dict(render(state, sources=FILES).assignments)
     state = state.placed(home("v1", "v2", stable="v2")).split_by(split(v2=10_000))
     state = state.placed(home("v2", stable="v2"))
-    assert "home@v1" not in dict(render(state, folder="x").assignments)
+    assert "home@v1" not in dict(render(state, sources=FILES).assignments)
 
 
 def test_nothing_that_could_answer_takes_the_service_away() -> None:
@@ -193,7 +296,7 @@ def test_beside_holds_old_and_new_endpoints() -> None:
         fallback=(at(99),),
     )
     both = beside(former, former.placed(moved), "home")
-    assert ports(dict(render(both, folder="x").assignments)["home@v1"], 0) == [110, 111, 500]
+    assert ports(dict(render(both, sources=FILES).assignments)["home@v1"], 0) == [110, 111, 500]
 
 
 @given(a=st.integers(0, 4_000), b=st.integers(0, 4_000), more=st.integers(0, 1_000))
@@ -221,10 +324,14 @@ def test_equal_resources_have_equal_versions_and_bytes() -> None:
 
 @pytest.mark.parametrize("log_bp", [0, 100])
 def test_the_admin_is_a_socket_of_its_owner_and_fault_headers_stay_inside(log_bp: int) -> None:
-    viewers = listener(host="127.0.0.1", port=1, folder="f", access_log="l", log_bp=log_bp)
-    started = bootstrap(viewers, folder="f", admin_socket="gateway/gateway-1.sock")
+    viewers = listener(
+        host="127.0.0.1", port=1, sources=FILES, access_log="l", attempt_log="a", log_bp=log_bp
+    )
+    started = bootstrap(viewers, sources=FILES, admin_socket="gateway/gateway-1.sock")
     assert started["admin"]["address"]["pipe"]["mode"] == 0o600
-    assert "mlg-fault" in render(MeshState(), folder="f").routes["response_headers_to_remove"]
+    assert (
+        "mlg-fault" in render(MeshState(), sources=FILES).routes["response_headers_to_remove"]
+    )
 
 
 def test_a_server_of_its_own_kind_is_asked_without_the_prefix_and_at_its_own_health() -> None:
@@ -245,25 +352,25 @@ def test_a_server_of_its_own_kind_is_asked_without_the_prefix_and_at_its_own_hea
         ("/v1/services/catalog/v1/services/catalog", "/v1/services/catalog"),
     ]:
         assert re.sub(pattern, substitution, path) == seen
-    routes = render(state, folder="x").routes["virtual_hosts"][0]["routes"]
-    assert [r["match"] for r in routes] == [
+    routes = render(state, sources=FILES).routes["virtual_hosts"][0]["routes"]
+    assert [r["match"] for r in routes if "headers" not in r["match"]] == [
         {"path_separated_prefix": "/v1/services/catalog"},
+        {"path": "/v1/services/home/feedback"},
         {"path_separated_prefix": "/v1/services/home"},
         {"path_separated_prefix": "/v2/models/ranker"},
         {"prefix": "/v2/health/"},
         {"prefix": "/"},
     ]
     # the protocol's health is that of the first service that speaks it
-    health = route_of(state, "prefix", "/v2/health/")["route"]["weighted_clusters"]
-    assert [one["name"] for one in health["clusters"]] == ["home@v2"]
-    clusters = {c["name"]: c for c in render(state, folder="x").clusters}
+    health = json.dumps(route_of(state, "prefix", "/v2/health/"))
+    assert "home@v2" in health
+    assert "catalog" not in health
+    clusters = {c["name"]: c for c in render(state, sources=FILES).clusters}
     asked = {
         name: one["health_checks"][0]["http_health_check"]["path"]
         for name, one in clusters.items()
     }
-    assert asked == {
-        "catalog@v1": "/well",
-        "home@v2": HEALTH_PATH,
-        "home@fallback": HEALTH_PATH,
-    }
+    assert asked.pop("catalog@v1") == "/well"
+    assert {"home@v2", "home@fallback"} <= asked.keys()
+    assert set(asked.values()) == {HEALTH_PATH}
     assert "metadata" not in routes[0]  # its bodies are not looked into

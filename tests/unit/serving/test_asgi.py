@@ -43,6 +43,21 @@ def test_an_answer_carries_its_facts_in_body_headers_and_log(stubs: Any) -> None
     assert b"s1" not in record.payload
 
 
+def test_a_copy_is_answered_and_neither_logged_nor_counted(stubs: Any) -> None:
+    wire = stubs.Wire(stubs.service())
+    for headers in ({"mlg-shadow": "1"}, {}):
+        status, _, answer = wire.ask(RECOMMEND, {"user_id": 7, "k": 3}, headers=headers)
+        assert (status, len(answer["items"])) == (200, 3)
+    assert wire.ask(RECOMMEND, b"{", headers={"mlg-shadow": "1"})[0] == 400
+    assert len(wire.logged()) == 1
+    counts = [
+        line
+        for line in wire.service.instruments.text().decode().splitlines()
+        if line.startswith("mlg_attempts_total")
+    ]
+    assert [float(line.rpartition(" ")[2]) for line in counts] == [1.0]
+
+
 def test_low_confidence_is_answered_from_the_list_without_seen_items(stubs: Any) -> None:
     policy = ServingPolicy(service="home", version="p2", abstain_below=0.05, explore_bp=100)
     wire = stubs.Wire(stubs.service(policy=policy))
@@ -245,5 +260,5 @@ def test_a_short_answer_leaves_only_where_a_kept_history_may_explain_it(
     stubs: Any, longest: int, status: int
 ) -> None:
     # of 30 items a viewer who met 28 can still be given 2
-    wire = Wire(stubs.service(recommender=stubs.StubRecommender(longest_history=longest)))
+    wire = stubs.Wire(stubs.service(recommender=stubs.StubRecommender(longest_history=longest)))
     assert wire.ask(RECOMMEND, {"user_id": "one", "k": 2})[0] == status

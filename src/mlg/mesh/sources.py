@@ -1,0 +1,126 @@
+"""Where a gateway finds what is not in its bootstrap: watched files, or one ADS stream."""
+
+from dataclasses import dataclass
+from typing import Any, Final, Protocol
+from urllib.parse import quote
+
+Resource = dict[str, Any]
+"""One JSON object in the words of Envoy's v3 API."""
+
+_ADS_CLUSTER: Final = "mlg-xds"
+"""The gateways' cluster for the ADS server; without `@`, so that nobody counts its requests."""
+
+
+class Sources(Protocol):
+    """How each kind of resource reaches a gateway."""
+
+    def clusters(self) -> Resource:
+        """Return the configuration source of the clusters."""
+        ...
+
+    def routes(self) -> Resource:
+        """Return the configuration source of the routes."""
+        ...
+
+    def endpoints(self, cluster: str) -> Resource:
+        """Return the configuration source of one cluster's endpoints."""
+        ...
+
+    def bootstrap(self) -> Resource:
+        """Return the bootstrap's `dynamic_resources`, and `clusters` to reach them."""
+        ...
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FileSources:
+    """Files that are replaced by rename."""
+
+    folder: str
+    """Folder of the xDS files, as the gateway sees it."""
+
+    def clusters(self) -> Resource:
+        """Return the source of the clusters."""
+        return self._file("cds.json")
+
+    def routes(self) -> Resource:
+        """Return the source of the routes."""
+        return self._file("rds.json")
+
+    def endpoints(self, cluster: str) -> Resource:
+        """Return the source of one cluster's endpoints, a file of their own."""
+        return self._file(endpoints_file(cluster))
+
+    def bootstrap(self) -> Resource:
+        """Return the bootstrap's part; files need no cluster."""
+        return {"dynamic_resources": {"cds_config": self.clusters()}, "clusters": []}
+
+    def _file(self, name: str) -> Resource:
+        return {
+            "resource_api_version": "V3",
+            "path_config_source": {
+                "path": f"{self.folder}/{name}",
+                "watched_directory": {"path": self.folder},
+            },
+        }
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AdsSources:
+    """One aggregated stream over gRPC for all kinds; the same sources for every gateway."""
+
+    host: str
+    port: int
+
+    def clusters(self) -> Resource:
+        """Return the source of the clusters."""
+        return {"ads": {}, "resource_api_version": "V3"}
+
+    def routes(self) -> Resource:
+        """Return the source of the routes."""
+        return self.clusters()
+
+    def endpoints(self, cluster: str) -> Resource:  # noqa: ARG002
+        """Return the source of any cluster's endpoints."""
+        return self.clusters()
+
+    def bootstrap(self) -> Resource:
+        """Return the bootstrap's part: the stream, and the cluster that it goes to."""
+        protocol = "envoy.extensions.upstreams.http.v3.HttpProtocolOptions"
+        at = {"socket_address": {"address": self.host, "port_value": self.port}}
+        return {
+            "dynamic_resources": {
+                "ads_config": {
+                    "api_type": "GRPC",
+                    "transport_api_version": "V3",
+                    "grpc_services": [{"envoy_grpc": {"cluster_name": _ADS_CLUSTER}}],
+                },
+                "cds_config": self.clusters(),
+            },
+            "clusters": [
+                {
+                    "name": _ADS_CLUSTER,
+                    "type": "STATIC",
+                    "connect_timeout": "1s",
+                    "load_assignment": {
+                        "cluster_name": _ADS_CLUSTER,
+                        "endpoints": [{"lb_endpoints": [{"endpoint": {"address": at}}]}],
+                    },
+                    "typed_extension_protocol_options": {
+                        protocol: {
+                            "@type": f"type.googleapis.com/{protocol}",
+                            "explicit_http_config": {
+                                "http2_protocol_options": {
+                                    # a server that went without a word is noticed
+                                    "connection_keepalive": {"interval": "10s", "timeout": "5s"}
+                                }
+                            },
+                        }
+                    },
+                }
+            ],
+        }
+
+
+def endpoints_file(cluster_name: str) -> str:
+    """Return the name of the file with a cluster's endpoints."""
+    return f"eds-{quote(cluster_name, safe='@')}.json"

@@ -1,0 +1,106 @@
+"""Which cluster a request goes to: the split by sticky key, and what no longer fits.
+
+Envoy's own weighted clusters know the split but not the load: a request that exceeds a
+cluster's circuit breaker is answered 503, and such an answer is never retried, not even at
+another priority. So a script of the route chooses: the version by the split, and in its
+place the version's overflow cluster, the popularity list, while the version has as many
+requests under way as it may.
+"""
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Final
+
+from mlg.mesh.sources import Resource
+
+_SCRIPT: Final = r"""
+local bit = require("bit")
+local band, bxor, lshift, rshift, tobit = bit.band, bit.bxor, bit.lshift, bit.rshift, bit.tobit
+
+-- Product modulo 2^32; a double holds 53 bits, so one factor goes in halves.
+local function mul(a, b)
+  local unsigned = b % 4294967296
+  local high = band(rshift(a, 16) * (unsigned % 65536), 65535)
+  return tobit(lshift(high, 16) + (band(a, 65535) * unsigned) % 4294967296)
+end
+
+-- FNV-1a over the key, then the finish of MurmurHash3, so that its remainders are even.
+local function place_of(key)
+  local h = tobit(2166136261)
+  for i = 1, #key do h = mul(bxor(h, key:byte(i)), 16777619) end
+  h = mul(bxor(h, rshift(h, 16)), 2246822507)
+  h = mul(bxor(h, rshift(h, 13)), 3266489909)
+  return bxor(h, rshift(h, 16)) % 4294967296 % 10000
+end
+
+local SHARES = {
+@SHARES@
+}
+
+function envoy_on_route(handle)
+  local headers = handle:headers()
+  local place = place_of(headers:get("@STICKY@") or headers:get("x-request-id") or "")
+  for _, share in ipairs(SHARES) do
+    if place < share.below then
+      if share.overflow then
+        local cluster = handle:getCluster(share.name)
+        if not cluster then return share.overflow end
+        local busy = cluster:numRequests() + cluster:numPendingRequests()
+        if busy >= share.limit then return share.overflow end
+      end
+      return share.name
+    end
+  end
+end
+"""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Way:
+    """One version's part of a service's split."""
+
+    cluster: str
+    weight: int
+    """Out of 10,000."""
+    overflow: str = ""
+    """The cluster that answers while `limit` requests are under way; empty: none."""
+    limit: int = 0
+
+
+def split_plugin(ways: Sequence[Way], sticky_header: str) -> Resource:
+    """Return the cluster specifier of a service's routes.
+
+    Args:
+        ways: The parts in the order in which they share the hash space; weights sum to 10,000.
+        sticky_header: Header whose value decides; without it the request id does.
+    """
+    rows: list[str] = []
+    below = 0
+    for way in ways:
+        below += way.weight
+        row = f"  {{below = {below}, name = {_text(way.cluster)}"
+        if way.overflow:
+            row += f", overflow = {_text(way.overflow)}, limit = {way.limit}"
+        rows.append(row + "},")
+    script = _SCRIPT.replace("@SHARES@", "\n".join(rows)).replace("@STICKY@", sticky_header)
+    return {
+        "extension": {
+            "name": "envoy.router.cluster_specifier_plugin.lua",
+            "typed_config": {
+                "@type": (
+                    "type.googleapis.com/"
+                    "envoy.extensions.router.cluster_specifiers.lua.v3.LuaConfig"
+                ),
+                "source_code": {"inline_string": script.strip()},
+                # where the script fails; the largest share carries it best
+                "default_cluster": max(ways, key=lambda way: way.weight).cluster,
+            },
+        }
+    }
+
+
+def _text(name: str) -> str:
+    """Return a name as Lua text; names are ASCII, where Lua reads what JSON writes."""
+    name.encode("ascii")
+    return json.dumps(name)
