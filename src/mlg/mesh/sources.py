@@ -1,5 +1,6 @@
 """Where a gateway finds what is not in its bootstrap: watched files, or one ADS stream."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Final, Protocol
 from urllib.parse import quote
@@ -28,6 +29,31 @@ class Sources(Protocol):
 
     def bootstrap(self) -> Resource:
         """Return the bootstrap's `dynamic_resources`, and `clusters` to reach them."""
+        ...
+
+
+class Xds(Protocol):
+    """Carries resources to the gateways; what they do with them is asked on their admin."""
+
+    @property
+    def sources(self) -> Sources:
+        """Where the gateways find what is carried."""
+        ...
+
+    def clusters(self, resources: Sequence[Resource]) -> str:
+        """Put these clusters in force and no others; return their version."""
+        ...
+
+    def endpoints(self, assignments: Sequence[tuple[str, Resource]]) -> None:
+        """Put the endpoints of the named clusters in force; other clusters keep theirs."""
+        ...
+
+    def routes(self, resource: Resource) -> str:
+        """Put this route configuration in force; return its version."""
+        ...
+
+    def keep_only(self, clusters: Sequence[str]) -> None:
+        """Forget the endpoints of all other clusters."""
         ...
 
 

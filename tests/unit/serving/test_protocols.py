@@ -7,8 +7,9 @@ import pytest
 
 from mlg.core.errors import BackendError
 from mlg.core.predict import Interaction, Query
+from mlg.serving.inference import parse_infer
 from mlg.serving.protocols import address_of, body_of, read_answer
-from mlg.serving.requests import parse_infer, parse_recommend
+from mlg.serving.requests import parse_recommend
 
 T0 = datetime(2026, 1, 1, tzinfo=UTC)
 QUERY = Query(
@@ -42,10 +43,10 @@ def test_the_address_says_the_protocol(given: str, url: str, protocol: str) -> N
 def test_mlg_itself_understands_what_is_asked() -> None:
     asked = body_of(QUERY, "recommend")
     assert parse_recommend(asked, now=T0, clock="request") == QUERY
-    _, viewer_only = parse_infer(body_of(QUERY, "infer"), now=T0)
+    viewer_only = parse_infer(body_of(QUERY, "infer"), now=T0).query
     assert viewer_only == Query(user_id="u1", k=3, at=T0)
     nobody = Query(user_id=None, k=2, at=T0)
-    assert parse_infer(body_of(nobody, "infer"), now=T0)[1] == nobody
+    assert parse_infer(body_of(nobody, "infer"), now=T0).query == nobody
     assert parse_recommend(body_of(nobody, "recommend"), now=T0, clock="request") == nobody
 
 
