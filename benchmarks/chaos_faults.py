@@ -1,6 +1,5 @@
 """What is done to the instance, one context manager a fault: it begins, lasts, and ends."""  # noqa: INP001
 
-import json
 import os
 import signal
 import time
@@ -225,7 +224,7 @@ def swap(lab: Lab) -> Iterator[None]:
     yield
     now = lab.rollout()
     if now["candidate"] != lab.newest or now["state"] not in {"swapped", "done"}:
-        raise RuntimeError(f"the swap did not happen: {json.dumps(now)[:500]}")
+        raise RuntimeError(f"the swap did not happen: {now['explanation']}")
 
 
 def swapped(lab: Lab) -> bool:

@@ -54,6 +54,7 @@ def serve(home: Path, control_port: int, gateway_port: int) -> None:
         parts = build(home, control_port, gateway_port)
         asked = _signals(parts)
         operations = ControlOperations(parts)
+        operations.recover()
         adopted = parts.supervisor.adopt()
         if not adopted:
             parts.router.forget()

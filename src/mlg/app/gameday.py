@@ -45,7 +45,6 @@ class GameDays:
         self._parts, self._lock = parts, threading.Lock()
         self._day: Day | None = None
         self._thread: threading.Thread | None = None
-        self._sweep()
 
     def document(self) -> dict[str, Any]:
         """Return `{"faults": [...], "gameday": the newest one or None}`."""
@@ -132,7 +131,7 @@ class GameDays:
             self._day.state = "ended"
         if self._thread is not None:
             self._thread.join(10.0)
-        self._sweep()
+        self.sweep()
 
     def _serving(self, service: str) -> WantedVersion:
         """Return the version that the service serves.
@@ -256,7 +255,7 @@ class GameDays:
         except LifecycleError as error:
             day.error = day.error or f"the score could not be recorded: {error}"
 
-    def _sweep(self) -> None:
+    def sweep(self) -> None:
         """Take back what a control plane that died in the middle of a game day left."""
         parts = self._parts
         mark = parts.files.read(_MARK)

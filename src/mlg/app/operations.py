@@ -239,6 +239,10 @@ class ControlOperations:
         del principal  # it ends by itself as well
         return self._gamedays.end(gameday)
 
+    def recover(self) -> None:
+        """Take back what a control plane that died left on purpose: faults of a game day."""
+        self._gamedays.sweep()
+
     def close(self) -> None:
         """End what it began and nobody else ends."""
         self._gamedays.close()
