@@ -47,6 +47,7 @@ class HttpRecommender:
         self._opened: list[http.client.HTTPConnection] = []
         self.popularity = listed
         self.logged_features: Sequence[str] = ("highest score",)
+        self.longest_history = 0  # its answers are not held to the list's length: see `strict`
         self._headers = {"content-type": "application/json", "accept": "application/json"}
         if self._parts.username is not None:
             words = f"{unquote(self._parts.username)}:{unquote(self._parts.password or '')}"

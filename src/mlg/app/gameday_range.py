@@ -17,9 +17,9 @@ from mlg.adapters.launcher_process import ProcessLauncher, free_port
 from mlg.adapters.network_http import HttpNetwork
 from mlg.adapters.router_memory import MemoryRouter
 from mlg.app.ending import end_all
-from mlg.app.fleet import Specs
 from mlg.app.load_check import refusal_of
 from mlg.app.parts import Parts
+from mlg.app.specs import Specs
 from mlg.app.supervise import Supervisor
 from mlg.core.clock import Clock
 from mlg.core.errors import BackendError

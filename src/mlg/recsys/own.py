@@ -133,6 +133,8 @@ class OwnModel:
                 hint="train again.",
             )
         self.repeats = bool(about.get("repeat", False))
+        self.longest_history = 0 if self.repeats else len(self.item_ids)
+        """What the class keeps of a viewer is its own affair: it may bar every item."""
         """Whether it may give what the viewer has had; if not, the replica withholds it."""
 
     def is_known_item(self, item: Key) -> bool:
