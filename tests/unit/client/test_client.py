@@ -8,7 +8,8 @@ from collections.abc import Callable, Iterator
 import pytest
 
 import mlg
-from mlg.client.client import Client, error_of
+from mlg.client.client import Client
+from mlg.client.wire import error_of
 from mlg.core.errors import (
     BackendError,
     ConflictError,
