@@ -123,7 +123,7 @@ def bundles(store: SqliteGraph, reader: SqliteGraphReader, days: int, folder: Pa
     rows: list[Row] = []
     for work, day in (("told singly", days), ("told in bulk", days // 2)):
         told = [(number, day) for number in range(0, 10 * BUNDLES, 10)]
-        found = exported(store, reader, folder, told)
+        found = exported(store, reader, folder, told, 100_000 if days > 20 else 1_000)
         seconds = [one for one, _ in found]
         rows += [
             row_of(f"bundle of a prediction {work}, median", "mlg", float(np.median(seconds)), "s", len(found)),

@@ -29,7 +29,11 @@ HOUR_OF_PREDICTIONS = 100_000
 
 
 def exported(
-    store: SqliteGraph, reader: SqliteGraphReader, folder: Path, told: Sequence[tuple[int, int]]
+    store: SqliteGraph,
+    reader: SqliteGraphReader,
+    folder: Path,
+    told: Sequence[tuple[int, int]],
+    rows: int = HOUR_OF_PREDICTIONS,
 ) -> list[tuple[float, int]]:
     """Export a prediction of each deployment as `mlg audit export` does, and verify the bundle.
 
@@ -38,6 +42,7 @@ def exported(
         reader: Of the same file.
         folder: For segments, artifacts, keys and signed heads.
         told: Number and day of each deployment.
+        rows: Predictions of each one's hour.
 
     Returns:
         For each, the seconds from the request to the zip's bytes, the signing of the log's
@@ -59,7 +64,7 @@ def exported(
                     "scores": [0.5, 0.25, 0.125], "at": at, "served_by": "model",
                     "model_version": f"{day}-{number}", "confidence": 0.5,
                 }
-                for n in range(HOUR_OF_PREDICTIONS)
+                for n in range(rows)
             ],
             folder / "segments",
         )  # fmt: skip

@@ -22,18 +22,6 @@ settings.load_profile("full" if os.environ.get("MLG_FULL") else "short")
 TINY = Path(__file__).parent / "projects" / "tiny"
 
 
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Tell `--dist loadgroup` what stays together: whole products, and each other file.
-
-    One worker runs whole products, one after the other, so that no two of them measure
-    latency at once; the other files share the second core.
-    """
-    for item in items:
-        folder = item.path.parent.name
-        whole = folder in {"e2e", "chaos"}
-        item.add_marker(pytest.mark.xdist_group("whole" if whole else str(item.path)))
-
-
 def pytest_collection_finish() -> None:
     """Leave what the imports made out of every later garbage collection."""
     gc.collect()

@@ -627,6 +627,16 @@ def test_a_flipped_byte_of_any_file_is_found_and_the_file_named(
     assert problems[0].startswith(f"{chosen}:")
 
 
+def test_a_digit_of_the_signature_in_the_other_case_is_found(made) -> None:
+    files = made["prediction"]
+    content = files["manifest.sig.json"]
+    place = next(n for n in range(content.index(b'"signature":"') + 13, len(content))
+                 if chr(content[n]) in "abcdef")  # fmt: skip
+    other = content[:place] + content[place : place + 1].upper() + content[place + 1 :]
+    (problem,) = bundle_verify.check({**files, "manifest.sig.json": other})
+    assert problem.startswith("manifest.sig.json:")
+
+
 @settings(max_examples=200, deadline=None)
 @given(place=st.floats(0, 1), flip=st.integers(1, 255))
 def test_a_flipped_byte_anywhere_in_the_archive_is_found(made, place, flip) -> None:

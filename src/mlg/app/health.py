@@ -53,11 +53,9 @@ def health_document(parts: Parts, service: str) -> HealthAnswer:
     total = sum(n for n, _ in attempts.values())
     unknown: dict[str, str] = {}
     figures = _figures(series, unknown)
-    cache_hits, answers = _cache(seen)
+    cache_hits, lookups = _cache(seen)
     if cache_hits is None:
         unknown["cache_hit_ratio"] = "no replica keeps a cache of answers"
-    elif not answers:
-        unknown["cache_hit_ratio"] = _QUIET
     policy = parts.manifests.policies.read(service)
     if policy is None:
         unknown["drift_severity"] = "the service has no serving policy yet"
@@ -85,7 +83,7 @@ def health_document(parts: Parts, service: str) -> HealthAnswer:
         ),
         error_ratio=sum(bad for _, bad in attempts.values()) / total if total else None,
         **figures,
-        cache_hit_ratio=cache_hits / answers if cache_hits is not None and answers else None,
+        cache_hit_ratio=cache_hits / lookups if cache_hits is not None and lookups else None,
         cpu_ratio=cpu,
         memory_bytes=None if memory is None else int(memory),
         drift=drift_health(parts.monitoring.standings(), service),
@@ -234,12 +232,12 @@ def _why(name: str, watched: Watched | None, *, siblings: int) -> str:
 
 
 def _cache(seen: Sequence[Watched]) -> tuple[int | None, int]:
-    """Return cache hits and answers of the replicas that keep a cache, since they started."""
+    """Return hits and lookups of the replicas that keep a cache, since they started."""
     read = [w.recent()[1] for w in seen]
     kept = [r for r in read if r is not None and r.cache_hits is not None]
     if not kept:
         return None, 0
-    return sum(r.cache_hits or 0 for r in kept), sum(r.answers for r in kept)
+    return sum(r.cache_hits or 0 for r in kept), sum(r.cache_lookups for r in kept)
 
 
 def _sum(values: Sequence[float | int | None]) -> float | None:

@@ -166,9 +166,10 @@ def _digests(files: dict[str, bytes]) -> list[str]:
 def _signed(files: dict[str, bytes]) -> list[str]:
     try:
         told: dict[str, str] = json.loads(files[SIGNED])
+        signature = bytes.fromhex(told["signature"])
         sound = told == {
-            "signature": told["signature"],
-            "signature_sha256": _sha256(bytes.fromhex(told["signature"])).hex(),
+            "signature": signature.hex(),  # one way to write it: no letter may be another
+            "signature_sha256": _sha256(signature).hex(),
             "signed": MANIFEST,
             "signed_sha256": _sha256(files[MANIFEST]).hex(),
         }

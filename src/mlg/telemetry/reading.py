@@ -22,7 +22,8 @@ class ReplicaReading:
     """Answers withheld."""
     log_records_lost: int
     cache_hits: int | None
-    """None: it keeps no cache."""
+    """None: it keeps no cache, or was not asked yet."""
+    cache_lookups: int
     confidence: tuple[int, ...]
     """Answers by bin of raw confidence, equal bins over 0..1."""
     seconds_edges: tuple[float, ...]
@@ -60,13 +61,16 @@ def read_replica(text: str) -> ReplicaReading:
         _, confidence = _bins(buckets["mlg_raw_confidence"])
     except (ValueError, KeyError) as error:
         raise BackendError(f"expected a replica's metrics, got: {error!r}") from error
+    hits = plain.get("mlg_cache_hits_total", 0)
+    lookups = hits + plain.get("mlg_cache_misses_total", 0)
     return ReplicaReading(
         attempts=attempts,
         errors=errors,
         abstentions=plain.get("mlg_abstentions_total", 0),
         faults=plain.get("mlg_faults_total", 0),
         log_records_lost=plain.get("mlg_log_gaps_total", 0),
-        cache_hits=plain.get("mlg_cache_hits_total"),
+        cache_hits=hits if lookups else None,
+        cache_lookups=lookups,
         confidence=confidence[:-1],  # raw confidence is at most 1: the open bin is empty
         seconds_edges=edges,
         seconds=seconds,

@@ -3,7 +3,7 @@
 import pytest
 
 from mlg.app.data_plane import _batch, _cache, parser
-from mlg.app.fleet import _faster
+from mlg.app.specs import _faster
 from mlg.core.errors import ManifestError
 from mlg.manifest.load import parse_manifest
 from mlg.manifest.specs_services import ServiceSpec

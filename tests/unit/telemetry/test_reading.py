@@ -30,7 +30,11 @@ def test_what_instruments_counted_is_read_back() -> None:
     found = read_replica(instruments.text().decode())
     assert (found.attempts, found.errors, found.answers) == (5, 1, 3)
     assert found.log_records_lost == 7
-    assert found.cache_hits is None
+    assert (found.cache_hits, found.cache_lookups) == (None, 0)
+    for hit in (True, False, True):
+        instruments.looked_up(hit=hit)
+    asked = read_replica(instruments.text().decode())
+    assert (asked.cache_hits, asked.cache_lookups) == (2, 3)
     bins = {place: n for place, n in enumerate(found.confidence) if n}
     assert bins == {0: 1, 2: 1, 19: 1}  # 0..0.05, 0.1..0.15, 0.95..1
     assert len(found.seconds) == len(found.seconds_edges) + 1
