@@ -64,8 +64,10 @@ def measure(made: Lab, cases: Sequence[Case]) -> list[dict[str, Any]]:
         try:
             found = {**about, **window(made, case)}
             until(made.whole, 150, f"the instance to be whole after {case.name}")
-        except (NotRunError, RuntimeError) as why:
-            found = {**about, "not_run": str(why)}
+        except NotRunError as why:
+            found = {**about, "not_run": f"cannot be made here: {why}"}
+        except RuntimeError as why:  # the product's, so never a skip
+            found = {**about, "failed": str(why)}
         rows.append(found)
         print(table([found]).splitlines()[-1], file=sys.stderr)
     return rows
@@ -120,10 +122,10 @@ def table(rows: Sequence[dict[str, Any]]) -> str:
     )  # fmt: skip
     lines = ["| " + " | ".join(head) + " |", "|" + " --- |" * len(head)]
     for one in rows:
-        if "not_run" in one:
-            lines.append(
-                f"| {one['fault']} | not run: {one['not_run']} |" + " |" * (len(head) - 2)
-            )
+        words = one.get("not_run") or one.get("failed")
+        if words is not None:
+            word = "not run" if "not_run" in one else "**failed**"
+            lines.append(f"| {one['fault']} | {word}: {words} |" + " |" * (len(head) - 2))
             continue
         back = "not back" if one["back_s"] is None else f"{one['back_s']:.1f}"
         bar = "0 lost" if one["planned"] else "99.9 %"

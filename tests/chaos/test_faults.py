@@ -50,6 +50,7 @@ def test_viewers_get_good_answers(rows: dict[str, dict[str, Any]], name: str) ->
     row = rows[name]
     if "not_run" in row:
         pytest.skip(row["not_run"])
+    assert "failed" not in row, row["failed"]
     assert row["requests"] >= 1_000
     assert row["held"], row
     assert row["back_s"] is not None, row
