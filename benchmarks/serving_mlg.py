@@ -1,4 +1,4 @@
-"""mlg's own replica around the kernel of `mlg bench serving`: `serving_mlg.py PORT FOLDER`.
+"""mlg's own replica around the kernel of `mlg bench serving`: `serving_mlg.py PORT FOLDER [VERSION]`.
 
 The whole serving path: request parsing, ranking, calibrated confidence, sanity, policy,
 Prometheus, and the durable prediction log. Result cache and batching are off.
@@ -42,6 +42,7 @@ class Dot:
         self._popular = np.zeros(ITEMS)
         self._popular[:200] = 1.0
         self.logged_features: tuple[str, ...] = ("margin", "popularity_share")
+        self.longest_history = 0
 
     def recommend(self, query: Query) -> Ranked:
         """Rank for one viewer, and say how sure it is."""
@@ -60,7 +61,7 @@ class Dot:
         return isinstance(item, int) and 0 <= item < ITEMS
 
 
-def main(port: int, folder: Path) -> None:
+def main(port: int, folder: Path, version: str = "1") -> None:
     """Serve until told to end."""
     listener = socket.socket()
     listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
@@ -68,12 +69,12 @@ def main(port: int, folder: Path) -> None:
     listener.listen(1024)
     clock = SystemClock()
     model = Dot()
-    identity = Identity(service=SERVICE, model=SERVICE, version="1")
+    identity = Identity(service=SERVICE, model=SERVICE, version=version)
     policy = PolicyFile(folder / "policy.json", SERVICE)
     policy.poll()
-    instruments = Instruments(SERVICE, "1")
+    instruments = Instruments(SERVICE, version)
     header = {
-        "schema": LOG_SCHEMA, "service": SERVICE, "model": SERVICE, "model_version": "1",
+        "schema": LOG_SCHEMA, "service": SERVICE, "model": SERVICE, "model_version": version,
         "features": list(model.logged_features), "exploration_seed": "1",
     }  # fmt: skip
     stream = SegmentStream(folder / "segments", "replica-1", header=header)
@@ -92,4 +93,4 @@ def main(port: int, folder: Path) -> None:
 
 
 if __name__ == "__main__":
-    main(int(sys.argv[1]), Path(sys.argv[2]))
+    main(int(sys.argv[1]), Path(sys.argv[2]), *sys.argv[3:])

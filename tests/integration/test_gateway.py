@@ -132,6 +132,10 @@ def running(tmp_path: Path, xds: AdsXds | None = None) -> Iterator[Mesh]:
     for name in GATEWAYS:
         launcher.start(gateway_spec(folder, name, port, digest="d"))
     try:
+        # the first Envoy of a fresh machine reads its whole program from the disk
+        network = HttpNetwork()
+        for admin in admins:
+            until(lambda at=f"{admin}/ready": answers(network, at), seconds=60)
         yield Mesh(tmp_path, port, launcher, router)
     finally:
         for state in launcher.state():
@@ -162,6 +166,11 @@ def split(**shares: int) -> TrafficSplit:
     return TrafficSplit(
         service="home", shares=tuple(Share(version=v, bp=bp) for v, bp in shares.items())
     )
+
+
+def answers(network: HttpNetwork, url: str) -> bool:
+    # while it starts it has no clusters yet: it answers 503, and may be told of them
+    return network.request("GET", url, timeout_s=2.0).status != 0
 
 
 def attempts_log(mesh: Mesh) -> str:
@@ -528,6 +537,19 @@ def test_a_version_that_is_not_healthy_is_refused_and_leaves_the_traffic_alone(
     assert load.failed() == {}
     state = json.loads((mesh.home / "gateway" / "mesh.json").read_bytes())
     assert [v["version"] for v in state["services"][0]["endpoints"]["versions"]] == ["v1"]
+
+
+def test_a_gateway_that_does_not_answer_is_named_and_not_the_endpoints(mesh: Mesh) -> None:
+    admins = [admin_url(mesh.home / "gateway", name) for name in GATEWAYS]
+    deaf = EnvoyRouter(
+        mesh.home / "gateway",
+        [*admins, admin_url(mesh.home / "gateway", "gateway-3")],
+        SystemClock(),
+        HttpNetwork(),
+        patience_s=1.0,
+    )
+    with pytest.raises(BackendError, match=r"gateway-3 did not answer in 1 s"):
+        deaf.place(endpoints("v1", v1=[mesh.backend("v1")]))
 
 
 def test_more_than_a_slow_replica_carries_is_answered_by_the_popularity_list(

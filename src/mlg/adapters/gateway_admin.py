@@ -2,7 +2,9 @@
 
 import json
 from collections.abc import Callable, Sequence
+from pathlib import PurePosixPath
 from typing import Any, Final
+from urllib.parse import unquote
 
 from mlg.core.clock import Clock
 from mlg.core.ports import Network
@@ -67,6 +69,27 @@ class GatewayAdmin:
             if name == stat:
                 return value.strip().strip('"')
         return None
+
+    def behind(self, prefix: str, version: str) -> str:
+        """Return which gateways do not answer or have not accepted; empty when all have.
+
+        Args:
+            prefix: What comes before `version_text` in the name of the statistic.
+            version: The one that they should have accepted.
+        """
+        admins = self.admins()
+        if not admins:
+            return "no gateway ran"
+        found = {
+            PurePosixPath(unquote(admin)).stem: self.version(admin, prefix) for admin in admins
+        }
+        late = [f"{name} did not answer" for name, now in found.items() if now is None]
+        late += [
+            f"{name} kept version {now!r}"
+            for name, now in found.items()
+            if now not in (None, version)
+        ]
+        return ", ".join(late)
 
     def hosts(self, admin: str) -> tuple[HostCount, ...]:
         """Return the hosts of all of a gateway's clusters; empty when it does not answer."""

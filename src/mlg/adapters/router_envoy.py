@@ -212,20 +212,21 @@ class EnvoyRouter:
             )
         ):
             self._restore(former, service)
+            behind = self._admin.behind("cluster_manager.cds", version)
             raise BackendError(
-                "endpoints did not become healthy on every gateway in "
+                f"{behind or 'endpoints did not become healthy on every gateway'} in "
                 f"{self._admin.patience_s:g} s",
                 where=f"service {service}",
                 hint="see the logs of replicas and gateways in the home's run folder",
             )
         listed = target.endpoints.fallback if target else ()
         unless = before.endpoints.fallback if before else ()
-        behind = target.versions if target and listed != unless else ()
+        rescues = target.versions if target and listed != unless else ()
 
         def rescued(admin: str) -> bool:
             hosts = self._admin.hosts(admin)
             return all(
-                are_healthy(hosts, service, v.version, listed, some=False) for v in behind
+                are_healthy(hosts, service, v.version, listed, some=False) for v in rescues
             )
 
         self._admin.until(

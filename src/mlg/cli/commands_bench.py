@@ -10,7 +10,12 @@ import typer
 from mlg.cli.instance import JsonOption, reported
 from mlg.core.errors import BackendError, NotFoundError
 
-BENCHES: Final = {"graph": "graph.py", "serving": "serving.py", "chaos": "chaos.py"}
+BENCHES: Final = {
+    "chaos": "chaos.py",
+    "gateway": "gateway.py",
+    "graph": "graph.py",
+    "serving": "serving.py",
+}
 """Script in `benchmarks/` by name."""
 
 
@@ -26,6 +31,8 @@ def bench(
     Example: mlg bench graph --nodes 100000 --no-peers
 
     Example: mlg bench serving --rounds 3 --only mlg --only floor
+
+    Example: mlg bench gateway --only swaps
 
     Example: mlg bench chaos --only kill-one
     """
