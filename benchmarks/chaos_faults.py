@@ -161,6 +161,21 @@ def gateway_end(lab: Lab) -> Iterator[None]:
 
 
 @contextmanager
+def hot_restart(lab: Lab) -> Iterator[None]:
+    """Have both gateways hand over, one after the other.
+
+    Raises:
+        RuntimeError: They did not.
+    """
+    before = lab.pids("gateway-")
+    lab.mlg("restart", "--gateways")
+    yield
+    after = lab.pids("gateway-")
+    if before.keys() != after.keys() or any(after[name] == pid for name, pid in before.items()):
+        raise RuntimeError(f"the gateways did not hand over: {before}, {after}")
+
+
+@contextmanager
 def control_dead(lab: Lab) -> Iterator[None]:
     """Kill -9 the control plane, and start it again at the end."""
     os.kill(int(lab.control()["pid"]), signal.SIGKILL)
@@ -254,5 +269,6 @@ CASES = (
     Case("crash-loop", "one replica killed, none starts", crash_loop, 10),
     Case("swap", "another version to 100 %", swap, 60, swapped, planned=True),
     Case("corrupt", "artifact altered, one replica killed", corrupt, 5),
+    Case("gateway-hot", "hot restart of both gateways", hot_restart, 15, planned=True),
     Case("gateway-end", "one gateway drained and ended", gateway_end, planned=True),
 )  # fmt: skip

@@ -330,6 +330,7 @@ def opening(story: Story) -> None:
     story.tell(record_services.health_changed, key="health", deployment=story.deployment("a"),
                health="healthy")  # fmt: skip
     story.tell(record_services.service_restarted, key="restart", service="home")
+    story.tell(record_services.gateways_restarted, key="gateways", gateways=["gateway-1"])
     story.tell(record_replicas.log_records_lost, key="lost", service="home",
                process_id="replica-home-1", records=3, total=3)  # fmt: skip
     for word in ("restarted", "held"):

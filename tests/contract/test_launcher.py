@@ -113,6 +113,16 @@ def test_another_digest_under_a_running_id_is_refused(place: Place) -> None:
     assert place.launcher.state() == (state,)
 
 
+def test_one_that_hands_over_is_followed_under_its_id(place: Place) -> None:
+    first = place.launcher.start(sleeper(handover=True, listen=False))
+    assert place.launcher.start(sleeper(handover=True, listen=False)) == first
+    second = place.launcher.start(sleeper(handover=True, listen=False, digest="d2"))
+    assert second.alive
+    assert (second.id, second.digest) == (first.id, "d2")
+    assert second.nonce != first.nonce
+    assert [s.pid for s in place.launcher.state()] == [second.pid]
+
+
 def test_a_crashed_process_is_seen_and_can_be_started_again(place: Place) -> None:
     first = place.launcher.start(sleeper())
     place.crash("replica-home-1")
@@ -178,6 +188,28 @@ def test_the_process_gets_socket_and_nonce_and_no_secret(
     assert record.stat().st_mode & 0o077 == 0
     with socket.create_connection(("127.0.0.1", state.port), timeout=5):
         pass  # connections wait in the backlog before the process accepts
+
+
+def test_the_former_is_told_of_until_it_ends_and_a_stop_ends_both(
+    launcher: ProcessLauncher, tmp_path: Path
+) -> None:
+    spec = sleeper(handover=True, argv=(sys.executable, "-c", SLEEPER, "life {epoch}"))
+    log = tmp_path / "run" / f"{spec.id}.log"
+    first = launcher.start(spec)
+    until(lambda: "life 0" in log.read_text())
+    second = launcher.start(replace(spec, digest="d2"))
+    assert (first.handing_over, second.handing_over) == (False, True)
+    with pytest.raises(BackendError, match="another digest"):  # not while two of them run
+        launcher.start(replace(spec, digest="d3"))
+    os.kill(first.pid, signal.SIGKILL)
+    until(lambda: not launcher.state()[0].handing_over)
+    third = launcher.start(replace(spec, digest="d3"))
+    until(lambda: "life 1" in log.read_text() and "life 2" in log.read_text())
+    again = process_launcher(tmp_path)  # one that adopts knows of both as well
+    assert again.state()[0].handing_over
+    again.stop(spec.id, grace_s=0.0)
+    assert again.state() == ()
+    until(lambda: not (psutil.pid_exists(second.pid) or psutil.pid_exists(third.pid)))
 
 
 def test_stop_ends_the_children_too(launcher: ProcessLauncher, tmp_path: Path) -> None:

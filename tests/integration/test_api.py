@@ -110,6 +110,7 @@ def test_the_client_acts_and_gets_errors_in_their_own_words(server: ApiServer) -
     assert client.run_status("r-1")["pipeline"] == "ranker"
     assert client.apply("mlg.yaml") == {"applied": True}
     assert client.restart("home") == {"restarted": "home"}
+    assert client.restart(gateways=True) == {"restarted": "gateways"}
     assert client.audit_verify()["ok"] is True
     assert client.metrics().startswith("# TYPE")
     name, bundle = client.audit_export("p-1")

@@ -524,6 +524,31 @@ def test_a_gateway_that_ends_loses_only_what_it_held(mesh: Mesh) -> None:
     assert all(mesh.ask().status == 200 for _ in range(20))
 
 
+def test_gateways_hand_over_under_load_and_nobody_loses_an_answer(mesh: Mesh) -> None:
+    mesh.router.place(endpoints("v1", v1=[mesh.backend("v1")]))
+    mesh.router.apply(split(v1=10_000))
+    folder = mesh.home / "gateway"
+    with Load(mesh) as load:
+        for name in GATEWAYS:
+            former = next(s for s in mesh.launcher.state() if s.id == name)
+            now = mesh.launcher.start(gateway_spec(folder, name, mesh.port, digest="e"))
+            assert (now.id, now.handing_over) == (name, True)
+            until(lambda name=name: not alive(mesh, name).handing_over, seconds=30)
+            assert alive(mesh, name).pid == now.pid != former.pid
+        load.grow(100)
+    assert load.failed() == {}
+    # and they are told as before
+    mesh.router.place(endpoints("v2", v1=[mesh.backend("v1")], v2=[mesh.backend("v2")]))
+    mesh.router.apply(split(v2=10_000))
+    assert mesh.ask().getheader("x-tag") == "v2"
+
+
+def alive(mesh: Mesh, name: str) -> ProcessState:
+    state = next(s for s in mesh.launcher.state() if s.id == name)
+    assert state.alive, (mesh.home / "run" / f"{name}.log").read_text()[-2_000:]
+    return state
+
+
 def test_a_version_that_is_not_healthy_is_refused_and_leaves_the_traffic_alone(
     mesh: Mesh,
 ) -> None:

@@ -33,11 +33,12 @@ class MemoryLauncher:
         if there is not None and there.alive:
             if there.digest == spec.digest:
                 return there
-            raise BackendError(
-                f"{spec.id} runs under another digest (pid {there.pid})",
-                where=spec.id,
-                hint="stop it first",
-            )
+            if not spec.handover:
+                raise BackendError(
+                    f"{spec.id} runs under another digest (pid {there.pid})",
+                    where=spec.id,
+                    hint="stop it first",
+                )
         self._pids += 1
         state = ProcessState(
             id=spec.id,

@@ -7,7 +7,7 @@ import socket
 import subprocess
 import threading
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO, Final, NoReturn
@@ -61,6 +61,11 @@ class _Entry:
     health_path: str = ""
     cores: tuple[int, ...] = ()
     """Cores that it is bound to; empty: none in particular."""
+    epoch: int = 0
+    """How many lives before this one handed over to the next."""
+    former_pid: int = 0
+    """Who handed over to it; 0: nobody."""
+    former_mark: str = ""
 
 
 class ProcessLauncher:
@@ -97,26 +102,31 @@ class ProcessLauncher:
             if there is not None and self._alive(there):
                 if there.digest == spec.digest:
                     return self._state(there)
-                raise BackendError(
-                    f"{spec.id} runs under another digest (pid {there.pid})",
-                    where=spec.id,
-                    hint="stop it first",
-                )
-            if there is not None:
+                if not spec.handover or self._former_alive(there):
+                    raise BackendError(
+                        f"{spec.id} runs under another digest (pid {there.pid})",
+                        where=spec.id,
+                        hint="stop it first",
+                    )
+            elif there is not None:
                 self.stop(spec.id)
+                there = None
             listening = self._listening(spec)
             try:
-                entry = self._spawn(spec, listening)
+                entry = self._spawn(spec, listening, epoch=there.epoch + 1 if there else 0)
             finally:
                 if listening is not None:
                     listening.close()
+            kept = (
+                replace(entry, former_pid=there.pid, former_mark=there.mark) if there else entry
+            )
             try:
                 limit(entry.pid, spec)
-                self._files.write(_record(spec.id), msgspec.json.encode(entry), mode=0o600)
+                self._files.write(_record(spec.id), msgspec.json.encode(kept), mode=0o600)
             except BaseException:
-                self._end(entry, grace_s=0.0)
+                self._end(entry, grace_s=0.0)  # and not the one before it, which goes on
                 raise
-            return self._state(entry)
+            return self._state(kept)
 
     def stop(self, id: str, *, grace_s: float = 5.0) -> None:  # noqa: A002 (the port's word)
         entry = self._entry(id)
@@ -150,7 +160,9 @@ class ProcessLauncher:
             _refuse_port(spec.port, error)
         return listening
 
-    def _spawn(self, spec: ProcessSpec, listening: socket.socket | None) -> _Entry:
+    def _spawn(
+        self, spec: ProcessSpec, listening: socket.socket | None, *, epoch: int
+    ) -> _Entry:
         # who binds its own port is told a free one: should another process take it first,
         # this one ends and is started again on the next
         port = listening.getsockname()[1] if listening else spec.port or free_port()
@@ -164,7 +176,8 @@ class ProcessLauncher:
         if listening is not None:
             env["MLG_LISTEN_FD"] = str(listening.fileno())
         cores = cores_of(spec, self._bound())
-        argv = [a.replace("{nonce}", nonce).replace("{port}", str(port)) for a in spec.argv]
+        told = {"{nonce}": nonce, "{port}": str(port), "{epoch}": str(epoch)}
+        argv = [_filled(word, told) for word in spec.argv]
         try:
             with self._log(spec.id) as log, bound_to(cores):
                 process = subprocess.Popen(
@@ -200,6 +213,7 @@ class ProcessLauncher:
             memory_bytes=spec.memory_bytes,
             health_path=spec.health_path,
             cores=cores,
+            epoch=epoch,
         )
 
     def _bound(self) -> list[int]:
@@ -243,7 +257,14 @@ class ProcessLauncher:
             alive=alive,
             exit_code=None if alive else self._exits.get(entry.pid),
             health_path=entry.health_path,
+            handing_over=self._former_alive(entry),
         )
+
+    def _former_alive(self, entry: _Entry) -> bool:
+        if not entry.former_pid:
+            return False
+        self._reap(entry.former_pid)
+        return entry.former_mark != "" and _mark(entry.former_pid) == entry.former_mark
 
     def _alive(self, entry: _Entry) -> bool:
         self._reap(entry.pid)
@@ -284,6 +305,15 @@ class ProcessLauncher:
             _signal_group(entry.pid, signal.SIGKILL)
         while self._alive(entry):
             self._clock.wait(_POLL_S)
+        if self._former_alive(entry):
+            former = replace(entry, pid=entry.former_pid, mark=entry.former_mark, former_pid=0)
+            self._end(former, grace_s=grace_s)
+
+
+def _filled(word: str, told: Mapping[str, str]) -> str:
+    for name, value in told.items():
+        word = word.replace(name, value)
+    return word
 
 
 def check_port(port: int, host: str = "127.0.0.1") -> None:

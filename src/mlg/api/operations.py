@@ -147,10 +147,18 @@ class Operations(Protocol):
         """Return `{"ok", "events", "first_bad": {"seq", "reason"} | None}`."""
         ...
 
-    def restart(self, service: str, principal: Principal) -> JsonObject:
+    def restart(
+        self, service: str, principal: Principal, *, gateways: bool = False
+    ) -> JsonObject:
         """Replace the service's replicas one after the other, without a failed request.
 
+        Args:
+            service: Its name; empty with `gateways`.
+            principal: Who asks.
+            gateways: The gateways instead, each by a hot restart, one after the other.
+
         Raises:
+            ManifestError: Neither or both are named.
             NotFoundError: No such service.
         """
         ...

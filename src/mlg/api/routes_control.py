@@ -127,8 +127,8 @@ def audit_verify(services: Services) -> dict[str, Any]:
 def restart(
     services: Services, principal: Caller, data: JSONBody[RestartRequest]
 ) -> dict[str, Any]:
-    """Replace a service's replicas one after the other."""
-    return services.operations.restart(data.service, principal)
+    """Replace a service's replicas one after the other, or have the gateways hand over."""
+    return services.operations.restart(data.service, principal, gateways=data.gateways)
 
 
 @get("/api/v1/services/{service:str}/rollout", opt=VIEWER, sync_to_thread=True)

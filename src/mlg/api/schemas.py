@@ -83,9 +83,10 @@ class CollectRequest(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_f
 
 
 class RestartRequest(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """Which service to restart."""
+    """Which service's replicas to restart, or, without one, the gateways."""
 
-    service: str
+    service: str = ""
+    gateways: bool = False
 
 
 class RolloutActRequest(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):

@@ -22,9 +22,10 @@ from mlg.app.pipeline_runs import run_request
 from mlg.app.reacting import mark_restart
 from mlg.app.runs import run_document, run_documents
 from mlg.app.sealed import SealedSegment
+from mlg.app.specs import GATEWAY_RESTART
 from mlg.app.status import status_document
 from mlg.core.clock import parse_time
-from mlg.core.errors import LifecycleError, NotFoundError
+from mlg.core.errors import LifecycleError, ManifestError, NotFoundError
 from mlg.core.events import Event
 from mlg.core.nodes import Attr
 from mlg.core.principal import Principal
@@ -166,14 +167,24 @@ class ControlOperations:
         """Sign the head of the log and keep it outside the database."""
         sign_head(self._parts)
 
-    def restart(self, service: str, principal: Principal) -> dict[str, Any]:
-        """Replace the service's replicas one by one.
+    def restart(
+        self, service: str, principal: Principal, *, gateways: bool = False
+    ) -> dict[str, Any]:
+        """Replace the service's replicas, or the gateways, one by one.
 
         Raises:
+            ManifestError: Neither or both are named.
             NotFoundError: No such service.
         """
         parts = self._parts
+        if bool(service) == gateways:
+            raise ManifestError(
+                "expected the name of a service, or the gateways: one of the two",
+                where="restart",
+            )
         mark = f"{principal.subject} {parts.ids.new_id()}"
+        if gateways:
+            return self._restart_gateways(mark, principal)
         mark_restart(parts.files, parts.manifests, service, mark)
         parts.store.append(
             (
@@ -184,6 +195,19 @@ class ControlOperations:
         )
         parts.fleet.refresh()
         return {"service": service, "state": "restarting"}
+
+    def _restart_gateways(self, mark: str, principal: Principal) -> dict[str, Any]:
+        parts = self._parts
+        names = [p.id for p in parts.supervisor.processes() if p.kind == "gateway"]
+        parts.files.write(GATEWAY_RESTART, mark.encode())
+        if names:
+            recorder = parts.recorder(principal.subject)
+            key = f"restart:{mark}"
+            parts.store.append(
+                (record_services.gateways_restarted(recorder, key=key, gateways=names),)
+            )
+        parts.fleet.refresh()
+        return {"gateways": names, "state": "restarting"}
 
     def rollout(self, service: str) -> dict[str, Any]:
         """Return where the newest rollout of a service stands."""

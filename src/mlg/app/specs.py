@@ -23,6 +23,8 @@ from mlg.workflows.packaged import read_packaged
 from mlg.workflows.state import Wanted, WantedVersion, read_applied, read_wanted
 
 _PYTHON: Final = "python"
+GATEWAY_RESTART: Final = "gateway/restart"
+"""Keeps the mark of the last asked-for restart of the gateways."""
 
 
 class Specs:
@@ -57,7 +59,9 @@ class Specs:
         if kind == "gateway":
             # what gateway 1 is started with; the others differ in the names of their files only
             told = self._files.read(f"gateway/{process_id(Group(kind), 1)}.json") or b""
-            digest = sha256(f"{self._gateway_port}\0".encode() + told).hexdigest()
+            mark = self._files.read(GATEWAY_RESTART) or b""
+            told = f"{self._gateway_port}\0".encode() + told + mark
+            digest = sha256(told).hexdigest()
             return gateway_spec(self._home / "gateway", id_, self._gateway_port, digest=digest)
         spec = self._manifest()
         if spec is None or service not in spec.services:

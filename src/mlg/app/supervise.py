@@ -318,6 +318,7 @@ class Supervisor:
                 group=group,
                 count=count,
                 digest=self._digest_of(group),
+                handover=group.kind == "gateway",
             )
             for group, count in sorted(counts.items())
         )
@@ -360,7 +361,8 @@ class Supervisor:
                 case Start(group=group, n=n):
                     spec = self._spec_for(group.kind, group.service, group.version, n)
                     process = self._launcher.start(spec)
-                    self._telling.tell("started", process, f"pid {process.pid}")
+                    took_over = ", takes over" if process.handing_over else ""
+                    self._telling.tell("started", process, f"pid {process.pid}{took_over}")
                 case Stop(id=name, reason=reason):
                     self._stop(name, reason)
                 case Place(endpoints=endpoints):

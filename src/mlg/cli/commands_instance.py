@@ -254,14 +254,20 @@ def _print_status(found: dict[str, Any]) -> None:
 
 
 def restart(
-    service: str = typer.Argument(help="Name of the service."),
+    service: str = typer.Argument("", help="Name of the service."),
+    gateways: bool = typer.Option(
+        False, "--gateways", help="The gateways instead, by a hot restart each."
+    ),
     home: Path | None = HomeOption,
     as_json: bool = JsonOption,
 ) -> None:
     """Replace the replicas of a service one by one, without a failed request.
 
     Example: mlg restart home
+
+    Example: mlg restart --gateways
     """
     with reported(as_json):
-        document = connect(home_of(home)).restart(service)
-        show(document, as_json, lambda done: out.print(f"{service}: {done}"))
+        document = connect(home_of(home)).restart(service, gateways=gateways)
+        named = service or "gateways"
+        show(document, as_json, lambda done: out.print(f"{named}: {done['state']}"))

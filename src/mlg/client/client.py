@@ -254,9 +254,10 @@ class Client(Wire):
         """Return `{"ok", "events", "first_bad"}` of the event log's chain."""
         return self._get("audit/verify", timeout_s=LONG_S)
 
-    def restart(self, service: str) -> JsonObject:
-        """Replace the service's replicas one after the other."""
-        return self._post("restart", {"service": service}, LONG_S)
+    def restart(self, service: str = "", *, gateways: bool = False) -> JsonObject:
+        """Replace the service's replicas one by one, or have the gateways hand over."""
+        told = {"service": service, "gateways": gateways}
+        return self._post("restart", told, LONG_S)
 
     def rollout(self, service: str) -> JsonObject:
         """Return where the newest rollout of a service stands."""

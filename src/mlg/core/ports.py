@@ -270,8 +270,12 @@ class Launcher(Protocol):
     def start(self, spec: ProcessSpec) -> ProcessState:
         """Start the process, or return the one that runs under this id and digest.
 
+        One with `handover` takes over from the one that runs under another digest; that one
+        ends itself, or with the next `stop` of the id.
+
         Raises:
-            BackendError: It could not be started; no process and no port is left.
+            BackendError: It could not be started, or another digest runs under its id; no new
+                process and no port is left.
         """
         ...
 

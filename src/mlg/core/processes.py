@@ -35,6 +35,9 @@ class ProcessSpec:
     """Path by which a server that is not mlg's says that it is well; empty: it is mlg's."""
     folder: str = ""
     """Working folder; empty: the instance's home."""
+    handover: bool = False
+    """Under another digest it takes over from the process that runs, which then ends itself;
+    `{epoch}` in an argument counts such lives of one program, from 0."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -57,3 +60,5 @@ class ProcessState:
     exit_code: int | None = None
     health_path: str = ""
     """As it was started with."""
+    handing_over: bool = False
+    """The process from which it took over still runs."""

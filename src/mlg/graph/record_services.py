@@ -297,6 +297,37 @@ def service_restarted(
     )
 
 
+def gateways_restarted(
+    recorder: Recorder,
+    *,
+    key: str,
+    gateways: Sequence[str],
+    at: datetime | None = None,
+    cause: EventId | None = None,
+) -> Event:
+    """Return the event that someone had the gateways hand over, one after the other.
+
+    Args:
+        recorder: Whose event.
+        key: Idempotency key.
+        gateways: Their process ids, at least one.
+        at: When; None is now.
+        cause: The event that led to it.
+    """
+    found = [recorder.uri("health_check", name) for name in gateways]
+    actor = recorder.uri("actor", recorder.actor)
+    return recorder.event(
+        "mlg.gateway.restarted",
+        key=key,
+        subject=found[0],
+        nodes=[node(actor, {}, name=recorder.actor)],
+        edges=[edge(actor, "triggered", one) for one in found],
+        facts={"gateways": ", ".join(gateways), "by": recorder.actor},
+        at=at,
+        cause=cause,
+    )
+
+
 def process_changed(
     recorder: Recorder,
     *,

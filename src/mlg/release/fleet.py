@@ -137,6 +137,7 @@ def step(
         may = (want.group, want.digest) not in refused and not waits
         if may and facts.now_s >= restarts.get(want.group, Restarts()).not_before_s:
             commands.extend(_starts(want, members, leaving, taken, facts))
+            commands.extend(_handovers(want, members))
     commands.extend(_traffic(facts, draining))
     commands.extend(_stops(there, wanted, draining, facts))
     return (
@@ -310,6 +311,14 @@ def _starts(
     return starts
 
 
+def _handovers(want: WantedGroup, members: Sequence[ProcessState]) -> list[Start]:
+    """Return who takes over from one told something old: one at a time, if all are well."""
+    old = [p for p in members if want.handover and p.digest != want.digest]
+    if not old or any(not p.ready or p.handing_over for p in members):
+        return []
+    return [Start(group=want.group, n=min(map(number_of, old)))]
+
+
 def _traffic(facts: FleetFacts, draining: Set[str]) -> list[Command]:
     """Return what the gateway must be told; nothing while no gateway listens."""
     gateways = Group("gateway")
@@ -362,8 +371,9 @@ def _stops(
 
 
 def _current(process: ProcessState, want: WantedGroup, facts: FleetFacts) -> bool:
-    """Whether a process is what its group should run, and may stay."""
-    return process.digest == want.digest and process.id not in facts.condemned
+    """Whether a process is what its group should run or becomes it, and may stay."""
+    told = process.digest == want.digest or want.handover
+    return told and process.id not in facts.condemned
 
 
 def _needed(process: ProcessState, facts: FleetFacts) -> bool:

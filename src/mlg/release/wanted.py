@@ -58,6 +58,8 @@ class WantedGroup:
     count: int
     digest: str
     """Digest of the specification; a process with another one is replaced."""
+    handover: bool = False
+    """A process with another digest hands over to the next under its own id."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

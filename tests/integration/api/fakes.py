@@ -251,9 +251,12 @@ class Control:
     def audit_verify(self) -> dict[str, Any]:
         return {"ok": True, "events": 3, "first_bad": None}
 
-    def restart(self, service: str, principal: Principal) -> dict[str, Any]:
-        self.calls.append(("restart", service, principal.subject))
-        return {"restarted": service}
+    def restart(
+        self, service: str, principal: Principal, *, gateways: bool = False
+    ) -> dict[str, Any]:
+        named = "gateways" if gateways else service
+        self.calls.append(("restart", named, principal.subject))
+        return {"restarted": named}
 
     def rollout(self, service: str) -> dict[str, Any]:
         return {"service": service, "state": "canary"}

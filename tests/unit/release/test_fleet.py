@@ -75,7 +75,9 @@ class World:
             for v in s.versions:
                 counts[Group("replica", s.name, v.version)] = v.replicas
         return tuple(
-            WantedGroup(group=g, count=n, digest=self.digests.get(g, "d0"))
+            WantedGroup(
+                group=g, count=n, digest=self.digests.get(g, "d0"), handover=g == GATEWAY
+            )
             for g, n in sorted(counts.items())
         )
 
@@ -111,7 +113,8 @@ class World:
     def check(self, command: Command, facts: FleetFacts) -> None:
         match command:
             case Start(group=group):
-                alive = [p for p in self.members(group) if p.alive]
+                name = process_id(group, command.n)
+                alive = [p for p in self.members(group) if p.alive and p.id != name]
                 counts = {w.group: w.count for w in facts.groups}
                 assert len(alive) + 1 <= counts[group] + 1, "more than N+1"
                 crash_s = self.last_crash_s.get(group)
@@ -145,7 +148,7 @@ class World:
                     self.failed.append(group)
                     return
                 name = process_id(group, n)
-                assert name not in self.processes
+                assert name not in self.processes or group == GATEWAY
                 self.pids += 1
                 self.processes[name] = ProcessState(
                     id=name, kind=group.kind, service=group.service, version=group.version,
@@ -284,6 +287,40 @@ def test_a_stale_digest_replaces_one_by_one() -> None:
         assert len(world.members(V1)) <= 3
     assert {p.digest for p in world.members(V1)} == {"d1"}
     assert len(world.members(V1)) == 2
+
+
+def test_gateways_told_something_new_hand_over_one_by_one_and_none_is_stopped() -> None:
+    world = World()
+    world.wanted = (service(("v1", 1, 10_000)),)
+    world.settle(6)
+    before = {p.id: p.pid for p in world.members(GATEWAY)}
+    world.digests[GATEWAY] = "d1"
+    world.log.clear()
+    assert world.tick() == (Start(group=GATEWAY, n=1),)
+    first = world.processes["gateway-1"]
+    assert (first.digest, first.ready) == ("d1", False)
+    assert world.tick() == ()  # the other waits until this one is ready
+    world.processes["gateway-1"] = replace(first, ready=True, handing_over=True)
+    assert world.tick() == ()  # and until its former self has ended
+    world.processes["gateway-1"] = replace(first, ready=True)
+    assert world.tick() == (Start(group=GATEWAY, n=2),)
+    world.settle(4)
+    after = {p.id: p.pid for p in world.members(GATEWAY)}
+    assert after.keys() == before.keys()
+    assert all(after[name] != pid for name, pid in before.items())
+    assert not any(isinstance(c, Stop) for c in world.log)
+
+
+def test_no_gateway_hands_over_while_another_is_down() -> None:
+    world = World()
+    world.wanted = (service(("v1", 1, 10_000)),)
+    world.settle(6)
+    world.crash("gateway-2")
+    world.digests[GATEWAY] = "d1"
+    world.tick()
+    assert world.processes["gateway-1"].digest == "d0"
+    world.settle(6)
+    assert {p.digest for p in world.members(GATEWAY)} == {"d1"}
 
 
 def test_a_process_that_falls_silent_is_ended_and_started_again() -> None:
