@@ -15,7 +15,8 @@ from mlg.adapters.clock_system import SystemClock
 from mlg.adapters.files_local import LocalFiles
 from mlg.adapters.ids_uuid7 import Uuid7Ids
 from mlg.adapters.launcher_memory import MemoryLauncher
-from mlg.adapters.launcher_process import ProcessLauncher, check_port, free_port
+from mlg.adapters.launcher_process import ProcessLauncher
+from mlg.adapters.loopback_ports import check_port, free_port
 from mlg.core.errors import BackendError
 from mlg.core.ports import Launcher
 from mlg.core.processes import ProcessSpec

@@ -22,7 +22,7 @@ from tests.conftest import Cli, until
 from tests.e2e.test_canary import FULL
 
 from mlg.adapters.clock_system import SystemClock
-from mlg.adapters.launcher_process import free_port
+from mlg.adapters.loopback_ports import free_port
 
 RULES = """
 automations:

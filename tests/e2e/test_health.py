@@ -206,7 +206,7 @@ def check_prometheus(control: int, folder: Path) -> None:
 
 
 def _free_port() -> int:
-    from mlg.adapters.launcher_process import free_port
+    from mlg.adapters.loopback_ports import free_port
 
     return free_port()
 

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from mlg.adapters.launcher_process import free_port
+from mlg.adapters.loopback_ports import free_port
 from mlg.adapters.network_http import HttpNetwork
 from mlg.adapters.source_datasets import cache_root
 from mlg.adapters.sources import Sources

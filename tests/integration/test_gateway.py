@@ -19,7 +19,8 @@ import pytest
 from mlg.adapters.clock_system import SystemClock
 from mlg.adapters.files_local import LocalFiles
 from mlg.adapters.ids_uuid7 import Uuid7Ids
-from mlg.adapters.launcher_process import ProcessLauncher, free_port
+from mlg.adapters.launcher_process import ProcessLauncher
+from mlg.adapters.loopback_ports import free_port
 from mlg.adapters.network_http import HttpNetwork
 from mlg.adapters.router_envoy import EnvoyRouter, admin_url, gateway_spec
 from mlg.adapters.xds_ads import AdsXds

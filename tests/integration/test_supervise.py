@@ -16,7 +16,8 @@ from mlg.adapters.clock_system import SystemClock
 from mlg.adapters.files_local import LocalFiles
 from mlg.adapters.ids_uuid7 import Uuid7Ids
 from mlg.adapters.launcher_memory import MemoryLauncher
-from mlg.adapters.launcher_process import ProcessLauncher, check_port, free_port
+from mlg.adapters.launcher_process import ProcessLauncher
+from mlg.adapters.loopback_ports import check_port, free_port
 from mlg.adapters.network_http import HttpNetwork
 from mlg.adapters.network_memory import MemoryNetwork, Request
 from mlg.adapters.router_envoy import EnvoyRouter, admin_url, gateway_spec

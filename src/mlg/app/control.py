@@ -20,7 +20,7 @@ from typing import IO
 
 import psutil
 
-from mlg.adapters.launcher_process import check_port
+from mlg.adapters.loopback_ports import check_port
 from mlg.api.app import create_app
 from mlg.api.operations import ApiServices
 from mlg.api.security import LOOPBACK_HOSTS, loopback_principal

@@ -13,7 +13,8 @@ from typing import Final
 from mlg.adapters.files_local import LocalFiles
 from mlg.adapters.keys_local import VIEWER_KEY
 from mlg.adapters.keys_signing import TRUSTED_KEYS
-from mlg.adapters.launcher_process import ProcessLauncher, free_port
+from mlg.adapters.launcher_process import ProcessLauncher
+from mlg.adapters.loopback_ports import free_port
 from mlg.adapters.network_http import HttpNetwork
 from mlg.adapters.router_memory import MemoryRouter
 from mlg.app.ending import end_all

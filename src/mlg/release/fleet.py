@@ -8,17 +8,10 @@ split, place, stop. So at no time does a viewer's request meet a replica that is
 from collections.abc import Mapping, Sequence, Set
 from dataclasses import dataclass, replace
 from itertools import count
-from typing import Final
 
 from mlg.core.processes import ProcessState
-from mlg.core.traffic import (
-    Endpoint,
-    ServiceEndpoints,
-    Share,
-    TrafficSplit,
-    VersionEndpoints,
-)
 from mlg.release.dependencies import Waiting, order
+from mlg.release.fleet_traffic import split_of, traffic
 from mlg.release.restarts import PATIENCE, Patience, Restarts, crashed, proven
 from mlg.release.wanted import (
     Command,
@@ -57,8 +50,6 @@ __all__ = [
     "process_id",
     "step",
 ]
-
-_HOST: Final = "127.0.0.1"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -138,7 +129,7 @@ def step(
         if may and facts.now_s >= restarts.get(want.group, Restarts()).not_before_s:
             commands.extend(_starts(want, members, leaving, taken, facts))
             commands.extend(_handovers(want, members))
-    commands.extend(_traffic(facts, draining))
+    commands.extend(traffic(facts, draining))
     commands.extend(_stops(there, wanted, draining, facts))
     return (
         FleetState(
@@ -158,53 +149,6 @@ def step(
         ),
         tuple(commands),
     )
-
-
-def wanted_endpoints(
-    service: WantedService, facts: FleetFacts, draining: Set[str]
-) -> ServiceEndpoints:
-    """Return where the service's versions should be looked for.
-
-    A version without a ready replica keeps its former endpoints: they fail their health
-    checks and the gateway rescues the requests, which costs less than a version that is
-    not there. Before its first ready replica a version is left out.
-    """
-    former = _placed(facts, service.name)
-    before = {v.version: v.endpoints for v in former.versions} if former else {}
-    versions: list[VersionEndpoints] = []
-    for wanted in sorted(service.versions, key=lambda v: v.version):
-        group = Group("replica", service.name, wanted.version)
-        ready = _ready_endpoints(facts, group, draining) or before.get(wanted.version, ())
-        if ready:
-            versions.append(VersionEndpoints(version=wanted.version, endpoints=ready))
-    known = {v.version for v in versions}
-    stable = service.stable if service.stable in known else former.stable if former else None
-    fallback = _ready_endpoints(facts, Group("fallback", service.name), draining)
-    if not fallback and service.fallback and former:
-        fallback = former.fallback
-    return ServiceEndpoints(
-        service=service.name,
-        versions=tuple(versions),
-        stable=stable if stable in known else None,
-        fallback=fallback,
-        traffic=service.traffic,
-        model=service.model,
-        sticky=service.sticky,
-        health_path=service.health_path,
-    )
-
-
-def wanted_split(service: WantedService, facts: FleetFacts) -> TrafficSplit | None:
-    """Return the split that can be put in force now, or None when the former one stays.
-
-    Every version with a share must be placed: a share never waits for a replica.
-    """
-    former = _placed(facts, service.name)
-    known = {v.version for v in former.versions} if former else set[str]()
-    shares = tuple(Share(version=v.version, bp=v.bp) for v in service.versions if v.bp)
-    if not shares or any(share.version not in known for share in shares):
-        return None
-    return TrafficSplit(service=service.name, shares=shares)
 
 
 def _look(
@@ -319,31 +263,6 @@ def _handovers(want: WantedGroup, members: Sequence[ProcessState]) -> list[Start
     return [Start(group=want.group, n=min(map(number_of, old)))]
 
 
-def _traffic(facts: FleetFacts, draining: Set[str]) -> list[Command]:
-    """Return what the gateway must be told; nothing while no gateway listens."""
-    gateways = Group("gateway")
-    expected = any(w.group == gateways and w.count for w in facts.groups)
-    if expected and not any(p.ready for p in facts.processes if group_of(p) == gateways):
-        return []
-    commands: list[Command] = []
-    for service in facts.services:
-        endpoints = wanted_endpoints(service, facts, draining)
-        placed = _placed(facts, service.name)
-        if endpoints != placed and (endpoints.versions or endpoints.fallback):
-            commands.append(Place(endpoints=endpoints))
-        split = wanted_split(service, facts)
-        if split is not None and split != _split(facts, service.name):
-            commands.append(Split(split=split))
-    names = {service.name for service in facts.services}
-    for placed in facts.placed:
-        if placed.service not in names:
-            nothing = ServiceEndpoints(
-                service=placed.service, versions=(), stable=None, fallback=()
-            )
-            commands.append(Place(endpoints=nothing))
-    return commands
-
-
 def _stops(
     there: Sequence[ProcessState],
     wanted: Mapping[Group, WantedGroup],
@@ -378,28 +297,10 @@ def _current(process: ProcessState, want: WantedGroup, facts: FleetFacts) -> boo
 
 def _needed(process: ProcessState, facts: FleetFacts) -> bool:
     """Whether viewers are sent to the process' version now."""
-    split = _split(facts, process.service)
+    split = split_of(facts, process.service)
     return (
         process.kind == "replica"
         and split is not None
         and any(service.name == process.service for service in facts.services)
         and any(share.bp and share.version == process.version for share in split.shares)
     )
-
-
-def _ready_endpoints(
-    facts: FleetFacts, group: Group, draining: Set[str]
-) -> tuple[Endpoint, ...]:
-    return tuple(
-        Endpoint(host=_HOST, port=p.port)
-        for p in sorted(facts.processes, key=number_of)
-        if group_of(p) == group and p.alive and p.ready and p.id not in draining
-    )
-
-
-def _placed(facts: FleetFacts, service: str) -> ServiceEndpoints | None:
-    return next((p for p in facts.placed if p.service == service), None)
-
-
-def _split(facts: FleetFacts, service: str) -> TrafficSplit | None:
-    return next((s for s in facts.splits if s.service == service), None)

@@ -26,8 +26,8 @@ from mlg.release.fleet import (
     group_of,
     process_id,
     step,
-    wanted_endpoints,
 )
+from mlg.release.fleet_traffic import wanted_endpoints
 
 T0 = datetime(2026, 1, 1, tzinfo=UTC)
 V1 = Group("replica", "home", "v1")

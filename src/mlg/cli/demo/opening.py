@@ -44,7 +44,7 @@ def stand_up(story: Story, home: Path, work: Path) -> Client:
 
 def _demo_ports() -> tuple[int, int]:
     """Return the default ports if both are free, else free ones."""
-    from mlg.adapters.launcher_process import check_port
+    from mlg.adapters.loopback_ports import check_port
 
     try:
         check_port(7070)
