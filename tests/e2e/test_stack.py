@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import shutil
 import signal
 import urllib.request
@@ -99,7 +100,9 @@ def test_a_stack_comes_up_in_order_and_outlives_its_parts(stack: Cli) -> None:
 
     port = ports(stack)["gateway_port"]
     # viewer 7 likes TAGS[7 % 3] = music, which items 2, 5, 8, … have
-    asked = "/v1/services/ranking/rank?viewer=7&k=3"
+    page = (Path(__file__).parents[2] / "docs" / "stack.md").read_text()
+    (asked,) = re.findall(r"^curl 'http://127\.0\.0\.1:7080(/\S+)'$", page, re.MULTILINE)
+    assert asked.endswith("/rank?viewer=7&k=3")
     assert get(port, asked) == {"items": [2, 5, 8], "likes": "music"}
     # both replicas of the catalogue are asked by the gateway
     seen = {get(port, "/v1/services/catalog/search?k=1")["from"] for _ in range(40)}
