@@ -69,3 +69,15 @@ def test_bench_graph_prints_one_document() -> None:
     assert {"work", "subject", "value", "unit", "runs", "ratio_to_mlg"} == set(
         document["rows"][0]
     )
+
+
+@pytest.mark.envoy
+def test_bench_gateway_prints_one_document_and_its_replica_answers() -> None:
+    options = ["--only", "swaps", "--swaps", "1", "--rate", "500", "--json"]
+    command = [sys.executable, "-m", "mlg", "bench", "gateway", *options]
+    done = subprocess.run(command, capture_output=True, text=True, check=True, timeout=120)
+    row = json.loads(done.stdout)["parts"]["swaps"]
+    assert row["versions_seen"] == 2
+    assert (
+        row["failed"] < 0.5 * row["requests"]
+    )  # none on a machine that has nothing else to do
