@@ -5,8 +5,8 @@ How to run, from a checkout whose environment `make test` made:
     mlg bench serving [--rounds 3] [--seconds 4] [--only mlg --only mlserver] [--json]
 
 50,000 items by 64 factors, the best 50 for viewers drawn uniformly from 100,000. Each subject
-runs alone, on processor 0, with one worker, one thread a library, no result cache and no
-batching, behind the same Envoy; Envoy and the client share processor 1, and the client's own
+runs alone, on processor 0, with one worker, one thread a library, no result cache and batches of
+up to 16 whose first request waits for 2 ms, behind the same Envoy; Envoy and the client share processor 1, and the client's own
 processor time is told. mlg answers with calibrated confidence and writes its durable prediction
 log; the peers do neither. The peers are no dependencies: the first run installs each into a
 virtual environment below the user's cache; one that cannot be had is left out, with the reason.
@@ -42,6 +42,7 @@ from mlg.adapters.source_datasets import cache_root
 
 SUBJECTS = ("mlg", "floor", "mlserver", "bentoml", "ray", "litserve", "fastapi")
 PATHS = {"mlg": "/v1/services/bench/recommend", "mlserver": "/v2/models/bench/infer"}
+SHAPES = {"mlserver": "v2", "bentoml": "rows"}
 FIRST_RATE, STEP, MOST_P99_MS, LEAST_SHARE = 3_000.0, 0.85, 100.0, 0.99
 COMMON_RATE = 100.0
 """Requests a second that every subject is asked for its latency at."""
@@ -180,7 +181,7 @@ class Client:
     def window(self, name: str, port: int, rate: float, seconds: float) -> Row:
         """Return what one window measured."""
         asked = {
-            "path": PATHS.get(name, "/predict"), "shape": "v2" if name == "mlserver" else "plain",
+            "path": PATHS.get(name, "/predict"), "shape": SHAPES.get(name, "plain"),
             "port": port, "rate": rate, "seconds": seconds, "viewers": VIEWERS,
         }  # fmt: skip
         assert self.process.stdin is not None
@@ -213,7 +214,9 @@ def measured(name: str, client: Client, folder: Path, seconds: float, most: floa
     with served(name, folder) as (backend, server), envoy(backend, folder) as (port, proxy):
         end = perf_counter() + 90
         while (first := client.window(name, port, 20.0, 0.5))["answered"] == 0 or first["failed"]:
-            assert perf_counter() < end, f"{name} does not answer: see {folder / name}.out"
+            log = (folder / f"{name}.out").read_text(errors="replace")[-1_500:]
+            assert server.poll() is None, f"{name} ended: {log}"
+            assert perf_counter() < end, f"{name} does not answer ({first}): {log}"
         client.window(name, port, 50.0, 2.0)  # warm
         rate = most
         while True:

@@ -114,6 +114,8 @@ def bodies(path, shape, viewers, count=20_000):
         body = json.dumps(
             {"inputs": [{"name": "viewer", "shape": [1], "datatype": "INT64", "data": [viewer]}]}
             if shape == "v2"
+            else {"user_id": [viewer]}
+            if shape == "rows"
             else {"user_id": viewer, "k": 50}
         ).encode()
         found.append(

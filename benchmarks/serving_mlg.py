@@ -1,16 +1,17 @@
 """mlg's own replica around the kernel of `mlg bench serving`: `serving_mlg.py PORT FOLDER [VERSION]`.
 
 The whole serving path: request parsing, ranking, calibrated confidence, sanity, policy,
-Prometheus, and the durable prediction log. Result cache and batching are off.
+Prometheus, batching, and the durable prediction log. The result cache is off.
 """  # noqa: INP001 - a script, no package
 
 import secrets
 import socket
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
-from serving_kernel import ITEMS, Kernel
+from serving_kernel import BATCH, ITEMS, WAIT_S, Kernel
 
 from mlg.adapters.clock_system import SystemClock
 from mlg.adapters.ids_uuid7 import Uuid7Ids
@@ -19,6 +20,7 @@ from mlg.core.predict import Query, Ranked
 from mlg.recsys.confidence import NAMES, fit_confidence, observe
 from mlg.recsys.popularity import list_from
 from mlg.serving.asgi import ServingApp
+from mlg.serving.batch import BatchSize
 from mlg.serving.instruments import Instruments
 from mlg.serving.log import LOG_SCHEMA, LogBatch
 from mlg.serving.policy import PolicyFile
@@ -46,15 +48,22 @@ class Dot:
 
     def recommend(self, query: Query) -> Ranked:
         """Rank for one viewer, and say how sure it is."""
-        codes, scores = self.kernel.rank(int(query.user_id or 0), query.k)
+        return self._ranked(*self.kernel.rank(int(query.user_id or 0), query.k), query.k)
+
+    def _ranked(self, codes: np.ndarray, scores: np.ndarray, k: int) -> Ranked:
         share = float(self._popular[codes].mean())
-        seen = observe(scores.astype(np.float64), query.k, 0, share)
+        seen = observe(scores.astype(np.float64), k, 0, share)
         return Ranked(
             items=tuple(codes.tolist()),
             scores=tuple(scores.tolist()),
             raw_confidence=self.confidence.of(seen),
             features=(float(seen[1]), share),
         )
+
+    def recommend_many(self, queries: Sequence[Query]) -> list[Ranked]:
+        """Rank for several viewers by one product of matrices."""
+        found = self.kernel.rank_many([int(query.user_id or 0) for query in queries])
+        return [self._ranked(*one, query.k) for one, query in zip(found, queries, strict=True)]
 
     def is_known_item(self, item: object) -> bool:
         """Whether the catalogue has it."""
@@ -85,7 +94,11 @@ def main(port: int, folder: Path, version: str = "1") -> None:
     )  # fmt: skip
     try:
         serve(
-            ServingApp(service, LogBatch(stream, lambda records, problem: None)),
+            ServingApp(
+                service,
+                LogBatch(stream, lambda records, problem: None),
+                BatchSize(most=BATCH, deadline_ms=1e3 * WAIT_S),
+            ),
             listener, clock=clock, warm_up=lambda: 0, policy=policy,
         )  # fmt: skip
     finally:

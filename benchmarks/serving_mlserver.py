@@ -2,7 +2,7 @@
 
 from mlserver import MLModel
 from mlserver.types import InferenceRequest, InferenceResponse, ResponseOutput
-from serving_kernel import Kernel
+from serving_kernel import K, Kernel
 
 
 class Runtime(MLModel):
@@ -14,12 +14,15 @@ class Runtime(MLModel):
         return True
 
     async def predict(self, payload: InferenceRequest) -> InferenceResponse:
-        """Rank for one viewer."""
-        codes, scores = self.kernel.rank(int(payload.inputs[0].data[0]))
+        """Rank for the viewers of a batch: one row each, first the codes, then the scores."""
+        found = self.kernel.rank_many([int(viewer) for viewer in payload.inputs[0].data])
+        codes = [code for row, _ in found for code in row.tolist()]
+        scores = [score for _, row in found for score in row.tolist()]
+        shape = [len(found), K]
         return InferenceResponse(
             model_name=self.name,
             outputs=[
-                ResponseOutput(name="items", shape=[len(codes)], datatype="INT64", data=codes.tolist()),
-                ResponseOutput(name="scores", shape=[len(codes)], datatype="FP32", data=scores.tolist()),
+                ResponseOutput(name="items", shape=shape, datatype="INT64", data=codes),
+                ResponseOutput(name="scores", shape=shape, datatype="FP32", data=scores),
             ],
         )

@@ -1,8 +1,8 @@
 """The servers of `mlg bench serving`: each runs in its own environment, one worker, one thread.
 
 `python serving_peers.py NAME PORT` serves until it is ended. Each peer is set up as its own
-documentation shows for one process, without its optional batching; mlg serves without batching
-and without its result cache, but with confidence, sanity checks and the durable prediction log.
+documentation shows for one process, with its own way of batching at the same policy: up to 16
+requests, the first of which waits for 2 ms. FastAPI and the floor have none, and get ours.
 """  # noqa: INP001 - a script, no package
 
 import json
@@ -10,7 +10,7 @@ import os
 import sys
 from pathlib import Path
 
-from serving_kernel import K, Kernel
+from serving_kernel import BATCH, WAIT_S, Batches, K, Kernel
 
 REQUIRES = {
     "floor": ("numpy==2.4.6", "uvicorn==0.54.0", "uvloop==0.22.1", "httptools"),
@@ -27,13 +27,13 @@ def floor(port):
     """The kernel in raw ASGI: what nothing behind HTTP can be faster than."""
     import uvicorn
 
-    kernel = Kernel()
+    batches = Batches(Kernel())
 
     async def app(scope, receive, send):
         if scope["type"] != "http":
             return
         body = b"".join([(await receive()).get("body", b"")])
-        codes, scores = kernel.rank(json.loads(body or b"{}").get("user_id", 0))
+        codes, scores = await batches.rank(json.loads(body or b"{}").get("user_id", 0))
         answer = json.dumps({"items": codes.tolist(), "scores": scores.tolist()}).encode()
         headers = [(b"content-type", b"application/json"), (b"content-length", b"%d" % len(answer))]
         await send({"type": "http.response.start", "status": 200, "headers": headers})
@@ -48,7 +48,7 @@ def fastapi(port):
     from fastapi import FastAPI
     from pydantic import BaseModel
 
-    kernel, app = Kernel(), FastAPI()
+    batches, app = Batches(Kernel()), FastAPI()
 
     class Asked(BaseModel):
         user_id: int
@@ -56,7 +56,7 @@ def fastapi(port):
 
     @app.post("/predict")
     async def predict(asked: Asked):
-        codes, scores = kernel.rank(asked.user_id, asked.k)
+        codes, scores = await batches.rank(asked.user_id)
         return {"items": codes.tolist(), "scores": scores.tolist()}
 
     uvicorn.run(app, host="127.0.0.1", port=port, log_level="warning", access_log=False)
@@ -74,12 +74,19 @@ def litserve(port):
             return request["user_id"]
 
         def predict(self, x):
-            return self.kernel.rank(x)
+            return self.kernel.rank_many(x)
+
+        def batch(self, inputs):
+            return inputs
+
+        def unbatch(self, output):
+            yield from output
 
         def encode_response(self, output):
             return {"items": output[0].tolist(), "scores": output[1].tolist()}
 
-    server = litserve.LitServer(Api(), accelerator="cpu", workers_per_device=1)
+    api = Api(max_batch_size=BATCH, batch_timeout=WAIT_S)
+    server = litserve.LitServer(api, accelerator="cpu", workers_per_device=1)
     server.run(host="127.0.0.1", port=port, num_api_servers=1, log_level="warning", generate_client_file=False)
 
 
@@ -104,8 +111,12 @@ def ray(port):
         def __init__(self):
             self.kernel = Kernel()
 
+        @serve.batch(max_batch_size=BATCH, batch_wait_timeout_s=WAIT_S)
+        async def rank(self, viewers):
+            return self.kernel.rank_many(viewers)
+
         async def __call__(self, request: Request):
-            codes, scores = self.kernel.rank((await request.json())["user_id"])
+            codes, scores = await self.rank((await request.json())["user_id"])
             return {"items": codes.tolist(), "scores": scores.tolist()}
 
     engine.init(num_cpus=2, include_dashboard=False, log_to_driver=False)
@@ -115,7 +126,7 @@ def ray(port):
 
 
 def mlserver(port):
-    """MLServer with a custom runtime, no extra processes, no adaptive batching."""
+    """MLServer with a custom runtime, its adaptive batching, no extra processes."""
     folder = Path(os.environ["MLG_BENCH_FOLDER"])
     folder.mkdir(parents=True, exist_ok=True)
     (folder / "settings.json").write_text(
@@ -123,7 +134,8 @@ def mlserver(port):
                     "host": "127.0.0.1", "parallel_workers": 0, "debug": False})
     )  # fmt: skip
     (folder / "model-settings.json").write_text(
-        json.dumps({"name": "bench", "implementation": "serving_mlserver.Runtime"})
+        json.dumps({"name": "bench", "implementation": "serving_mlserver.Runtime",
+                    "max_batch_size": BATCH, "max_batch_time": WAIT_S})
     )
     os.environ["PYTHONPATH"] = str(Path(__file__).parent)
     os.execv(str(Path(sys.executable).with_name("mlserver")), ["mlserver", "start", str(folder)])
@@ -139,11 +151,11 @@ if os.environ.get("MLG_BENCH_BENTO"):
         def __init__(self):
             self.kernel = Kernel()
 
-        @engine.api
-        def predict(self, user_id: int, k: int = K) -> dict:
-            """Rank for one viewer."""
-            codes, scores = self.kernel.rank(user_id, k)
-            return {"items": codes.tolist(), "scores": scores.tolist()}
+        @engine.api(batchable=True, max_batch_size=BATCH)
+        def predict(self, user_id: list[int]) -> list[dict]:
+            """Rank for the viewers of a batch; how long its first waits, the server chooses."""
+            found = self.kernel.rank_many(user_id)
+            return [{"items": codes.tolist(), "scores": scores.tolist()} for codes, scores in found]
 
 
 if __name__ == "__main__":

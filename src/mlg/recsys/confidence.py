@@ -1,7 +1,10 @@
 """P(at least one of the top k is engaged with): a logistic model, then isotonic steps."""
 
+from bisect import bisect_right
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from functools import cached_property
+from math import isnan, log1p
 from typing import Any
 
 import numpy as np
@@ -17,6 +20,7 @@ NAMES = (
     "margin_second", "margin_last", "entropy", "top_score", "history", "cold",
     "popularity_share", "short", "short_last", "short_entropy",
 )  # fmt: skip
+_SHORT_AT = NAMES.index("short")
 BLOCK = 60
 """Answers that share one level before the levels are put in order: fewer are only noise."""
 SHORT = 5
@@ -57,8 +61,17 @@ class Confidence:
         return np.clip(chosen, LEAST, MOST)
 
     def of(self, seen: Floats) -> float:
-        """Return the calibrated probability of one answer, ``seen`` of shape ``(names,)``."""
-        return float(self.calibrated(seen[None, :])[0])
+        """Return the calibrated probability of one answer, ``seen`` of shape ``(names,)``.
+
+        As `calibrated` of the one row, without arrays, which cost ten times as much for one.
+        """
+        row: list[float] = seen.tolist()
+        terms = zip(row, self.mean, self.scale, self.weights, strict=True)
+        logit = self.intercept + sum((x - mean) / scale * w for x, mean, scale, w in terms)
+        if isnan(logit):
+            return logit
+        level = _between(logit, *self.curves[1 if row[_SHORT_AT] > 0 else 0])
+        return min(max(level, LEAST), MOST)
 
     def as_dict(self) -> dict[str, Any]:
         """Return the model as a JSON object."""
@@ -190,6 +203,18 @@ def _curve(
     )
 
 
+def _between(x: float, knots: Sequence[float], levels: Sequence[float]) -> float:
+    """Return `np.interp` of one number that is not NaN."""
+    after = bisect_right(knots, x)
+    if after == 0:
+        return levels[0]
+    if after == len(knots):
+        return levels[-1]
+    left, right = knots[after - 1], knots[after]
+    low, high = levels[after - 1], levels[after]
+    return low + (high - low) / (right - left) * (x - left)
+
+
 def observe(scores: Floats, k: int, history: int, popularity_share: float) -> Floats:
     """Return what the confidence model sees of one answer, shape ``(len(NAMES),)``.
 
@@ -204,7 +229,7 @@ def observe(scores: Floats, k: int, history: int, popularity_share: float) -> Fl
         head = scores[:50] - best
         p = np.exp(head)
         p /= p.sum()
-        entropy = float(-(p * np.log(np.maximum(p, 1e-12))).sum())
+        entropy = -float(p @ np.log(np.maximum(p, 1e-12)))
         second = best - float(scores[1]) if scores.size > 1 else 0.0
         last = best - float(scores[min(k, scores.size) - 1])
     else:
@@ -216,7 +241,7 @@ def observe(scores: Floats, k: int, history: int, popularity_share: float) -> Fl
             last,
             entropy,
             best,
-            np.log1p(history),
+            log1p(history),
             float(history == 0),
             popularity_share,
             few,

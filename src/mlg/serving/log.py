@@ -6,6 +6,8 @@ rows of one viewer, and a salt of their own for the leaf hash of the sealed segm
 
 import asyncio
 import hmac
+import sys
+from array import array
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
@@ -53,8 +55,8 @@ class Circumstances:
 
 def prediction_record(prediction: Prediction, around: Circumstances) -> Record:
     """Return the log record of one answer; its features as packed little-endian float32."""
-    with np.errstate(over="ignore"):  # beyond float32 is infinite
-        features = np.asarray(around.features, dtype=np.float64).astype("<f4").tobytes()
+    at = rfc3339(prediction.at)
+    same = prediction.at == around.received_at
     payload = {
         "prediction_id": prediction.prediction_id,
         "service": prediction.service,
@@ -69,10 +71,10 @@ def prediction_record(prediction: Prediction, around: Circumstances) -> Record:
         "confidence": prediction.confidence,
         "served_by": prediction.served_by,
         "reason": prediction.reason,
-        "at": rfc3339(prediction.at),
-        "received_at": rfc3339(around.received_at),
+        "at": at,
+        "received_at": at if same else rfc3339(around.received_at),
         "latency_ms": prediction.latency_ms,
-        "features": features,
+        "features": _packed(around.features),
         "arm": around.arm,
         "propensity": around.propensity,
         "given": around.given,
@@ -83,6 +85,14 @@ def prediction_record(prediction: Prediction, around: Circumstances) -> Record:
         at=prediction.at,
         payload=msgspec.msgpack.encode(payload),
     )
+
+
+def _packed(features: Sequence[float]) -> bytes:
+    """Return little-endian float32; beyond its range is infinite."""
+    packed = array("f", features)
+    if sys.byteorder == "big":
+        packed.byteswap()
+    return packed.tobytes()
 
 
 def feedback_record(feedback: Feedback, *, service: str, received_at: datetime) -> Record:

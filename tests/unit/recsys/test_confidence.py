@@ -95,3 +95,16 @@ def test_an_empty_answer_is_seen_as_zeros() -> None:
 def test_equal_scores_have_the_entropy_of_a_uniform_choice() -> None:
     seen = confidence.observe(np.full(8, 3.0), 10, 5, 0.0)
     assert seen[2] == pytest.approx(np.log(8))
+
+
+@pytest.mark.parametrize("short", [0.0, 1.0])
+def test_one_answer_alone_has_the_confidence_that_it_has_among_others(short: float) -> None:
+    rng = np.random.default_rng(6)
+    seen = rng.normal(scale=4.0, size=(3000, len(confidence.NAMES)))  # beyond both ends, too
+    seen[:, confidence.NAMES.index("short")] = short
+    hit = (rng.random(3000) < expit(seen[:, 0])).astype(float)
+    model = confidence.fit_confidence(seen / 4, hit)
+    alone = [model.of(row) for row in seen]
+    np.testing.assert_allclose(alone, model.calibrated(seen), rtol=0, atol=1e-12)
+    seen[0, 0] = np.nan
+    assert np.isnan(model.of(seen[0]))
