@@ -95,6 +95,17 @@ def ended(process: subprocess.Popen[bytes]) -> None:
     process.wait()
 
 
+def listens(port: int, process: subprocess.Popen[bytes]) -> None:
+    """Wait until a process takes connections, or ended, or 90 seconds are over."""
+    end = monotonic() + 90
+    while monotonic() < end and process.poll() is None:
+        try:
+            socket.create_connection(("127.0.0.1", port), timeout=1).close()
+            break
+        except OSError:
+            sleep(0.1)
+
+
 @contextmanager
 def served(name: str, folder: Path) -> Iterator[tuple[int, subprocess.Popen[bytes]]]:
     """Run a subject on processor 0; give its port once it answers."""
@@ -112,13 +123,7 @@ def served(name: str, folder: Path) -> Iterator[tuple[int, subprocess.Popen[byte
         preexec_fn=lambda: os.sched_setaffinity(0, {0}), start_new_session=True,
     )  # fmt: skip
     try:
-        end = monotonic() + 90
-        while monotonic() < end and process.poll() is None:
-            try:
-                socket.create_connection(("127.0.0.1", port), timeout=1).close()
-                break
-            except OSError:
-                sleep(0.1)
+        listens(port, process)
         yield port, process
     finally:
         ended(process)
@@ -164,6 +169,7 @@ def envoy(backend: int, folder: Path) -> Iterator[tuple[int, subprocess.Popen[by
         preexec_fn=lambda: os.sched_setaffinity(0, {1}), start_new_session=True,
     )  # fmt: skip
     try:
+        listens(port, process)
         yield port, process
     finally:
         ended(process)

@@ -4,7 +4,6 @@ The whole serving path: request parsing, ranking, calibrated confidence, sanity,
 Prometheus, batching, and the durable prediction log. The result cache is off.
 """  # noqa: INP001 - a script, no package
 
-import secrets
 import socket
 import sys
 from collections.abc import Sequence
@@ -14,6 +13,7 @@ import numpy as np
 from serving_kernel import BATCH, ITEMS, WAIT_S, Kernel
 
 from mlg.adapters.clock_system import SystemClock
+from mlg.adapters.entropy_pooled import ENTROPY
 from mlg.adapters.ids_uuid7 import Uuid7Ids
 from mlg.adapters.stream_segments import SegmentStream
 from mlg.core.predict import Query, Ranked
@@ -90,7 +90,7 @@ def main(port: int, folder: Path, version: str = "1") -> None:
     service = Service(
         identity, model, rescue=False, policy=lambda: policy.current, clock=clock,
         ids=Uuid7Ids(clock), draw=np.random.default_rng(1).random,
-        salt=lambda: secrets.token_hex(16), viewer_key=b"k" * 32, instruments=instruments,
+        salt=lambda: ENTROPY.randbytes(16).hex(), viewer_key=b"k" * 32, instruments=instruments,
     )  # fmt: skip
     try:
         serve(

@@ -5,6 +5,7 @@ import threading
 import uuid
 from typing import TYPE_CHECKING, Final
 
+from mlg.adapters.entropy_pooled import ENTROPY
 from mlg.core.clock import Clock
 
 if TYPE_CHECKING:
@@ -27,7 +28,7 @@ class Uuid7Ids:
 
     def __init__(self, clock: Clock, rng: random.Random | None = None) -> None:
         self._clock = clock
-        self._rng = rng or random.SystemRandom()
+        self._rng = rng or ENTROPY
         self._lock = threading.Lock()
         self._last = 0
 

@@ -13,6 +13,7 @@ from typing import Final
 import numpy as np
 
 from mlg.adapters.clock_system import SystemClock
+from mlg.adapters.entropy_pooled import ENTROPY
 from mlg.adapters.ids_uuid7 import Uuid7Ids
 from mlg.adapters.stream_segments import SegmentStream
 from mlg.core.errors import BackendError, LifecycleError, ManifestError
@@ -190,7 +191,7 @@ def run_service(
         clock=clock,
         ids=Uuid7Ids(clock),
         draw=np.random.default_rng(seed).random,
-        salt=lambda: secrets.token_hex(16),
+        salt=lambda: ENTROPY.randbytes(16).hex(),
         viewer_key=viewer_key(home),
         instruments=instruments,
         strict=threads == 0,
