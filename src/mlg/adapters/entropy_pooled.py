@@ -1,4 +1,4 @@
-"""The operating system's randomness, fetched in pages: an answer needs three small pieces of it."""
+"""The operating system's randomness, fetched by the page: an answer needs three pieces of it."""
 
 import os
 import random
