@@ -1,4 +1,4 @@
-"""The operating system's randomness, fetched by the page: an answer needs three pieces of it."""
+"""The system's randomness, fetched by the page: an answer needs three pieces of it."""
 
 import os
 import random
