@@ -30,6 +30,12 @@ def ask(cli: Cli, viewer: int, service: str = "front") -> dict[str, Any]:
         return json.loads(answer.read())
 
 
+def health(cli: Cli) -> dict[str, Any]:
+    url = f"http://127.0.0.1:{ports(cli)['port']}/api/v1/services/front/health"
+    with urllib.request.urlopen(url, timeout=10) as told:
+        return json.loads(told.read())
+
+
 def live(cli: Cli, version: str) -> bool:
     url = f"http://127.0.0.1:{ports(cli)['port']}/api/v1/services"
     with urllib.request.urlopen(url, timeout=10) as told:
@@ -67,8 +73,15 @@ def test_a_foreign_recommender_is_served_logged_rescued_and_replaced(cli: Cli) -
         rescued = ask(cli, 7)
         assert [item["id"] for item in rescued["items"]] == [29, 28, 27]
         assert (rescued["served_by"], rescued["reason"]) == ("fallback", "rescue")
+        until(lambda: ask(cli, 7) and health(cli)["health"] == "degraded")
+        assert "the adopted recommender answered 500" in health(cli)["reason"]
+        status = cli("status")
+        assert "degraded" in status
+        assert "answered 500" in status
         old.status = 200
         until(lambda: ask(cli, 7)["served_by"] == "model")
+        until(lambda: ask(cli, 7) and health(cli)["health"] == "healthy")
+        assert health(cli)["reason"] == ""
 
         if os.environ.get("MLG_FULL"):
             _replaced(cli, f"{before}services:\n  front: {{{adopt}, {listed}, model: list}}\n")

@@ -120,6 +120,8 @@ class HealthAnswer(msgspec.Struct, frozen=True, kw_only=True):
     live: bool
     health: str
     """`healthy`, `degraded`, `down` or `no_version`."""
+    reason: str = ""
+    """Why it is degraded though its replicas are ready: what it adopted does not answer."""
     versions: list[VersionHealth]
     replicas: list[ReplicaHealth]
     availability: Availability

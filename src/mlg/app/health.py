@@ -76,6 +76,7 @@ def health_document(parts: Parts, service: str) -> HealthAnswer:
         at=rfc3339(parts.clock.now()),
         live=known["live"],
         health=known["health"],
+        reason=known["reason"],
         versions=[_version(v, attempts, series) for v in known["versions"]],
         replicas=replicas,
         availability=availability_of(

@@ -77,6 +77,12 @@ class Watched:
         """The newest look."""
         return self.sights[-1] if self.sights else None
 
+    @property
+    def problem(self) -> str:
+        """Why the adopted recommender behind it counts as down; empty: nothing is known."""
+        newest = self.last.reading if self.last else None
+        return newest.problem if newest else ""
+
     def recent(self) -> tuple[ReplicaReading | None, ReplicaReading | None]:
         """Return the oldest and the newest reading of the last minute."""
         read = [one.reading for one in self.sights if one.reading is not None]

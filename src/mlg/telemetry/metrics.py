@@ -214,6 +214,12 @@ METRICS: Final = (
         labels=("service", "version"),
     ),
     MetricSpec(
+        name="mlg_adopted_down",
+        kind="gauge",
+        help="1 while the adopted recommender does not answer; only of adopted ones.",
+        labels=("service", "version", "problem"),
+    ),
+    MetricSpec(
         name="mlg_ready",
         kind="gauge",
         help="1 when warmed up and not draining.",
