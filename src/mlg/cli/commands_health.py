@@ -41,6 +41,13 @@ def _print_health(found: dict[str, Any]) -> None:
     )
     if found["reason"]:
         out.print(f"degraded: {found['reason']}", style="yellow", markup=False)
+    if alert := found["log_alert"]:
+        out.print(
+            f"log: {alert['records']} records lost since {alert['opened_at']}; "
+            f"mlg why {alert['alert']}",
+            style="red",
+            markup=False,
+        )
     out.print(
         f"errors {_share(found['error_ratio'])}  p50 {_figure(found['latency_p50_ms'])} ms  "
         f"p99 {_figure(found['latency_p99_ms'])} ms  "
