@@ -105,7 +105,7 @@ class HttpRecommender:
         try:
             with socket.create_connection(address, timeout=self._timeout_s):
                 pass
-        except OSError as error:
+        except (OSError, UnicodeError) as error:  # the latter: a name that cannot be one
             what = f"the adopted recommender cannot be reached ({type(error).__name__})"
             with self._lock:
                 self._failures, self._failure, self._unreached = _IN_A_ROW, what, True

@@ -18,7 +18,8 @@ from mlg.monitors.losses import LossAlert, LossCommand, LossFacts, LossState, Lo
 
 KIND: Final = "records_lost"
 """What a rule's `alert:` names."""
-MONITOR: Final = "prediction-log"
+MONITOR: Final = "mlg.log"
+"""No monitor of a manifest can be called so."""
 _PATH: Final = "log-losses.json"
 _REMEDY: Final = (
     "look for a full disk or a folder that cannot be written, and at the log of the replica in "
@@ -55,6 +56,10 @@ class LogLosses:
     def open(self, service: str) -> LossAlert | None:
         """Return the service's alert while it is open."""
         return self._kept.state.open.get(service)
+
+    def numbers(self) -> dict[str, int]:
+        """Return how many alerts there were, by service."""
+        return dict(self._kept.state.numbers)
 
     def uri(self, recorder: Recorder, alert: LossAlert) -> Uri:
         """Return the alert's URI."""

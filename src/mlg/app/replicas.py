@@ -157,6 +157,11 @@ class ReplicaWatch:
             alert = self._losses.open(service)
             return None if alert is None else (self._losses.uri(self._recorder(), alert), alert)
 
+    def loss_alerts(self) -> dict[str, int]:
+        """Return how many alerts of lost log records there were, by service."""
+        with self._lock:
+            return self._losses.numbers()
+
     def restarts(self, service: str) -> tuple[float, ...]:
         """Return when replicas of a service were restarted of late, seconds since 1970."""
         with self._lock:

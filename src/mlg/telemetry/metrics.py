@@ -101,7 +101,8 @@ METRICS: Final = (
     MetricSpec(
         name="mlg_alerts_total",
         kind="counter",
-        help="Incidents that a monitor opened; begins anew with a monitor of other windows.",
+        help="Incidents that a monitor opened; begins anew with a monitor of other windows. "
+        "Monitor `mlg.log` is lost log records.",
         labels=("service", "monitor"),
         exposed_by=("control",),
     ),
