@@ -18,6 +18,7 @@ from mlg.adapters.network_memory import MemoryNetwork, Request
 from mlg.adapters.router_memory import MemoryRouter
 from mlg.app.replicas import ReplicaWatch
 from mlg.app.supervise import Supervisor
+from mlg.automations.happened import event_data
 from mlg.core.clock import ManualClock
 from mlg.core.ports import Reply
 from mlg.core.predict import Prediction, Query
@@ -131,7 +132,7 @@ class World:
 
     def events(self, word: str) -> list[dict[str, object]]:
         found = [s.event for s in self.store.events(0, 1_000)]
-        return [dict(e.data) for e in found if e.type == f"mlg.{word}"]
+        return [event_data(e) for e in found if e.type == f"mlg.{word}"]
 
     def told(self, text: str, did_not: str | None = None) -> str:
         answer = why_of(self.reader, self.reader, text, did_not)
