@@ -92,12 +92,14 @@ class Mesh:
         self,
         path: str = "/v1/services/home/recommend",
         body: bytes | Iterable[bytes] = b"{}",
+        *,
+        method: str = "POST",
         **headers: str,
     ) -> http.client.HTTPResponse:
         connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=5)
         try:
             named = {k.replace("_", "-"): v for k, v in headers.items()}
-            connection.request("POST", path, body=body, headers=named)
+            connection.request(method, path, body=body, headers=named)
             reply = connection.getresponse()
             reply.read()
             return reply
@@ -261,6 +263,31 @@ def test_before_any_version_the_fallback_answers_and_the_rest_is_not_found(mesh:
     assert mesh.ask("/v2/models/ranker/infer").status == 200
     assert mesh.ask("/v2/models/other/infer").status == 404
     assert mesh.ask("/v2/health/ready").status == 200
+
+
+def test_server_metadata_come_from_the_first_service_that_can_answer(mesh: Mesh) -> None:
+    mesh.router.place(endpoints(None, mesh.backend("popular")))
+    for path in ("/v2", "/v2/", "/v2?verbose=1"):
+        reply = mesh.ask(path, b"", method="GET")
+        assert (reply.status, reply.getheader("x-tag")) == (200, "popular"), path
+    assert mesh.ask("/v2").status == 404  # POST: the protocol has none here
+    one = mesh.backend("v1")
+    # before `home` by name, and warm only: nothing of it is given a share yet
+    early = replace(endpoints("v1", v1=[one]), service="early", model="other")
+    mesh.router.place(early)
+    assert mesh.ask("/v2", b"", method="GET").getheader("x-tag") == "popular"
+    mesh.router.apply(replace(split(v1=10_000), service="early"))
+    assert mesh.ask("/v2", b"", method="GET").getheader("x-tag") == "v1"
+    mesh.router.place(ServiceEndpoints(service="early", versions=(), stable=None, fallback=()))
+    assert mesh.ask("/v2", b"", method="GET").getheader("x-tag") == "popular"
+    mesh.router.place(ServiceEndpoints(service="home", versions=(), stable=None, fallback=()))
+    assert mesh.ask("/v2", b"", method="GET").status == 404  # nobody speaks the protocol
+
+
+def test_server_metadata_are_refused_while_nothing_can_answer(mesh: Mesh) -> None:
+    mesh.router.place(endpoints("v1", v1=[mesh.backend("v1")]))
+    reply = mesh.ask("/v2", b"", method="GET")
+    assert (reply.status, reply.getheader("content-type")) == (503, "application/json")
 
 
 def test_the_split_is_kept_and_a_viewer_stays_where_he_is(mesh: Mesh) -> None:

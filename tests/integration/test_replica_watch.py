@@ -18,6 +18,7 @@ from mlg.adapters.network_memory import MemoryNetwork, Request
 from mlg.adapters.router_memory import MemoryRouter
 from mlg.app.replicas import ReplicaWatch
 from mlg.app.supervise import Supervisor
+from mlg.automations.happened import event_data
 from mlg.core.clock import ManualClock
 from mlg.core.ports import Reply
 from mlg.core.predict import Prediction, Query
@@ -131,7 +132,7 @@ class World:
 
     def events(self, word: str) -> list[dict[str, object]]:
         found = [s.event for s in self.store.events(0, 1_000)]
-        return [dict(e.data) for e in found if e.type == f"mlg.{word}"]
+        return [event_data(e) for e in found if e.type == f"mlg.{word}"]
 
     def told(self, text: str, did_not: str | None = None) -> str:
         answer = why_of(self.reader, self.reader, text, did_not)
@@ -199,3 +200,49 @@ def test_every_lost_record_is_told_of_at_most_once_a_minute(world: World) -> Non
     lost = [int(str(e["records"])) for e in world.events("log.records_lost")]
     assert sum(lost) == 26
     assert "could not write" in world.told(state.id)
+
+
+def test_a_service_that_loses_records_is_alerted_until_it_is_quiet(world: World) -> None:
+    one, two = sorted(
+        (s for s in world.launcher.state() if s.kind == "replica"), key=lambda s: s.id
+    )[:2]
+    world.replicas[one.nonce].instruments.gap(3)
+    world.seconds(2)
+    (opened,) = world.events("alert.opened")
+    assert (opened["kind"], opened["service"], opened["n"]) == ("records_lost", "home", 3)
+    found = world.watch.losses("home")
+    assert found is not None
+    uri, alert = found
+    assert (alert.records, alert.processes) == (3, (one.id,))
+    assert f"3 answers or feedback of home could not be written to its log by {one.id}" in (
+        world.told(uri)
+    )
+    world.replicas[two.nonce].instruments.gap(1)  # another one joins
+    world.seconds(2)
+    (grown,) = world.events("alert.grown")
+    assert (grown["n"], grown["processes"]) == (4, f"{one.id}, {two.id}")
+
+    again = ReplicaWatch(  # the control plane started anew: the same alert, nothing told twice
+        files=LocalFiles(world.home),
+        clock=world.clock,
+        network=world.network,
+        store=world.store,
+        supervisor=lambda: world.supervisor,
+        recorder=world.recorder,
+        moving=lambda: world.moving,
+    )
+    world.watch = again
+    world.seconds(2)
+    assert len(world.events("log.records_lost")) == 2
+    same = again.losses("home")
+    assert same is not None
+    assert (same[0], same[1].records, same[1].opened_s) == (uri, 4, alert.opened_s)
+    world.seconds(12, step_s=30.0)
+    assert again.losses("home") is None
+    assert len(world.events("alert.closed")) == len(world.events("incident.closed")) == 1
+    assert "closed" in world.told(uri)
+    world.replicas[one.nonce].instruments.gap(1)
+    world.seconds(2)
+    found = world.watch.losses("home")
+    assert found is not None
+    assert (found[0] != uri, found[1].number) == (True, 2)

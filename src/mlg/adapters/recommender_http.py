@@ -2,6 +2,7 @@
 
 import http.client
 import select
+import socket
 import ssl
 import threading
 from base64 import b64encode
@@ -20,6 +21,8 @@ if TYPE_CHECKING:
     from mlg.serving.ranker import Recommender
 
 _LARGEST_BODY: Final = 4 << 20
+_IN_A_ROW: Final = 3
+"""Failures, one after the other, from which on it counts as down; one alone is an accident."""
 
 
 class HttpRecommender:
@@ -45,6 +48,10 @@ class HttpRecommender:
         self._levels, self._timeout_s = levels, timeout_s
         self._kept = threading.local()
         self._opened: list[http.client.HTTPConnection] = []
+        self._lock = threading.Lock()
+        self._failures, self._failure, self._unreached = 0, "", False
+        self.asks = 0
+        """Requests that ended, well or not."""
         self.popularity = listed
         self.logged_features: Sequence[str] = ("highest score",)
         self.longest_history = 0  # its answers are not held to the list's length: see `strict`
@@ -69,12 +76,49 @@ class HttpRecommender:
             BackendError: It does not answer in time, not with 200, or not by its protocol.
         """
         protocol = self._address.protocol
-        ranked = read_answer(self._ask(body_of(query, protocol)), protocol, query.k)
+        try:
+            ranked = read_answer(self._ask(body_of(query, protocol)), protocol, query.k)
+        except BackendError as error:
+            self._ended(error.what, unreached=_is_unreached(error.__cause__))
+            raise
+        self._ended("")
         levels = self._levels()
         if levels is None:
             return ranked
         confidence = levels.confidence(ranked.features[0])
         return replace(ranked, raw_confidence=confidence, judged=True)
+
+    def problem(self) -> str:
+        """Return why it counts as down, in one clause; empty: it does not.
+
+        It does after three failures without a good answer between them, or at once when a
+        `look` cannot connect. A good answer ends that; so does a connection, if none could
+        be made before.
+        """
+        with self._lock:
+            return self._failure if self._failures >= _IN_A_ROW else ""
+
+    def look(self) -> None:
+        """Connect once and ask nothing: for when nobody else asks."""
+        tls = self._parts.scheme == "https"
+        address = (self._parts.hostname or "", self._parts.port or (443 if tls else 80))
+        try:
+            with socket.create_connection(address, timeout=self._timeout_s):
+                pass
+        except (OSError, UnicodeError) as error:  # the latter: a name that cannot be one
+            what = f"the adopted recommender cannot be reached ({type(error).__name__})"
+            with self._lock:
+                self._failures, self._failure, self._unreached = _IN_A_ROW, what, True
+            return
+        with self._lock:
+            if self._unreached:  # whether it answers well, the next request will tell
+                self._failures, self._unreached = 0, False
+
+    def _ended(self, failure: str, *, unreached: bool = False) -> None:
+        with self._lock:
+            self.asks += 1
+            self._failures = self._failures + 1 if failure else 0
+            self._failure, self._unreached = failure, unreached
 
     def _ask(self, body: bytes) -> bytes:
         """Return the body of a good answer.
@@ -127,6 +171,11 @@ class HttpRecommender:
         return BackendError(
             f"the adopted recommender {what}", where=where, hint="does it run, and there?"
         )
+
+
+def _is_unreached(error: BaseException | None) -> bool:
+    """Return whether there was no connection; a late answer is another thing."""
+    return isinstance(error, (ConnectionError, socket.gaierror))
 
 
 if TYPE_CHECKING:

@@ -126,6 +126,10 @@ class EnvoyRouter:
             self._keep(MeshState())
             self._publish_all()
 
+    def close(self) -> None:
+        """End what carries resources to the gateways; they go on with what they have."""
+        self._xds.close()
+
     def place(self, endpoints: ServiceEndpoints) -> None:
         with self._lock:
             for version in endpoints.versions:

@@ -41,6 +41,9 @@ class FileXds:
             if path.startswith(f"{_XDS}/eds-") and path not in files:
                 self._files.remove(path)
 
+    def close(self) -> None:
+        pass
+
     def _write(self, file: str, resources: Sequence[Resource]) -> str:
         """Write one file unless it says the same already; return its version."""
         version, content = discovery_file(resources)

@@ -112,6 +112,19 @@ class Restarts(msgspec.Struct, frozen=True, kw_only=True):
     """What keeps a replica from being replaced now; mostly nothing."""
 
 
+class LogAlert(msgspec.Struct, frozen=True, kw_only=True):
+    """The open alert of log records that the service loses."""
+
+    alert: str
+    """Its URI, for `mlg why`."""
+    opened_at: str
+    """RFC 3339."""
+    records: int
+    """Lost since it opened."""
+    processes: list[str]
+    """Which lost some."""
+
+
 class HealthAnswer(msgspec.Struct, frozen=True, kw_only=True):
     """How one service is."""
 
@@ -120,6 +133,8 @@ class HealthAnswer(msgspec.Struct, frozen=True, kw_only=True):
     live: bool
     health: str
     """`healthy`, `degraded`, `down` or `no_version`."""
+    reason: str = ""
+    """Why it is degraded though its replicas are ready: what it adopted does not answer."""
     versions: list[VersionHealth]
     replicas: list[ReplicaHealth]
     availability: Availability
@@ -140,6 +155,8 @@ class HealthAnswer(msgspec.Struct, frozen=True, kw_only=True):
     restarts: Restarts
     log_records_lost_total: int | None = None
     """Of the replicas that run, since each started."""
+    log_alert: LogAlert | None = None
+    """Null: nothing was lost for five minutes."""
     unknown: dict[str, str] = {}
 
 

@@ -26,6 +26,8 @@ from mlg.telemetry.logs import setup_logs
 
 THREADS: Final = 32
 """Requests that wait for the recommender at once."""
+LOOK_S: Final = 2.0
+"""A recommender that nobody asked for so long is looked at."""
 _EVERY_S: Final = 1.0
 _BATCH: Final = 5_000
 _LOG: Final = logging.getLogger("mlg.app")
@@ -81,6 +83,37 @@ class Follower:
                 self._end.wait(_EVERY_S)
 
 
+class Lookout:
+    """Connects to the recommender now and then while no viewer asks, so that it is missed.
+
+    Args:
+        recommender: Who is looked at.
+        every_s: Time between two looks.
+    """
+
+    def __init__(self, recommender: HttpRecommender, every_s: float = LOOK_S) -> None:
+        self._recommender, self._every_s = recommender, every_s
+        self._end = threading.Event()
+        self._thread = threading.Thread(target=self._run, name="lookout", daemon=True)
+
+    def start(self) -> None:
+        """Begin to look."""
+        self._thread.start()
+
+    def stop(self) -> None:
+        """Stop looking."""
+        self._end.set()
+        self._thread.join(5.0)
+
+    def _run(self) -> None:
+        asks = -1
+        while not self._end.is_set():
+            if asks == self._recommender.asks:
+                self._recommender.look()
+            asks = self._recommender.asks
+            self._end.wait(self._every_s)
+
+
 def main(argv: Sequence[str]) -> int:
     """Stand before one recommender; return the exit code."""
     pin_threads("mlg.app.adopted", argv)
@@ -107,8 +140,20 @@ def main(argv: Sequence[str]) -> int:
         )
         recommender = HttpRecommender(chosen.url, listed, lambda: follower.levels)
         follower.start()
-        with closing(recommender):
-            run_service(chosen, identity, recommender, rescue=False, threads=THREADS)
+        lookout = Lookout(recommender)
+        lookout.start()
+        try:
+            with closing(recommender):
+                run_service(
+                    chosen,
+                    identity,
+                    recommender,
+                    rescue=False,
+                    threads=THREADS,
+                    problem=recommender.problem,
+                )
+        finally:
+            lookout.stop()
     except LifecycleError as error:
         return exit_code_of(error)
     finally:

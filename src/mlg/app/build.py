@@ -22,6 +22,7 @@ from mlg.app.drift import moving
 from mlg.app.emitter import Emitter
 from mlg.app.emitting import emitter_of
 from mlg.app.fleet import WantedFleet
+from mlg.app.gateways import gateway_xds
 from mlg.app.graphs import Reader, open_graph
 from mlg.app.happenings import Happenings
 from mlg.app.healing import monitoring_of
@@ -109,7 +110,7 @@ def build(home: Path, control_port: int, gateway_port: int) -> Parts:
 
     Raises:
         ManifestError: The settings are wrong.
-        BackendError: A store cannot be opened.
+        BackendError: A store cannot be opened, or the gateways cannot be told as wanted.
     """
     base = _base(home)
     prepare_signing(
@@ -272,7 +273,12 @@ def _data_plane(
 
     folder = base.home / "gateway"
     router = EnvoyRouter(
-        folder, admins, base.clock, base.network, traces=wanted_endpoint(os.environ)
+        folder,
+        admins,
+        base.clock,
+        base.network,
+        xds=gateway_xds(base.settings.xds, base.files, base.home),
+        traces=wanted_endpoint(os.environ),
     )
     router.prepare(GATEWAYS, gateway_port)
     supervisor.append(

@@ -63,6 +63,7 @@ def serve(home: Path, control_port: int, gateway_port: int) -> None:
             server = _start(parts, operations)
         except LifecycleError:
             parts.supervisor.close()
+            parts.router.close()
             if not adopted:
                 end_all(parts.launcher)
             parts.files.remove("control.json")
@@ -79,6 +80,7 @@ def serve(home: Path, control_port: int, gateway_port: int) -> None:
         if signal.SIGINT in asked:
             end_all(parts.launcher)
             operations.anchor()
+        parts.router.close()
         parts.tail.stop()
         parts.replicas.stop()
         parts.monitoring.stop()

@@ -6,7 +6,7 @@ import os
 import secrets
 import socket
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Final
 
@@ -152,6 +152,7 @@ def run_service(
     rescue: bool,
     golden: Sequence[bytes] = (),
     threads: int = 0,
+    problem: Callable[[], str] | None = None,
 ) -> None:
     """Serve the recommender until told to end, then flush the log.
 
@@ -163,6 +164,8 @@ def run_service(
         golden: Recorded requests to warm up with.
         threads: Requests at once of a recommender that waits for others, and of whose
             catalogue nothing is known; 0: one that computes, on the event loop.
+        problem: Returns why the recommender that is asked elsewhere counts as down, or an
+            empty text; None: it is none.
 
     Raises:
         LifecycleError: The process cannot serve, in its own words.
@@ -171,7 +174,7 @@ def run_service(
     tracing = _tracing(options.id)
     home: Path = options.home
     clock = SystemClock()
-    instruments = Instruments(identity.service, identity.version)
+    instruments = Instruments(identity.service, identity.version, problem=problem)
     policy = PolicyFile(home / "services" / identity.service / "policy.json", identity.service)
     policy.poll()
     seed = secrets.randbits(64)

@@ -18,6 +18,7 @@ from prometheus_client.registry import Collector
 from mlg.app.drift import statistics
 from mlg.app.emitter import Emitter
 from mlg.app.health import health_document
+from mlg.app.losses import MONITOR
 from mlg.app.parts import Parts
 from mlg.core.errors import LifecycleError
 from mlg.core.reading import NodeQuery
@@ -104,6 +105,8 @@ class _Counted(Collector):
         family = _counter("mlg_alerts_total")
         for name, stored in sorted(self._parts.monitoring.standings().items()):
             family.add_metric([stored.spec.watch, name], stored.monitor.alerts.number)
+        for service, number in sorted(self._parts.replicas.loss_alerts().items()):
+            family.add_metric([service, MONITOR], number)
         yield family
         if self._parts.emitter is not None:
             yield from _emission(self._parts.emitter)

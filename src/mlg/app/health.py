@@ -6,6 +6,7 @@ from typing import Any, Final
 
 from mlg.api.health import (
     HealthAnswer,
+    LogAlert,
     ReplicaHealth,
     Restarts,
     VersionHealth,
@@ -76,6 +77,7 @@ def health_document(parts: Parts, service: str) -> HealthAnswer:
         at=rfc3339(parts.clock.now()),
         live=known["live"],
         health=known["health"],
+        reason=known["reason"],
         versions=[_version(v, attempts, series) for v in known["versions"]],
         replicas=replicas,
         availability=availability_of(
@@ -96,7 +98,21 @@ def health_document(parts: Parts, service: str) -> HealthAnswer:
             held=list(parts.replicas.held(service)),
         ),
         log_records_lost_total=None if lost is None else int(lost),
+        log_alert=_log_alert(parts, service),
         unknown=unknown,
+    )
+
+
+def _log_alert(parts: Parts, service: str) -> LogAlert | None:
+    found = parts.replicas.losses(service)
+    if found is None:
+        return None
+    uri, alert = found
+    return LogAlert(
+        alert=uri,
+        opened_at=rfc3339(datetime.fromtimestamp(alert.opened_s, tz=UTC)),
+        records=alert.records,
+        processes=list(alert.processes),
     )
 
 

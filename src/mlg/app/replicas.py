@@ -15,6 +15,7 @@ from typing import Final
 import msgspec
 import psutil
 
+from mlg.app.losses import LogLosses
 from mlg.app.supervise import Supervisor
 from mlg.automations.freeze import FREEZE_FILE
 from mlg.core.clock import Clock
@@ -25,6 +26,7 @@ from mlg.core.processes import ProcessState
 from mlg.core.uris import Uri
 from mlg.graph import record_replicas
 from mlg.graph.record import Recorder, deployment_uri
+from mlg.monitors.losses import LossAlert, LossFacts, LossLook
 from mlg.monitors.siblings import (
     PATIENCE,
     Comparison,
@@ -36,6 +38,7 @@ from mlg.monitors.siblings import (
     step,
 )
 from mlg.telemetry.reading import ReplicaReading, read_replica
+from mlg.workflows.record import append_once
 from mlg.workflows.state import read_wanted
 
 _PERIOD_S: Final = 1.0
@@ -67,15 +70,23 @@ class Watched:
     sights: deque[Sight] = field(default_factory=deque[Sight])
     """Of the last minute, oldest first; the first one is its start or older."""
     system: psutil.Process | None = None
-    lost: int = 0
-    """Log records lost that were told of."""
-    lost_at_s: float = float("-inf")
-    """When that was, monotonic."""
+
+    @property
+    def lost(self) -> int | None:
+        """Log records lost since it started, as last read; None: never read."""
+        read = [s.reading for s in self.sights if s.reading is not None]
+        return read[-1].log_records_lost if read else None
 
     @property
     def last(self) -> Sight | None:
         """The newest look."""
         return self.sights[-1] if self.sights else None
+
+    @property
+    def problem(self) -> str:
+        """Why the adopted recommender behind it counts as down; empty: nothing is known."""
+        newest = self.last.reading if self.last else None
+        return newest.problem if newest else ""
 
     def recent(self) -> tuple[ReplicaReading | None, ReplicaReading | None]:
         """Return the oldest and the newest reading of the last minute."""
@@ -117,6 +128,7 @@ class ReplicaWatch:
         self._thread = threading.Thread(target=self._run, name="mlg-replicas", daemon=True)
         self._of: dict[str, Watched] = {}
         self._state = SiblingState(restarts=self._kept())
+        self._losses = LogLosses(files, recorder().ids.new_id().replace("-", "")[-12:])
         self._owed: deque[Event] = deque(maxlen=1_000)
 
     def start(self) -> None:
@@ -138,6 +150,17 @@ class ReplicaWatch:
         """Return how the replica stands beside its siblings; None without any."""
         with self._lock:
             return self._state.compared.get(process.nonce)
+
+    def losses(self, service: str) -> tuple[Uri, LossAlert] | None:
+        """Return the open alert of log records that the service loses, with its URI."""
+        with self._lock:
+            alert = self._losses.open(service)
+            return None if alert is None else (self._losses.uri(self._recorder(), alert), alert)
+
+    def loss_alerts(self) -> dict[str, int]:
+        """Return how many alerts of lost log records there were, by service."""
+        with self._lock:
+            return self._losses.numbers()
 
     def restarts(self, service: str) -> tuple[float, ...]:
         """Return when replicas of a service were restarted of late, seconds since 1970."""
@@ -165,12 +188,12 @@ class ReplicaWatch:
                 if p.kind in {"replica", "fallback"} and p.alive
             ]
             lives = {p.nonce for p in servers}
-            for life in [life for life in self._of if life not in lives]:
-                self._tell_lost(self._of.pop(life), ended=True)
+            gone = [self._of.pop(life) for life in [*self._of] if life not in lives]
             for process in servers:
                 watched = self._of.setdefault(process.nonce, Watched(process=process))
                 watched.process = process
                 self._look(watched)
+            self._lose(gone)
             self._judge()
         self._tell()
 
@@ -184,29 +207,27 @@ class ReplicaWatch:
             memory_bytes=memory_bytes,
         )
         watched.sights.append(sight)
-        self._tell_lost(watched)
         while len(watched.sights) > 2 and now_s - watched.sights[1].at_s > WINDOW_S:
             watched.sights.popleft()
 
-    def _tell_lost(self, watched: Watched, *, ended: bool = False) -> None:
-        """Tell of log records that a replica could not write, at most once a minute."""
-        read = [s.reading for s in watched.sights if s.reading is not None]
-        total = read[-1].log_records_lost if read else 0
-        now_s, process = self._clock.monotonic_s(), watched.process
-        if total <= watched.lost or (now_s - watched.lost_at_s < WINDOW_S and not ended):
-            return
-        self._owed.append(
-            record_replicas.log_records_lost(
-                self._recorder(),
-                key=f"lost:{process.id}:{process.nonce}:{total}",
-                service=process.service,
-                process_id=process.id,
-                records=total - watched.lost,
-                total=total,
+    def _lose(self, gone: list[Watched]) -> None:
+        """Tell of log records that could not be written, with an alert while it goes on."""
+        looks = [
+            LossLook(
+                process=w.process.id,
+                life=w.process.nonce,
+                service=w.process.service,
+                total=w.lost,
+                ended=ended,
             )
-        )
-        logger.error("%s lost %d log records", process.id, total - watched.lost)
-        watched.lost, watched.lost_at_s = total, now_s
+            for ended, them in ((False, self._of.values()), (True, gone))
+            for w in them
+        ]
+        facts = LossFacts(now_s=self._clock.now().timestamp(), looks=tuple(looks))
+        events = self._losses.look(self._recorder(), facts)
+        self._owed += events
+        for data in (dict(e.data) for e in events if e.type == "mlg.log.records_lost"):
+            logger.error("%s lost %s log records", data["process"], data["records"])
 
     def _read(self, process: ProcessState) -> ReplicaReading | None:
         url = f"http://127.0.0.1:{process.port}/metrics"
@@ -301,11 +322,15 @@ class ReplicaWatch:
         """Record what was done; what cannot be recorded now waits."""
         while self._owed:
             try:
-                self._store.append((self._owed[0],))
+                append_once(self._store, (self._owed[0],))
             except LifecycleError as error:
                 logger.warning("not recorded yet: %s", error)
                 return
             self._owed.popleft()
+        try:
+            self._losses.keep()
+        except LifecycleError as error:
+            logger.warning("what was told of lost records is not kept yet: %s", error)
 
     def _kept(self) -> dict[str, tuple[float, ...]]:
         try:

@@ -3,7 +3,7 @@
 import os
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated, Any, Final
+from typing import Annotated, Any, Final, Literal
 from urllib.parse import urlsplit
 
 import msgspec
@@ -13,6 +13,9 @@ from mlg.core.errors import ManifestError
 from mlg.manifest.tree import parse_tree, plain
 
 SETTINGS_FILE: Final = "mlg.env.yaml"
+
+GatewayXds = Literal["files", "ads"]
+"""How gateways are told what to do."""
 
 
 class SmtpSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -68,12 +71,20 @@ class SigningSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_
     """Files of public keys (PEM), beside the settings or absolute."""
 
 
+class GatewaySettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """`gateway:` how the gateways are told what to do."""
+
+    xds: GatewayXds = "files"
+    """`files` that they watch, or `ads`: one stream each; needs the extra `ads`."""
+
+
 class _File(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     smtp: SmtpSettings | None = None
     hooks: HookSettings | None = None
     graph: GraphSettings | None = None
     providers: dict[str, ProviderSettings] = {}
     signing: SigningSettings | None = None
+    gateway: GatewaySettings = GatewaySettings()
 
 
 class Settings(msgspec.Struct, frozen=True, kw_only=True):
@@ -88,6 +99,8 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     providers: dict[str, ProviderSettings] = {}
     trusted: tuple[Path, ...] = ()
     """Files of public keys that are believed beside the home's own."""
+    xds: GatewayXds = "files"
+    """How the gateways are told what to do."""
 
 
 def read_settings(env: Mapping[str, str], folder: Path) -> Settings:
@@ -96,8 +109,8 @@ def read_settings(env: Mapping[str, str], folder: Path) -> Settings:
     Args:
         env: `MLG_SMTP_URL`, `MLG_SMTP_PASSWORD`, `MLG_SMTP_FROM`, `MLG_HOOK_SECRET`,
             `MLG_GRAPH_URL`, `MLG_GRAPH_PASSWORD`, `MLG_MLFLOW_URL`, `MLG_SIGNING_TRUSTED`
-            (files with `:` between); a variable that is set and not empty wins over the
-            file's key.
+            (files with `:` between), `MLG_GATEWAY_XDS`; a variable that is set and not empty
+            wins over the file's key.
         folder: Where `mlg.env.yaml` may lie: beside the manifest.
 
     Raises:
@@ -136,7 +149,24 @@ def read_settings(env: Mapping[str, str], folder: Path) -> Settings:
         graph=graph,
         providers=_providers(env, written.providers, path.name),
         trusted=tuple(folder / one for one in named_keys),
+        xds=_xds(env, written.gateway),
     )
+
+
+def _xds(env: Mapping[str, str], written: GatewaySettings) -> GatewayXds:
+    """Return how gateways are told.
+
+    Raises:
+        ManifestError: The variable says neither.
+    """
+    told = env.get("MLG_GATEWAY_XDS") or written.xds
+    if told not in {"files", "ads"}:
+        raise ManifestError(
+            f"expected files or ads, got {told!r}",
+            where="MLG_GATEWAY_XDS",
+            hint="leave it out for files, which need no package.",
+        )
+    return "ads" if told == "ads" else "files"
 
 
 def _providers(
@@ -234,5 +264,6 @@ def _from_file(path: Path) -> _File:
             f"expected settings, got: {error}",
             where=path.name,
             hint="known are smtp: {url, password, from}, hooks: {secret},"
-            " graph: {url, password}, providers: {NAME: {url, …}}, signing: {trusted}.",
+            " graph: {url, password}, providers: {NAME: {url, …}}, signing: {trusted},"
+            " gateway: {xds: files or ads}.",
         ) from error

@@ -48,6 +48,10 @@ def service_document(parts: Parts, service: str) -> dict[str, Any]:
     total = sum(r.total for r in requests)
     failed = sum(r.total for r in requests if r.code >= 500)
     count = spec.services[service].replicas
+    health, reason = _health(replicas, count, live), ""
+    if health == "healthy":
+        reason = _behind(parts, [p for p in replicas if shares.get(p.version)])
+        health = "degraded" if reason else health
     refused = {
         g.version: why
         for g, why in parts.supervisor.refusals()
@@ -56,7 +60,8 @@ def service_document(parts: Parts, service: str) -> dict[str, Any]:
     return {
         "service": service,
         "live": live,
-        "health": _health(replicas, count, live),
+        "health": health,
+        "reason": reason,
         "waits_for": list(parts.supervisor.waiting(service)),
         "versions": [
             {
@@ -99,6 +104,15 @@ def _health(replicas: list[ProcessState], wanted: int, live: bool) -> str:
     if live and ready >= wanted:
         return "healthy"
     return "degraded" if ready else "down"
+
+
+def _behind(parts: Parts, replicas: list[ProcessState]) -> str:
+    """Return what is wrong with the adopted recommender behind them; empty: nothing."""
+    seen = ((p.id, parts.replicas.watched(p)) for p in replicas)
+    told = [(name, one.problem) for name, one in seen if one is not None and one.problem]
+    if not told:
+        return ""
+    return f"{told[0][1]}, say {len(told)} of {len(replicas)} replicas"
 
 
 def _own_pid(control: bytes | None) -> int:

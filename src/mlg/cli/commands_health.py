@@ -39,6 +39,15 @@ def _print_health(found: dict[str, Any]) -> None:
         f"requests, objective {_share(kept['objective_ratio'])}, "
         f"error budget left {_share(kept['budget_left_ratio'])}"
     )
+    if found["reason"]:
+        out.print(f"degraded: {found['reason']}", style="yellow", markup=False)
+    if alert := found["log_alert"]:
+        out.print(
+            f"log: {alert['records']} records lost since {alert['opened_at']}; "
+            f"mlg why {alert['alert']}",
+            style="red",
+            markup=False,
+        )
     out.print(
         f"errors {_share(found['error_ratio'])}  p50 {_figure(found['latency_p50_ms'])} ms  "
         f"p99 {_figure(found['latency_p99_ms'])} ms  "

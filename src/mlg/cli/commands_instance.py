@@ -240,6 +240,8 @@ def _print_status(found: dict[str, Any]) -> None:
         ],
     )
     for service in found["services"]:
+        if why := service.get("reason"):
+            out.print(f"{service['service']} is degraded: {why}", style="yellow", markup=False)
         for why in service.get("waits_for", ()):
             out.print(f"{service['service']} waits: {why}", style="yellow", markup=False)
         for version in service["versions"]:

@@ -4,6 +4,7 @@ import hashlib
 import json
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from typing import Final
 from urllib.parse import quote
 
 from mlg.core.traffic import (
@@ -28,6 +29,10 @@ from mlg.mesh.resources import (
 )
 from mlg.mesh.sources import Resource, Sources
 from mlg.mesh.split import Way
+
+_SERVER: Final = ("/v2", "/v2/")
+"""Where the Open Inference Protocol's server metadata are asked."""
+_GET: Final = [{"name": ":method", "string_match": {"exact": "GET"}}]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -288,13 +293,23 @@ def _routes(state: MeshState, gateways: int) -> list[Resource]:
             "path_separated_prefix": f"/v2/models/{quote(service.model or service.service)}"
         }
         # whether the version is ready is asked of the version, whatever the load
-        asking = {**model, "headers": [{"name": ":method", "string_match": {"exact": "GET"}}]}
+        asking = {**model, "headers": _GET}
         models.setdefault(str(asking), to(asking, high=True))
         models.setdefault(str(model), to(model, limited=limited, shadows=shadows))
         models.setdefault("health", to({"prefix": "/v2/health/"}, high=True))
+        # what the server is: the same from each, so from the first that can say it
+        for path in _SERVER if ways else ():
+            models.setdefault(path, to(_asked(path), high=True))
+    for path in _SERVER if models else ():
+        what = "no service has anything that could answer yet"
+        models.setdefault(path, refusal(_asked(path), 503, what))
     routes.extend(models.values())
     routes.append(refusal({"prefix": "/"}, 404, "no service or model at this path"))
     return routes
+
+
+def _asked(path: str) -> Resource:
+    return {"path": path, "headers": _GET}
 
 
 def _ways(placed: Placed) -> list[Way]:

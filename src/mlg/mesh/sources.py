@@ -56,6 +56,10 @@ class Xds(Protocol):
         """Forget the endpoints of all other clusters."""
         ...
 
+    def close(self) -> None:
+        """End what carries them; the gateways keep what they have."""
+        ...
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class FileSources:

@@ -1,5 +1,7 @@
 """The metrics of one serving process, labelled with what it serves."""
 
+from collections.abc import Callable
+
 from prometheus_client import CollectorRegistry, Counter, ProcessCollector, generate_latest
 
 from mlg.core.predict import Prediction
@@ -12,9 +14,13 @@ class Instruments:
     Args:
         service: The service.
         version: The model version.
+        problem: Returns why the adopted recommender counts as down, a few words of a small
+            set, or an empty text; None: nothing is adopted.
     """
 
-    def __init__(self, service: str, version: str) -> None:
+    def __init__(
+        self, service: str, version: str, *, problem: Callable[[], str] | None = None
+    ) -> None:
         self._labels = labels = (service, version)
         self._registry = registry = CollectorRegistry()
         ProcessCollector(registry=registry)
@@ -32,6 +38,8 @@ class Instruments:
         self._ready = gauge("mlg_ready", registry).labels(*labels)
         self._hits = counter("mlg_cache_hits_total", registry).labels(*labels)
         self._misses = counter("mlg_cache_misses_total", registry).labels(*labels)
+        self._problem = problem
+        self._down = gauge("mlg_adopted_down", registry) if problem else None
 
     def answered(self, prediction: Prediction, seconds: float) -> None:
         """Count one answer that was given."""
@@ -76,4 +84,8 @@ class Instruments:
 
     def text(self) -> bytes:
         """Return the metrics in Prometheus' text format."""
+        if self._down is not None and self._problem is not None:
+            self._down.clear()
+            if problem := self._problem():
+                self._down.labels(*self._labels, problem).set(1)
         return generate_latest(self._registry)

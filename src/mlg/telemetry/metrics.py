@@ -101,7 +101,8 @@ METRICS: Final = (
     MetricSpec(
         name="mlg_alerts_total",
         kind="counter",
-        help="Incidents that a monitor opened; begins anew with a monitor of other windows.",
+        help="Incidents that a monitor opened; begins anew with a monitor of other windows. "
+        "Monitor `mlg.log` is lost log records.",
         labels=("service", "monitor"),
         exposed_by=("control",),
     ),
@@ -212,6 +213,12 @@ METRICS: Final = (
         kind="counter",
         help="Requests that the cache did not have and the model ranked; 0 without a cache.",
         labels=("service", "version"),
+    ),
+    MetricSpec(
+        name="mlg_adopted_down",
+        kind="gauge",
+        help="1 while the adopted recommender does not answer; only of adopted ones.",
+        labels=("service", "version", "problem"),
     ),
     MetricSpec(
         name="mlg_ready",

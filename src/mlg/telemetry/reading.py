@@ -30,6 +30,8 @@ class ReplicaReading:
     """Upper edges of the latency bins but the last, which is open."""
     seconds: tuple[int, ...]
     """Answers by latency bin, one more than edges."""
+    problem: str = ""
+    """Why the adopted recommender behind it counts as down; empty: nothing is wrong."""
 
     @property
     def answers(self) -> int:
@@ -44,7 +46,7 @@ def read_replica(text: str) -> ReplicaReading:
         BackendError: It is no exposition of a replica.
     """
     plain: dict[str, int] = {}
-    attempts = errors = 0
+    attempts, errors, problem = 0, 0, ""
     buckets: dict[str, list[tuple[float, int]]] = {}
     try:
         for family in text_string_to_metric_families(text):
@@ -52,6 +54,8 @@ def read_replica(text: str) -> ReplicaReading:
                 if sample.name == "mlg_attempts_total":
                     attempts += int(sample.value)
                     errors += int(sample.value) * sample.labels["code"].startswith("5")
+                elif sample.name == "mlg_adopted_down" and sample.value:
+                    problem = sample.labels["problem"]
                 elif sample.name.endswith("_bucket"):
                     edge = float(sample.labels["le"])
                     buckets.setdefault(family.name, []).append((edge, int(sample.value)))
@@ -74,6 +78,7 @@ def read_replica(text: str) -> ReplicaReading:
         confidence=confidence[:-1],  # raw confidence is at most 1: the open bin is empty
         seconds_edges=edges,
         seconds=seconds,
+        problem=problem,
     )
 
 

@@ -42,9 +42,21 @@ def test_a_variable_wins_over_the_file(tmp_path: Path) -> None:
     assert read_settings({"MLG_SMTP_URL": ""}, tmp_path) == read_settings({}, tmp_path)
 
 
+def test_gateways_are_told_by_files_unless_something_says_ads(tmp_path: Path) -> None:
+    assert read_settings({}, tmp_path).xds == "files"
+    assert read_settings({"MLG_GATEWAY_XDS": "ads"}, tmp_path).xds == "ads"
+    (tmp_path / SETTINGS_FILE).write_text("gateway: {xds: ads}\n", encoding="utf-8")
+    assert read_settings({}, tmp_path).xds == "ads"
+    assert read_settings({"MLG_GATEWAY_XDS": "files"}, tmp_path).xds == "files"
+    with pytest.raises(ManifestError, match="expected files or ads") as refused:
+        read_settings({"MLG_GATEWAY_XDS": "grpc"}, tmp_path)
+    assert refused.value.where == "MLG_GATEWAY_XDS"
+
+
 @pytest.mark.parametrize(
     ("text", "where", "words"),
     [
+        ("gateway: {xds: grpc}\n", SETTINGS_FILE, r"gateway\.xds"),
         ("smpt: {}\n", SETTINGS_FILE, "unknown field"),
         ("smtp: {url: 7}\n", SETTINGS_FILE, r"smtp\.url"),
         ("smtp: {url: x}\n", f"{SETTINGS_FILE}: smtp.url", "expected smtp://"),

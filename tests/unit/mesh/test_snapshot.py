@@ -374,3 +374,29 @@ def test_a_server_of_its_own_kind_is_asked_without_the_prefix_and_at_its_own_hea
     assert {"home@v2", "home@fallback"} <= asked.keys()
     assert set(asked.values()) == {HEALTH_PATH}
     assert "metadata" not in routes[0]  # its bodies are not looked into
+
+
+def test_the_servers_metadata_are_asked_of_the_first_service_that_can_answer() -> None:
+    def asked(*services: ServiceEndpoints, path: str = "/v2") -> dict | None:
+        state = MeshState()
+        for one in services:
+            state = state.placed(one)
+        (host,) = render(state, sources=FILES).routes["virtual_hosts"]
+        found = [r for r in host["routes"] if r["match"].get("path") == path]
+        assert len(found) <= 1
+        return found[0] if found else None
+
+    warm = replace(home("v1"), service="early", model="other", fallback=())
+    for path in ("/v2", "/v2/"):
+        assert asked(path=path) is None  # nobody speaks the protocol
+        refused = asked(warm, path=path)
+        assert refused is not None
+        assert refused["direct_response"]["status"] == 503
+        given = asked(warm, home("v1"), path=path)
+        assert given is not None
+        assert "home@" in json.dumps(given["route"])
+        assert given["match"]["headers"] == [
+            {"name": ":method", "string_match": {"exact": "GET"}}
+        ]
+    other = replace(home(), service="server", health_path="/ready", model="")
+    assert asked(other) is None
