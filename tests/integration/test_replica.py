@@ -1,5 +1,6 @@
 """A real replica process with a small real model: killed, drained, asked nonsense."""
 
+import contextlib
 import http.client
 import json
 import os
@@ -18,6 +19,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import psutil
 import pyarrow as pa
 import pytest
 from hypothesis import example, given, settings
@@ -26,9 +28,11 @@ from hypothesis import strategies as st
 from mlg.adapters.files_local import LocalFiles
 from mlg.adapters.keys_signing import new_signing_key, sign_statement, write_trusted
 from mlg.adapters.stream_segments import SegmentStream
+from mlg.core.errors import ExhaustedError
 from mlg.core.ports import Cursor
 from mlg.recsys import kinds
 from mlg.recsys.roles import roles_from
+from mlg.serving.asgi import STARVED
 from mlg.serving.integrity import hashed as hashed_files
 from mlg.serving.integrity import model_statement
 from mlg.serving.log import decode_prediction, hashed
@@ -511,3 +515,26 @@ def test_a_model_that_fails_its_recorded_requests_never_serves(start: Starter) -
     assert replica.process.wait(DEADLINE_S) == 5
     line = json.loads(replica.log.read_text().splitlines()[-1])
     assert (line["error"], line["where"]) == ("backend", "golden.jsonl:1")
+
+
+def test_a_replica_that_has_no_memory_left_ends_and_says_why(replica: Replica) -> None:
+    fields = Path(f"/proc/{replica.process.pid}/status").read_text().split("VmData:")[1].split()
+    limit = int(fields[0]) * 1024 + (64 << 20)
+    psutil.Process(replica.process.pid).rlimit(psutil.RLIMIT_DATA, (limit, limit))
+    folder = replica.home / "services" / "home"
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / "faults.json").write_text(json.dumps({"*": {"keeps_bytes": 8 << 20}}))
+    codes: list[int] = []
+
+    def ended() -> bool:
+        with contextlib.suppress(OSError, http.client.HTTPException):
+            codes.append(replica.ask(RECOMMEND, {"user_id": 1})[0])
+        return replica.process.poll() is not None
+
+    until(ended)
+    assert replica.process.returncode == ExhaustedError.exit_code == 12
+    assert set(codes) == {200, 500}
+    assert codes.count(500) >= STARVED
+    log = replica.log.read_text()
+    assert "out of memory" in log
+    assert "resources.memory" in log

@@ -8,7 +8,7 @@ from typing import Final
 from mlg.app.probing import Probes
 from mlg.app.telling import Recorder, Telling, as_text, subject_of
 from mlg.core.clock import Clock
-from mlg.core.errors import BackendError, LifecycleError
+from mlg.core.errors import BackendError, ExhaustedError, LifecycleError
 from mlg.core.ports import Launcher, Network, TrafficRouter
 from mlg.core.processes import ProcessKind, ProcessSpec, ProcessState
 from mlg.core.traffic import FULL_BP, ServiceEndpoints, version_of
@@ -389,6 +389,8 @@ class Supervisor:
             self._telling.tell(kind, process, self._reasons[group_of(process), process.digest])
             return
         code = process.exit_code if process else None
+        if code == ExhaustedError.exit_code:
+            reason = f"{reason}: out of memory"
         if reason == "replaced" and name in self._condemned:
             reason = f"replaced: {self._condemned[name][1]}"
         self._telling.tell(

@@ -7,6 +7,7 @@ LifecycleError
 ├── DeniedError        the principal lacks the role     exit 2, HTTP 403
 └── BackendError       a store, engine or proxy failed  exit 5, HTTP 503
     ├── ContractError  data does not keep its contract  exit 5, HTTP 503
+    ├── ExhaustedError a process has no memory left     exit 12
     └── RefusedError   a model or image fails its check exit 5, HTTP 503
 """
 
@@ -77,6 +78,13 @@ class BackendError(LifecycleError):
     code = "backend"
     exit_code = 5
     http_status = 503
+
+
+class ExhaustedError(BackendError):
+    """A process has used up what it may use, and is worth more when it starts anew."""
+
+    code = "exhausted"
+    exit_code = 12
 
 
 class ContractError(BackendError):

@@ -60,6 +60,10 @@ class _Answer(msgspec.Struct):
     prediction_id: str
 
 
+STARVED: Final = 5
+"""Requests in a row without memory after which a process is worth more when it starts anew."""
+
+
 class _GoneError(Exception):
     """The client closed the connection before it had sent everything."""
 
@@ -92,6 +96,7 @@ class ServingApp:
         self._pool = ThreadPoolExecutor(threads, thread_name_prefix="ask") if threads else None
         self._warm = False
         self._draining = False
+        self._starved = 0
         self.busy = 0
         """Viewer requests in hand."""
         self.last_request_s = 0.0
@@ -128,6 +133,17 @@ class ServingApp:
     def draining(self) -> bool:
         """Whether the process was told to end."""
         return self._draining
+
+    @property
+    def exhausted(self) -> bool:
+        """Whether several requests in a row found no memory: a leak, not one greedy request."""
+        return self._starved >= STARVED
+
+    def _starve(self) -> None:
+        self._starved += 1
+        if self._starved == STARVED:
+            _LOG.critical("out of memory: this process ends, and is started again")
+            self.drain()
 
     def warmed(self) -> None:
         """Become ready."""
@@ -213,10 +229,14 @@ class ServingApp:
         except FaultError as error:
             status, content = 500, _error_body(scope["path"], error)
             extra = [(b"mlg-fault", error.fault.encode())]
+            if isinstance(error.__cause__, MemoryError):
+                self._starve()
         except _GoneError:
             return
-        except Exception:  # noqa: BLE001 - the edge of a request
+        except Exception as error:  # noqa: BLE001 - the edge of a request
             _LOG.exception("a request failed")
+            if isinstance(error, MemoryError):
+                self._starve()
             status, content = (
                 500,
                 _error_body(scope["path"], LifecycleError("an internal error")),
@@ -259,6 +279,7 @@ class ServingApp:
         ranked = service.kept(query)
         if ranked is None:
             ranked = await self._rank(query)
+            self._starved = 0
             service.keep(query, ranked)
         prediction, around = service.decided(query, asked, ranked)
         if asked.shadow:

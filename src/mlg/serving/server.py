@@ -11,8 +11,8 @@ import uvicorn
 import uvloop
 
 from mlg.core.clock import Clock
-from mlg.core.errors import LifecycleError
-from mlg.serving.asgi import ServingApp
+from mlg.core.errors import ExhaustedError, LifecycleError
+from mlg.serving.asgi import STARVED, ServingApp
 from mlg.serving.policy import PolicyFile
 from mlg.serving.whole import WholeAnswers
 
@@ -48,6 +48,8 @@ class DrainingServer(uvicorn.Server):
 
     async def on_tick(self, counter: int) -> bool:
         """Return whether the server must end; asked ten times a second."""
+        if self._drain_from_s is None and self._app.draining:  # by its own decision
+            self._drain_from_s = self._clock.monotonic_s()
         if self._drain_from_s is not None:
             now_s = self._clock.monotonic_s()
             since_s = max(self._drain_from_s, self._app.last_request_s)
@@ -78,8 +80,20 @@ def serve(
 
     Raises:
         LifecycleError: The warm-up failed; nothing was served.
+        ExhaustedError: The model has no memory left.
+        RuntimeError: The loop could not be ended.
+        MemoryError: Likewise.
     """
-    uvloop.run(_serve(app, listener, clock, warm_up, policy, on_policy_error))
+    try:
+        uvloop.run(_serve(app, listener, clock, warm_up, policy, on_policy_error))
+    except (MemoryError, RuntimeError):  # the loop's end wants memory, for a thread
+        if not app.exhausted:
+            raise
+    if app.exhausted:
+        raise ExhaustedError(
+            f"no memory for {STARVED} requests in a row",
+            hint="give the service more by resources.memory, or find what the model keeps.",
+        )
 
 
 async def _serve(

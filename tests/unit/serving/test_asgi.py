@@ -9,6 +9,7 @@ import pytest
 from mlg.adapters.stream_memory import MemoryStream
 from mlg.core.clock import parse_time
 from mlg.core.predict import ServingPolicy
+from mlg.serving.asgi import STARVED
 from mlg.serving.log import decode_feedback, decode_prediction, hashed
 from mlg.serving.service import PopularityOnly
 
@@ -262,3 +263,36 @@ def test_a_short_answer_leaves_only_where_a_kept_history_may_explain_it(
     # of 30 items a viewer who met 28 can still be given 2
     wire = stubs.Wire(stubs.service(recommender=stubs.StubRecommender(longest_history=longest)))
     assert wire.ask(RECOMMEND, {"user_id": "one", "k": 2})[0] == status
+
+
+class Hungry:
+    """Finds no memory for viewer "big"."""
+
+    def __init__(self, inner: Any) -> None:
+        self._inner = inner
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._inner, name)
+
+    def recommend(self, query: Any) -> Any:
+        if query.user_id == "big":
+            raise MemoryError
+        return self._inner.recommend(query)
+
+
+def test_want_of_memory_in_a_row_ends_the_process_and_a_greedy_request_does_not(
+    stubs: Any,
+) -> None:
+    wire = stubs.Wire(stubs.service(recommender=Hungry(stubs.StubRecommender())))
+    ask = "/v1/services/home/recommend"
+    for _ in range(3):
+        for _ in range(STARVED - 1):
+            assert wire.ask(ask, {"user_id": "big"})[0] == 500
+        assert wire.ask(ask, {"user_id": "small"})[0] == 200
+    assert wire.app.ready
+    for _ in range(STARVED):
+        assert not wire.app.exhausted
+        assert wire.ask(ask, {"user_id": "big"})[0] == 500
+    assert wire.app.exhausted
+    assert wire.app.draining
+    assert wire.ask("/v2/health/ready", method="GET")[0] == 503
