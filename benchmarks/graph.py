@@ -66,7 +66,7 @@ def main() -> None:
         return
     print(machine)
     for row in rows:
-        ratio = f"{row['ratio_to_mlg']:.2f}" if row["ratio_to_mlg"] else ""
+        ratio = f"{row['ratio_to_mlg']:.2f}" if row.get("ratio_to_mlg") else ""
         print(
             f"{row['work']:34} {row['subject']:12} {row['value']:14,.3f} {row['unit']:8} "
             f"{row['runs']:>6} {ratio}"

@@ -37,7 +37,7 @@ def grown(folder: Path, say: Callable[[str], None]) -> list[Row]:
             indexed(path)
             starts = chosen(days - 1)  # the last days may be told in part
             found, _ = traces(reader, [world.deployment(*one) for one in starts])
-            rows += [
+            mark = [
                 row_of(f"{name}: nodes", "mlg", nodes, "nodes", 1),
                 row_of(f"{name}: edges", "mlg", edges, "edges", 1),
                 row_of(f"{name}: bulk load", "mlg", told / spent, "edges/s", count),
@@ -47,4 +47,7 @@ def grown(folder: Path, say: Callable[[str], None]) -> list[Row]:
                     for row in found + searches(reader, starts)
                 ),
             ]
+            for row in mark:
+                say(f"{row['work']}: {row['value']:,.3f} {row['unit']}")
+            rows += mark
     return rows
