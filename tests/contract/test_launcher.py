@@ -3,6 +3,7 @@ import os
 import signal
 import socket
 import sys
+import threading
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
@@ -211,6 +212,33 @@ def test_the_former_is_told_of_until_it_ends_and_a_stop_ends_both(
     again.stop(spec.id, grace_s=0.0)
     assert again.state() == ()
     until(lambda: not (psutil.pid_exists(second.pid) or psutil.pid_exists(third.pid)))
+
+
+def test_one_that_hands_over_outlives_the_thread_that_started_it(
+    launcher: ProcessLauncher, tmp_path: Path
+) -> None:
+    # as Envoy does where hot restart is on; 1 is PR_SET_PDEATHSIG
+    dies = f"import ctypes; ctypes.CDLL(None).prctl(1, {int(signal.SIGTERM)}); "
+    spec = sleeper(
+        handover=True, listen=False, argv=(sys.executable, "-c", dies + SLEEPER.strip())
+    )
+    started: list[int] = []
+    thread = threading.Thread(target=lambda: started.append(launcher.start(spec).pid))
+    thread.start()
+    thread.join()
+    log = tmp_path / "run" / f"{spec.id}.log"
+    until(lambda: "nonce" in log.read_text())
+    (state,) = launcher.state()
+    assert (state.alive, [state.pid]) == (True, started)
+    assert os.getpgid(state.pid) == state.pid
+    launcher.stop(spec.id)
+    assert not psutil.pid_exists(state.pid) or psutil.Process(state.pid).status() == "zombie"
+
+
+def test_one_that_hands_over_and_cannot_be_run_is_an_error(launcher: ProcessLauncher) -> None:
+    with pytest.raises(BackendError, match="No such file"):
+        launcher.start(sleeper(handover=True, listen=False, argv=("/no/such/program",)))
+    assert launcher.state() == ()
 
 
 def test_stop_ends_the_children_too(launcher: ProcessLauncher, tmp_path: Path) -> None:

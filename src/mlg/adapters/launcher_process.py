@@ -1,9 +1,12 @@
 """Processes of this machine that outlive the one that started them."""
 
+import contextlib
+import errno
 import os
 import signal
 import socket
 import subprocess
+import sys
 import threading
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
@@ -14,6 +17,7 @@ from typing import TYPE_CHECKING, BinaryIO, Final
 import msgspec
 import psutil
 
+from mlg.adapters import detached
 from mlg.adapters.loopback_ports import check_port, free_port, refuse_port
 from mlg.adapters.process_limits import bound_to, cores_of, limit
 from mlg.core.clock import Clock
@@ -180,32 +184,23 @@ class ProcessLauncher:
         argv = [_filled(word, told) for word in spec.argv]
         try:
             with self._log(spec.id) as log, bound_to(cores):
-                process = subprocess.Popen(
-                    argv,
-                    env=env,
-                    cwd=spec.folder or self._home,
-                    stdin=subprocess.DEVNULL,
-                    stdout=log,
-                    stderr=subprocess.STDOUT,
-                    start_new_session=True,
-                    pass_fds=(listening.fileno(),) if listening else (),
-                )
+                begin = _begun_detached if spec.handover else _begun
+                fds = (listening.fileno(),) if listening else ()
+                pid = begin(argv, env, spec.folder or self._home, log, fds)
         except OSError as error:
             raise BackendError(
                 f"could not be started: {error.strerror or error}",
                 where=spec.id,
                 hint=f"can {spec.argv[0]} be run by hand?",
             ) from error
-        # it outlives this object and is reaped by its pid, so Popen must not wait for it
-        process.returncode = 0
         return _Entry(
             id=spec.id,
             kind=spec.kind,
             service=spec.service,
             version=spec.version,
             digest=spec.digest,
-            pid=process.pid,
-            mark=_mark(process.pid) or "",
+            pid=pid,
+            mark=_mark(pid) or "",
             port=port,
             nonce=nonce,
             started_at=self._clock.now(),
@@ -308,6 +303,53 @@ class ProcessLauncher:
         if self._former_alive(entry):
             former = replace(entry, pid=entry.former_pid, mark=entry.former_mark, former_pid=0)
             self._end(former, grace_s=grace_s)
+
+
+def _begun(
+    argv: list[str], env: dict[str, str], cwd: Path | str, log: BinaryIO, fds: tuple[int, ...]
+) -> int:
+    """Start a program in a session of its own, and return its pid.
+
+    Raises:
+        OSError: It cannot be run.
+    """
+    process = subprocess.Popen(
+        argv,
+        env=env,
+        cwd=cwd,
+        stdin=subprocess.DEVNULL,
+        stdout=log,
+        stderr=subprocess.STDOUT,
+        start_new_session=True,
+        pass_fds=fds,
+    )
+    # it outlives this object and is reaped by its pid, so Popen must not wait for it
+    process.returncode = 0
+    return process.pid
+
+
+def _begun_detached(
+    argv: list[str], env: dict[str, str], cwd: Path | str, log: BinaryIO, fds: tuple[int, ...]
+) -> int:
+    """Start a program that does not end with who started it; its exit code stays unknown.
+
+    Raises:
+        OSError: It cannot be run.
+    """
+    reads, writes = os.pipe()
+    with os.fdopen(reads, "rb") as told:
+        try:
+            helper = [sys.executable, "-I", "-S", detached.__file__, str(writes), *argv]
+            first = _begun(helper, env, cwd, log, (writes, *fds))
+        finally:
+            os.close(writes)
+        answer = told.read().split()
+    with contextlib.suppress(ChildProcessError):
+        os.waitpid(first, 0)
+    if len(answer) != 1:
+        number = int(answer[1]) if answer else errno.ECHILD
+        raise OSError(number, os.strerror(number))
+    return int(answer[0])
 
 
 def _filled(word: str, told: Mapping[str, str]) -> str:

@@ -1,6 +1,7 @@
 """Traffic routing by Envoy: makes before it breaks, over files or an ADS stream."""
 
 import json
+import os
 import threading
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -328,6 +329,7 @@ def gateway_spec(folder: Path, gateway: str, port: int, *, digest: str) -> Proce
 
     Under another digest the next one takes over by Envoy's hot restart: it gets the listening
     sockets, so no connection is refused; the former one answers what it has in hand, and ends.
+    Envoy wants shared memory for it; without, it is replaced as a replica is.
 
     Args:
         folder: `<home>/gateway`; `EnvoyRouter.prepare` wrote the bootstrap there.
@@ -335,6 +337,7 @@ def gateway_spec(folder: Path, gateway: str, port: int, *, digest: str) -> Proce
         port: The viewers' port.
         digest: Digest of what the bootstrap depends on.
     """
+    hot = os.access("/dev/shm", os.W_OK)  # noqa: S108 - where the kernel keeps shared memory
     return ProcessSpec(
         id=gateway,
         kind="gateway",
@@ -346,17 +349,7 @@ def gateway_spec(folder: Path, gateway: str, port: int, *, digest: str) -> Proce
             "{nonce}",
             "--service-cluster",
             "mlg",
-            # unique to this gateway of this home, also where homes share a machine
-            "--base-id",
-            str(crc32(str(folder.resolve() / gateway).encode()) % _BASE_IDS),
-            "--socket-path",
-            f"{folder.name}/{gateway}.hot",
-            "--restart-epoch",
-            "{epoch}",
-            "--drain-time-s",
-            str(_DRAIN_S),
-            "--parent-shutdown-time-s",
-            str(_DRAIN_S + 1),
+            *(_hand_over(folder, gateway) if hot else ("--disable-hot-restart",)),
             "--concurrency",
             "1",
             "--file-flush-interval-msec",
@@ -367,7 +360,17 @@ def gateway_spec(folder: Path, gateway: str, port: int, *, digest: str) -> Proce
         digest=digest,
         listen=False,
         port=port,
-        handover=True,
+        handover=hot,
+    )
+
+
+def _hand_over(folder: Path, gateway: str) -> tuple[str, ...]:
+    # unique to this gateway of this home, also where homes share a machine
+    base_id = crc32(str(folder.resolve() / gateway).encode()) % _BASE_IDS
+    return (
+        *("--base-id", str(base_id), "--socket-path", f"{folder.name}/{gateway}.hot"),
+        *("--restart-epoch", "{epoch}", "--drain-time-s", str(_DRAIN_S)),
+        *("--parent-shutdown-time-s", str(_DRAIN_S + 1)),
     )
 
 

@@ -313,28 +313,22 @@ class Supervisor:
                 counts[Group("fallback", service.name)] = 1
             for version in service.versions:
                 counts[Group("replica", service.name, version.version)] = version.replicas
-        return tuple(
-            WantedGroup(
-                group=group,
-                count=count,
-                digest=self._digest_of(group),
-                handover=group.kind == "gateway",
-            )
-            for group, count in sorted(counts.items())
-        )
+        return tuple(self._wanted_group(group, n) for group, n in sorted(counts.items()))
 
-    def _digest_of(self, group: Group) -> str:
+    def _wanted_group(self, group: Group, count: int) -> WantedGroup:
         """Return what the group should run; what it runs already when that cannot be said.
 
         A damaged artifact stops no replica that holds it in memory; a new one fails to start.
         """
         try:
-            return self._spec_for(group.kind, group.service, group.version, 1).digest
+            spec = self._spec_for(group.kind, group.service, group.version, 1)
         except LifecycleError as error:
             self._telling.tell_once(
                 f"{group.kind} {group.service} {group.version}".strip(), str(error)
             )
-            return next((p.digest for p in self._last.values() if group_of(p) == group), "")
+            runs = next((p.digest for p in self._last.values() if group_of(p) == group), "")
+            return WantedGroup(group=group, count=count, digest=runs)
+        return WantedGroup(group=group, count=count, digest=spec.digest, handover=spec.handover)
 
     def _look(self) -> tuple[ProcessState, ...]:
         """Ask every process; tell what changed since the last look."""

@@ -37,7 +37,8 @@ class ProcessSpec:
     """Working folder; empty: the instance's home."""
     handover: bool = False
     """Under another digest it takes over from the process that runs, which then ends itself;
-    `{epoch}` in an argument counts such lives of one program, from 0."""
+    `{epoch}` in an argument counts such lives of one program, from 0. It is nobody's child, as
+    such programs end with whoever started them, so its exit code is not known."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
