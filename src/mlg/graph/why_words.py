@@ -328,7 +328,7 @@ def _alert(event: Event, facts: Facts, root: Uri) -> str:
     kind = str(facts["kind"]).replace("_", " ")
     if word_of(event) == "closed":
         return f"the alert of {kind} closed"
-    if facts["unit"] == "records":  # counted, and no chart of anything
+    if facts.get("unit") == "records":  # counted, and no chart of anything
         return f"{facts['monitor']}: alert of {kind} {word_of(event)}: {facts['text']}"
     where = f" where {facts['slice']}" if facts.get("slice") else ""
     chart = f"{facts['metric']} at {_figure(facts['statistic'])}, its limit being"
