@@ -234,9 +234,9 @@ class ServingApp:
         except _GoneError:
             return
         except Exception as error:  # noqa: BLE001 - the edge of a request
-            _LOG.exception("a request failed")
             if isinstance(error, MemoryError):
-                self._starve()
+                self._starve()  # first, as there may be no memory for the line either
+            _LOG.exception("a request failed")
             status, content = (
                 500,
                 _error_body(scope["path"], LifecycleError("an internal error")),
