@@ -27,7 +27,7 @@ from mlg.adapters.entropy_pooled import PooledRandom
 pool = PooledRandom()
 pool.randbytes(1)
 child = os.fork()
-print(pool.randbytes(16).hex(), flush=True)
+os.write(1, pool.randbytes(16).hex().encode() + b" ")  # in one piece
 if child:
     os.waitpid(child, 0)
 """
