@@ -19,7 +19,8 @@ SHORT = ("kill-one",)
 ALL = (
     "calm", "kill-one", "nan", "short", "slow", "slow-300ms", "canary-100", "kill-all",
     "half-written", "gateway-kill", "restart", "canary-20", "stop-one", "disk-full",
-    "control-dead", "memory", "canary-5", "crash-loop", "swap", "corrupt", "gateway-hot", "gateway-end",
+    "control-dead", "memory", "canary-5", "crash-loop", "swap", "corrupt", "gateway-hot",
+    "gateway-end",
 )  # fmt: skip
 NAMES = ALL if FULL else SHORT
 
