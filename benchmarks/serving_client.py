@@ -73,6 +73,16 @@ class Load:
         if wire in self.free:
             self.free.remove(wire)
 
+    def send_due(self, began, now, total=float("inf")):
+        """Send what is due by now, or queue it where no connection is idle."""
+        while self.sent < total and (due := began + self.sent / self.rate) <= now:
+            data = self.requests[self.sent % len(self.requests)]
+            if self.free:
+                self.free.popleft().ask(due, data)
+            else:
+                self.waiting.append((due, data))
+            self.sent += 1
+
     async def run(self):
         loop = asyncio.get_running_loop()
         for _ in range(CONNECTIONS):
@@ -80,14 +90,7 @@ class Load:
         cpu, began = time.process_time(), time.perf_counter()
         total = int(self.rate * self.seconds)
         while self.sent < total:
-            now = time.perf_counter()
-            while self.sent < total and (due := began + self.sent / self.rate) <= now:
-                data = self.requests[self.sent % len(self.requests)]
-                if self.free:
-                    self.free.popleft().ask(due, data)
-                else:
-                    self.waiting.append((due, data))
-                self.sent += 1
+            self.send_due(began, time.perf_counter(), total)
             await asyncio.sleep(max(0.0005, began + self.sent / self.rate - time.perf_counter()))
         within = len(self.times)
         ended = time.perf_counter()

@@ -279,7 +279,8 @@ class ServingApp:
         ranked = service.kept(query)
         if ranked is None:
             ranked = await self._rank(query)
-            self._starved = 0
+            if not self.exhausted:  # once it ends for want of memory, it ends
+                self._starved = 0
             service.keep(query, ranked)
         prediction, around = service.decided(query, asked, ranked)
         if asked.shadow:

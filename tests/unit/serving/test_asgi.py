@@ -295,4 +295,6 @@ def test_want_of_memory_in_a_row_ends_the_process_and_a_greedy_request_does_not(
         assert wire.ask(ask, {"user_id": "big"})[0] == 500
     assert wire.app.exhausted
     assert wire.app.draining
+    assert wire.ask(ask, {"user_id": "small"})[0] == 200  # what still comes is answered
+    assert wire.app.exhausted, "or the process would end without its reason"
     assert wire.ask("/v2/health/ready", method="GET")[0] == 503
