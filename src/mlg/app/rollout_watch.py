@@ -10,6 +10,8 @@ from typing import Final
 import msgspec
 
 from mlg.adapters.stream_segments import SegmentStream
+from mlg.app.arm_counts import arm_seen, compared_in, stage_of
+from mlg.app.arms_used import ArmsUsed, Spans, read_arms
 from mlg.app.images import check_image
 from mlg.app.manifests import Manifests
 from mlg.app.rollout_acts import acts_of
@@ -22,9 +24,9 @@ from mlg.core.errors import LifecycleError
 from mlg.core.ports import ArtifactStore, Cursor, Files, Network, TrafficRouter
 from mlg.core.traffic import Attempts
 from mlg.manifest.specs_services import ServiceSpec
-from mlg.monitors.arms import Arm, Stage
+from mlg.monitors.arms import Arm, Rollout, Stage
 from mlg.monitors.live import EDGES_MS
-from mlg.release.analysis import ArmSeen, GateFacts, StageSeen, judge
+from mlg.release.analysis import judge
 from mlg.release.burn import WatchPoint, burning, objectives
 from mlg.release.rollout_moves import wanted_shares
 from mlg.release.rollout_plan import plan_of
@@ -35,8 +37,10 @@ from mlg.release.rollout_types import (
     RolloutState,
     control_label,
 )
+from mlg.release.seen import ArmSeen, GateFacts, StageSeen
 from mlg.release.staging import StagingReport
 from mlg.release.verdicts import GateResult
+from mlg.release.windows import Pair
 from mlg.serving.log import decode_feedback, decode_prediction
 from mlg.workflows.packaged import read_packaged
 from mlg.workflows.release import READY_S
@@ -45,7 +49,6 @@ from mlg.workflows.rollouts import Look, read_swaps
 _BATCH: Final = 20_000
 _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 FREEZE: Final = "freeze.json"
-_FAULTS: Final = b"mlg_faults_total{"
 
 
 @dataclass(slots=True, kw_only=True)
@@ -54,7 +57,9 @@ class _Follow:
 
     key: tuple[str, int]
     cursor: Cursor
-    stage: Stage = field(default_factory=Stage)
+    rollout: Rollout
+    """Kept from step to step; after a restart of the control plane it begins anew."""
+    stage: Stage
     points: dict[str, list[WatchPoint]] = field(default_factory=dict[str, list[WatchPoint]])
     """Since the swap, by objective."""
     counted: dict[str, tuple[int, int]] = field(default_factory=dict[str, tuple[int, int]])
@@ -147,7 +152,7 @@ class ControlWatch:
             return look
         with self._lock:
             attempts = {a.version: a for a in self._router.attempts(look.state.service)}
-            seen = self._seen(look, self._follow(look).stage, attempts)
+            seen = self._seen(look, self._follow(look).stage, attempts, self._used(look.state))
         stages = (*look.stages, msgspec.to_builtins(seen))
         return msgspec.structs.replace(look, mark={**look.mark, "step": -1}, stages=stages)
 
@@ -166,20 +171,35 @@ class ControlWatch:
         if state.phase == "swapped":
             watch = self._objectives(look, follow, attempts, now)
             return look, replace(facts, now=now, fresh=True, step=state.step, watch=watch)
-        seen = self._seen(look, follow.stage, attempts)
+        used = self._used(state)
+        look = self._spanned(look, used)
+        seen = self._seen(look, follow.stage, attempts, used)
         stages = (*(msgspec.convert(s, StageSeen) for s in look.stages), seen)
         gates = judge(
             state.plan,
             GateFacts(
                 stages=stages,
-                edges_ms=EDGES_MS,
-                baseline=tuple(look.mark["baseline"]),
+                limits_ms={
+                    limit.gate: (limit.candidate_ms, limit.control_ms)
+                    for limit in follow.rollout.limits
+                },
                 expected_viewers=self._expected(look, follow.stage, now),
             ),
         )
         return look, replace(
             facts, now=now, fresh=True, step=state.step, units=seen.candidate.units, gates=gates
         )
+
+    def _spanned(self, look: Look, used: ArmsUsed) -> Look:
+        """Return the look with the spans of processor and cache counted up to now."""
+        mark, state = look.mark or {}, look.state
+        one = used.used.get(state.candidate)
+        other = used.used.get(control_label(state.stable or ""))
+        if one is None or other is None:
+            return look
+        pair = Pair(candidate=one, control=other, at_s=self._clock.now().timestamp())
+        spans = Spans(mark.get("spans", {})).look(state.plan.gates, pair)
+        return msgspec.structs.replace(look, mark={**mark, "spans": spans})
 
     def _marked(self, look: Look, step: int, attempts: Mapping[str, Attempts]) -> Look:
         """Begin to count: keep where the step starts."""
@@ -190,7 +210,7 @@ class ControlWatch:
             "share_bp": state.share_bp,
             "cursor": msgspec.to_builtins(self._tail.cursor(state.service)),
             "attempts": {name: [a.total, a.errors] for name, a in attempts.items()},
-            "faults": self._faults(state),
+            "faults": self._used(state).withheld,
             "baseline": baseline,
         }
         return msgspec.structs.replace(look, mark=mark)
@@ -210,7 +230,14 @@ class ControlWatch:
         key = (state.id, int(mark["step"]))
         follow = self._follows.get(state.service)
         if follow is None or follow.key != key:
-            follow = _Follow(key=key, cursor=msgspec.convert(mark["cursor"], Cursor))
+            rollout = follow.rollout if follow and follow.key[0] == state.id else None
+            compared = rollout or compared_in(state, mark["baseline"])
+            follow = _Follow(
+                key=key,
+                cursor=msgspec.convert(mark["cursor"], Cursor),
+                rollout=compared,
+                stage=stage_of(compared, int(mark["share_bp"])),
+            )
             self._follows[state.service] = follow
         stream = SegmentStream(self._home / "segments" / state.service)
         while True:
@@ -227,16 +254,19 @@ class ControlWatch:
             if done:
                 return follow
 
-    def _seen(self, look: Look, stage: Stage, attempts: Mapping[str, Attempts]) -> StageSeen:
+    def _seen(
+        self, look: Look, stage: Stage, attempts: Mapping[str, Attempts], used: ArmsUsed
+    ) -> StageSeen:
         state, mark = look.state, look.mark or {}
-        faults = self._faults(state)
+        faults = used.withheld
+        windows = {gate.name: stage.slower(gate.name) for gate in state.plan.gates}
 
         def arm(label: str) -> ArmSeen:
             before = mark["attempts"].get(label, [0, 0])
             now = attempts.get(label)
             total, errors = (now.total - before[0], now.errors - before[1]) if now else (0, 0)
             insane = faults.get(label, 0) - mark["faults"].get(label, 0)
-            return _arm_seen(stage.arms.get(label, Arm()), total, errors, insane)
+            return arm_seen(stage.arms.get(label, Arm()), total, errors, insane)
 
         stable = state.stable or ""
         return StageSeen(
@@ -244,6 +274,7 @@ class ControlWatch:
             candidate=arm(state.candidate),
             control=arm(control_label(stable)),
             stable=arm(stable),
+            windows={**windows, **Spans(mark.get("spans", {})).counts()},
         )
 
     def _expected(self, look: Look, stage: Stage, now: datetime) -> float | None:
@@ -351,42 +382,14 @@ class ControlWatch:
             return f"its image is refused: {error}"
         return ""
 
-    def _faults(self, state: RolloutState) -> dict[str, int]:
-        """Return the answers that each label's replicas withheld, since they started."""
-        labels = {state.candidate, state.stable, control_label(state.stable or "")}
-        faults: dict[str, int] = {}
-        for process in self._supervisor().processes():
-            if process.version in labels and process.service == state.service and process.ready:
-                reply = self._network.request(
-                    "GET", f"http://127.0.0.1:{process.port}/metrics", timeout_s=1.0
-                )
-                lines = [n for n in reply.body.splitlines() if n.startswith(_FAULTS)]
-                found = sum(int(float(line.rpartition(b" ")[2])) for line in lines)
-                faults[process.version] = faults.get(process.version, 0) + found
-        return faults
+    def _used(self, state: RolloutState) -> ArmsUsed:
+        """Return what the replicas of each arm used and withheld, since they started."""
+        labels = (state.candidate, state.stable, control_label(state.stable or ""))
+        return read_arms(self._supervisor(), self._network, state.service, labels)
 
     def _spec(self, service: str) -> ServiceSpec | None:
         spec = self._manifests.spec()
         return spec.services.get(service) if spec else None
-
-
-def _arm_seen(arm: Arm, attempts: int, errors: int, insane: int) -> ArmSeen:
-    attempts, errors = max(0, attempts), max(0, errors)
-    return ArmSeen(
-        units=arm.units,
-        attempts=max(attempts, errors),
-        errors=errors,
-        insane=min(max(0, insane), errors),
-        answers=arm.answers,
-        abstained=arm.abstentions,
-        rescued=arm.rescued,
-        fell_back=arm.fell_back,
-        latency=tuple(arm.latency),
-        viewers=len(arm.viewers),
-        clicked=arm.clicked,
-        watchers=arm.watchers,
-        watched=arm.watched,
-    )
 
 
 def _time(text: str) -> datetime | None:

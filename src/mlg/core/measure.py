@@ -2,9 +2,13 @@
 
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Literal
+from typing import Final, Literal
 
 from mlg.core.uris import Digest, Uri
+
+BLOCK_S: Final = 2
+"""Wall time in which slow answers count as one look at one moment: whatever holds a process
+up for a moment makes many answers slow at once."""
 
 Verdict = Literal["PASS", "FAIL", "INCONCLUSIVE", "ERROR"]
 

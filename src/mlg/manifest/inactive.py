@@ -11,9 +11,9 @@ INACTIVE: Final[dict[str, str]] = {
 }
 """Path of YAML keys (`*` is any name) -> why it does not act yet, as one sentence."""
 
-_NOT_MEASURED: Final = ("cpu", "cache_hits")
 _SHARES: Final = ("errors", "abstention", "rescue", "fallback")
 _ENGAGEMENT: Final = ("ctr", "watch_through")
+_DROPS: Final = (*_ENGAGEMENT, "cache_hits")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -92,8 +92,6 @@ def _of_gates(rollout: RolloutSpec) -> list[tuple[tuple[str, ...], str]]:
         return [(("gates",), why)]
     asked: list[tuple[tuple[str, ...], str]] = []
     for name, gate in gates.items():
-        if name in _NOT_MEASURED:
-            asked.append((("gates", name), "nothing measures it; the other gates decide."))
         if name in _SHARES and gate.max_increase_bp is not None:
             why = "a PASS accepts the added share that `max` says, not a relative rise."
             asked.append((("gates", name, "max_increase"), why))
@@ -109,10 +107,8 @@ def _of_gates(rollout: RolloutSpec) -> list[tuple[tuple[str, ...], str]]:
 
 def _margins(name: str, gate: RolloutGate) -> tuple[tuple[str, int | None], ...]:
     """Return the key that says what a PASS of the gate accepts, with its value."""
-    if name in _NOT_MEASURED:
-        return ()
     if name in _SHARES:
         return (("max", gate.max_bp),)
-    if name in _ENGAGEMENT:
+    if name in _DROPS:
         return (("max_drop", gate.max_drop_bp),)
     return (("max_increase", gate.max_increase_bp),)

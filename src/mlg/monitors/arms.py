@@ -11,12 +11,49 @@ from dataclasses import dataclass, field
 from math import isfinite
 from typing import Any, Final
 
+from mlg.core.clock import parse_time
+from mlg.core.measure import BLOCK_S
 from mlg.core.traffic import version_of
 from mlg.monitors.live import EDGES_MS
+from mlg.monitors.units import Firsts, Units, unit_of, within
 
 ENGAGED: Final = frozenset(("play", "complete"))
-MOST_UNITS: Final = 200_000
-"""Sticky units that are told apart in one arm; more are counted as this many."""
+MOST_VIEWERS: Final = 200_000
+"""Viewers who are told apart; with more, newcomers are not seen any more."""
+MOST_GIVEN: Final = 500_000
+"""Newest answers that a reaction is joined to, and that repeats are recognised in."""
+MOST_EARLY: Final = 10_000
+"""Answers whose reactions came first and wait for them."""
+FAILED: Final = "failed"
+ABSTAINED: Final = "abstained"
+FELL_BACK: Final = "fell_back"
+"""Marks of a unit: it had failed in an earlier step; how its first answer came about."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Limit:
+    """From where on an answer counts as slow for one gate."""
+
+    gate: str
+    candidate_ms: float
+    control_ms: float
+
+
+@dataclass(slots=True, kw_only=True)
+class Rollout:
+    """What is compared during one rollout, and who had an event already.
+
+    Kept over the steps of a rollout, so that a client that fails again and again in
+    each of them is one event.
+    """
+
+    candidate: str = ""
+    """Label of its arm."""
+    control: str = ""
+    limits: tuple[Limit, ...] = ()
+    failed: Firsts = field(default_factory=Firsts)
+    slow: dict[str, Firsts] = field(default_factory=dict[str, Firsts])
+    """By gate."""
 
 
 @dataclass(slots=True, kw_only=True)
@@ -46,13 +83,11 @@ class Arm:
     raw_square_sum: float = 0.0
     hits: int = 0
     """Answers of which the viewer took at least one item."""
-    sessions: set[str] = field(default_factory=set[str])
+    failed: int = 0
+    """Sticky units whose first failure in the rollout came in this stage."""
+    units: Units = field(default_factory=Units)
+    """Sticky units seen; answers without a key count one each. Marked at first sight."""
     viewers: dict[str, Viewer] = field(default_factory=dict[str, Viewer])
-
-    @property
-    def units(self) -> int:
-        """Sticky units seen; answers without a key count one each."""
-        return len(self.sessions)
 
     @property
     def clicked(self) -> float:
@@ -82,6 +117,10 @@ class _Given:
 class Stage:
     """The arms of one stage; feed it every record once or more, in any order.
 
+    Args:
+        rollout: What is compared; None compares nothing and counts all the same.
+        part: Part of the candidate's units that is as many as the control has, 0..1.
+
     Examples:
         >>> stage = Stage()
         >>> row = {"prediction_id": "p", "arm": "v2", "items": [1], "model_version": "v2"}
@@ -90,7 +129,11 @@ class Stage:
         (1, 1)
     """
 
-    def __init__(self) -> None:
+    def __init__(self, rollout: Rollout | None = None, part: float = 1.0) -> None:
+        self._rollout, self._part = rollout or Rollout(), part
+        self.blocks: dict[str, dict[int, list[int]]] = {}
+        """By gate and block of wall time: units whose first slow answer of the rollout came
+        then, of the candidate and of the control."""
         self.arms: dict[str, Arm] = {}
         self.newest_at = ""
         """Largest event time of an answer, RFC 3339; empty before the first one."""
@@ -116,6 +159,8 @@ class Stage:
             given = self._given.get(str(row.get("prediction_id")))
             if given is None:
                 self._early.setdefault(str(row.get("prediction_id")), []).append(row)
+                if len(self._early) > MOST_EARLY:
+                    del self._early[next(iter(self._early))]
             else:
                 self._react(given, row)
 
@@ -127,6 +172,20 @@ class Stage:
         half = self.answers / 2
         return sum(n > half for n in self.newcomers) / max(1.0, half) * answers
 
+    def slower(self, gate: str) -> tuple[int, int]:
+        """Return in how many blocks more units of the candidate were slow, or of the control.
+
+        A block directly after one that counted does not: what holds a process up may reach
+        over its end.
+        """
+        worse, better, last = 0, 0, None
+        for block, (candidate, control) in sorted(self.blocks.get(gate, {}).items()):
+            if candidate == control or (last is not None and block == last + 1):
+                continue
+            worse, better = worse + (candidate > control), better + (candidate < control)
+            last = block
+        return worse, better
+
     def _answer(self, row: Mapping[str, Any]) -> None:
         prediction = str(row.get("prediction_id") or "")
         name = str(row.get("arm") or row.get("model_version") or "")
@@ -135,26 +194,33 @@ class Stage:
         arm = self.arms.setdefault(name, Arm())
         arm.answers += 1
         own = str(row.get("model_version") or "") == version_of(name)
+        marks: list[str] = []
+        failed = not own
         if row.get("served_by") == "fallback" and row.get("reason") == "abstain":
             arm.abstentions += own
             arm.rescued += not own
+            marks += [ABSTAINED] if own else []
         elif row.get("served_by") == "fallback":
-            own = False
+            own, failed = False, True
             arm.fell_back += 1
+            marks.append(FELL_BACK)
         else:
             arm.rescued += not own
+        unit = unit_of(str(row.get("session") or prediction))
+        marks += [FAILED] if unit in self._rollout.failed else []
+        arm.failed += failed and self._rollout.failed.first(unit)
         latency = _finite(row.get("latency_ms"))
         if own and latency is not None:
             arm.latency[bisect_right(EDGES_MS, latency)] += 1
+            marks += self._slow(name, unit, latency, row)
         raw = _finite(row.get("raw_confidence"))
         if raw is not None:
             arm.raw_sum += raw
             arm.raw_square_sum += raw * raw
-        if len(arm.sessions) < MOST_UNITS:
-            arm.sessions.add(str(row.get("session") or prediction))
+        arm.units.see(unit, tuple(marks))
         self.answers += 1
         who = str(row.get("viewer") or row.get("session") or prediction)
-        if who not in self._who and len(self._who) < MOST_UNITS:
+        if who not in self._who and len(self._who) < MOST_VIEWERS:
             self._who.add(who)
             self.newcomers.append(self.answers)
         viewer = arm.viewers.setdefault(who, Viewer())
@@ -162,8 +228,31 @@ class Stage:
         self.newest_at = max(self.newest_at, str(row.get("at") or ""))
         items = frozenset(map(str, row.get("items") or ()))
         given = self._given[prediction] = _Given(arm=name, viewer=viewer, items=items)
+        if len(self._given) > MOST_GIVEN:
+            del self._given[next(iter(self._given))]
         for early in self._early.pop(prediction, ()):
             self._react(given, early)
+
+    def _slow(self, arm: str, unit: int, ms: float, row: Mapping[str, Any]) -> list[str]:
+        """Count a unit's first slow answer; return the gates for which this one is slow."""
+        rollout = self._rollout
+        if arm not in {rollout.candidate, rollout.control}:
+            return []
+        candidate = arm == rollout.candidate
+        found: list[str] = []
+        for limit in rollout.limits:
+            if ms < (limit.candidate_ms if candidate else limit.control_ms):
+                continue
+            found.append(limit.gate)
+            firsts = rollout.slow.setdefault(limit.gate, Firsts())
+            at = str(row.get("received_at") or row.get("at") or "")
+            if (candidate and not within(unit, self._part)) or not at:
+                continue
+            if firsts.first(unit):
+                block = int(parse_time(at).timestamp()) // BLOCK_S
+                blocks = self.blocks.setdefault(limit.gate, {})
+                blocks.setdefault(block, [0, 0])[not candidate] += 1
+        return found
 
     def _react(self, given: _Given, row: Mapping[str, Any]) -> None:
         item, arm = str(row.get("item_id")), self.arms[given.arm]

@@ -12,10 +12,13 @@ ERRORS_PART: Final = 0.5
 """What the errors gate has of it: the fault that hurts most is the one to find soonest."""
 
 ENGAGEMENT: Final = frozenset(("ctr", "watch_through"))
-NOT_MEASURED: Final = frozenset(("cpu", "cache_hits"))
-"""Gates that the manifest knows and that nothing measures yet; a plan leaves them out."""
+_LATE: Final = ENGAGEMENT | {"cpu", "cache_hits"}
+"""Gates that smaller shares have too little traffic for: read from 5 % on where the manifest
+says nothing."""
+_LATE_BP: Final = 500
 
 _ALWAYS: Final = ("errors", "sanity", "latency_p99", "abstention", "rescue", "fallback")
+_DROPS: Final = ENGAGEMENT | {"cache_hits"}
 _SHARES: Final = frozenset(("errors", "sanity", "abstention", "rescue", "fallback"))
 """Gates of a share: their `max` is the margin, for a relative rise of next to nothing says
 nothing."""
@@ -24,7 +27,9 @@ _MARGINS: Final = {
     "sanity": 0.005,
     "latency_p50": 0.2,
     "latency_p95": 0.2,
-    "latency_p99": 0.5,
+    "latency_p99": 0.2,
+    "cpu": 0.2,
+    "cache_hits": 0.1,
     "ctr": 0.1,
     "watch_through": 0.1,
     "abstention": 0.1,
@@ -66,14 +71,8 @@ def plan_of(rollout: RolloutSpec | None) -> RolloutPlan:
     )
 
 
-def not_measured(rollout: RolloutSpec | None) -> tuple[str, ...]:
-    """Return the gates that the manifest asks for and that nothing measures yet."""
-    asked = rollout.gates if rollout is not None else {}
-    return tuple(sorted(name for name in asked if name in NOT_MEASURED))
-
-
 def _gates(asked: dict[GateName, RolloutGate]) -> tuple[GatePlan, ...]:
-    given = {str(name): gate for name, gate in asked.items() if name not in NOT_MEASURED}
+    given = {str(name): gate for name, gate in asked.items()}
     names = (*_ALWAYS, *sorted(set(given) - set(_ALWAYS)))
     part = ALPHA * (1.0 - ERRORS_PART) / (len(names) - 1)
     gates: list[GatePlan] = []
@@ -81,18 +80,25 @@ def _gates(asked: dict[GateName, RolloutGate]) -> tuple[GatePlan, ...]:
         gate = given.get(name, RolloutGate())
         own = ALPHA * ERRORS_PART if name == "errors" else part
         engagement = name in ENGAGEMENT
-        start_bp = gate.from_bp if gate.from_bp is not None else 500 if engagement else 0
+        start_bp = _LATE_BP if name in _LATE else 0
         if name in _SHARES:
             change_bp = gate.max_bp
         else:
-            change_bp = gate.max_drop_bp if engagement else gate.max_increase_bp
+            change_bp = gate.max_drop_bp if name in _DROPS else gate.max_increase_bp
         gates.append(
             GatePlan(
                 name=name,
                 alpha=min(own, gate.alpha) if gate.alpha is not None else own,
                 margin=change_bp / FULL_BP if change_bp else _MARGINS[name],
-                from_bp=start_bp,
+                limit=_limit(name, gate),
+                from_bp=start_bp if gate.from_bp is None else gate.from_bp,
                 engagement=engagement,
             )
         )
     return tuple(gates)
+
+
+def _limit(name: str, gate: RolloutGate) -> float | None:
+    """Return the figure that a resource must keep besides the control's."""
+    given_bp = {"cpu": gate.max_bp, "cache_hits": gate.min_bp}.get(name)
+    return None if given_bp is None else given_bp / FULL_BP

@@ -42,6 +42,8 @@ class GatePlan:
     margin: float
     """What it still accepts: an added share for errors, abstention and the like, a relative
     rise of a latency, a relative fall of an engagement."""
+    limit: float | None = None
+    """Besides the control's figure: most of a core for `cpu`, least hits for `cache_hits`."""
     from_bp: int = 0
     """Share of the traffic from which on it is read."""
     engagement: bool = False

@@ -15,7 +15,7 @@ from math import inf, isfinite, log, log1p
 from typing import Final
 
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 from scipy.special import gammaln, logsumexp
 
 RISES: Final = tuple(float(r) for r in np.geomspace(1.5, 50.0, 16))
@@ -43,9 +43,39 @@ class ArmCounts:
         if any(not 0 <= events <= units for events, units in pairs):
             raise ValueError(f"expected 0 <= events <= units in both arms, got {self}")
 
+    @property
+    def share(self) -> float:
+        """The candidate's part of the units; 0 when an arm is empty: it says nothing."""
+        both = self.units and self.control_units
+        return self.units / (self.units + self.control_units) if both else 0.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Randomised:
+    """Events of units that chance alone sent to an arm, each unit counted once.
+
+    While the version makes no difference, a unit that has an event was in the candidate's arm
+    with probability `share`, whatever its habits are: no assumption about rates, about
+    their course over the day, or about how unlike each other the units are.
+    """
+
+    events: int
+    """Of the candidate, >= 0."""
+    control_events: int
+    share: float
+    """The candidate's part of the split between the two arms, in [0, 1]; 0 says nothing."""
+
+    def __post_init__(self) -> None:
+        if min(self.events, self.control_events) < 0 or not 0 <= self.share <= 1:
+            raise ValueError(f"expected events >= 0 and a share in [0, 1], got {self}")
+
+
+Counts = ArmCounts | Randomised
+"""What the conditional tests take: they need events of both arms, and a share."""
+
 
 def log_e_rise(
-    stages: Sequence[ArmCounts],
+    stages: Sequence[Counts],
     *,
     null_ratio: float = 1.0,
     ratios: Sequence[float] = RISES,
@@ -81,7 +111,7 @@ def log_e_rise(
 
 
 def log_e_not_above(
-    stages: Sequence[ArmCounts],
+    stages: Sequence[Counts],
     *,
     margin: float,
     falls: Sequence[float] = (0.25, 0.5, 0.75, 0.9),
@@ -246,23 +276,56 @@ def control_quantile(
     return float(edges[place]) if place < len(edges) else inf
 
 
-def _conditional(
-    stages: Sequence[ArmCounts], null_ratio: float, ratios: Sequence[float]
-) -> float:
+def rise_terms(
+    events: ArrayLike,
+    control_events: ArrayLike,
+    share: ArrayLike,
+    ratios: ArrayLike,
+    null_ratio: float = 1.0,
+) -> NDArray[np.float64]:
+    """Return the log likelihood ratio of each alternative, for many comparisons at once.
+
+    What `log_e_rise` adds up over stages and then averages by `mixed`; for simulations.
+
+    Args:
+        events: The candidate's, of any shape.
+        control_events: The control's, of the same shape.
+        share: The candidate's part of the units, of the same shape or one for all; where
+            it is 0 or 1 the terms are 0.
+        ratios: Alternatives, shape ``(R,)``.
+        null_ratio: Largest ratio that is still accepted.
+
+    Returns:
+        Shape of `events` with one more axis of length R.
+    """
+    k, m = np.asarray(events, dtype=float), np.asarray(control_events, dtype=float)
+    w = np.asarray(share, dtype=float)
+    w = np.where(w < 1.0, w, 0.0)
+    r = np.asarray(ratios, dtype=float)
+    hit = np.log(r / null_ratio) * np.where(w > 0.0, k, 0.0)[..., None]
+    spread = np.log1p(w[..., None] * (r - 1)) - np.log1p(w[..., None] * (null_ratio - 1))
+    return hit - (k + m)[..., None] * spread
+
+
+def mixed(terms: ArrayLike) -> NDArray[np.float64]:
+    """Return the log of the mean of the exponentials over the last axis.
+
+    Examples:
+        >>> float(mixed([0.0, 0.0]))
+        0.0
+    """
+    rows = np.asarray(terms, dtype=float)
+    return np.asarray(logsumexp(rows, axis=-1)) - log(rows.shape[-1])
+
+
+def _conditional(stages: Sequence[Counts], null_ratio: float, ratios: Sequence[float]) -> float:
     if not all(isfinite(r) and r > 0 for r in (null_ratio, *ratios)):
         raise ValueError(f"ratios must be positive, got {null_ratio} against {list(ratios)}")
     terms = np.zeros(len(ratios))
-    r = np.asarray(ratios, dtype=float)
     for stage in stages:
-        total = stage.units + stage.control_units
-        if not stage.units or not stage.control_units:
-            continue
-        w = stage.units / total
-        happened = stage.events + stage.control_events
-        terms += stage.events * np.log(r / null_ratio)
-        terms -= happened * (np.log1p(w * (r - 1)) - log1p(w * (null_ratio - 1)))
-    return _mean(terms.tolist())
+        terms += rise_terms(stage.events, stage.control_events, stage.share, ratios, null_ratio)
+    return float(mixed(terms))
 
 
 def _mean(terms: Sequence[float]) -> float:
-    return float(np.asarray(logsumexp(np.asarray(terms)))) - log(len(terms))
+    return float(mixed(terms))

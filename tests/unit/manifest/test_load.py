@@ -160,18 +160,16 @@ automations:
         "services.home.rollout.staging.window",
         "services.home.rollout.staging.compose",
         "services.home.rollout.staging.tests",
-        "services.home.rollout.gates.cpu",
-        "services.home.rollout.gates.cache_hits",
     }
 
 
 def test_inactive_keys_have_places_and_gates_of_evaluate_are_not_among_them() -> None:
-    # the example uses nothing that does not act, so a gate that nobody measures is added
+    # the example uses nothing that does not act, so a key that no verdict reads is added
     text = (EXAMPLES / "movies" / "mlg.yaml").read_text()
     assert not inactive_keys(load_manifest(EXAMPLES / "movies" / "mlg.yaml"))
-    text = text.replace("\n      gates:\n", "\n      gates:\n        cpu: {max: 90%}\n")
+    text = text.replace("errors: {alpha: 0.01}", "errors: {alpha: 0.01, max_increase: 5%}")
     lines, keys = text.splitlines(), inactive_keys(parse_manifest(text))
-    assert [key.key.rsplit(".", 1)[-1] for key in keys] == ["cpu"]
+    assert [key.key.rsplit(".", 1)[-1] for key in keys] == ["max_increase"]
     for key in keys:
         line, column = map(int, key.where.rsplit(":", 2)[1:])
         name = key.key.rsplit(".", 1)[-1]

@@ -12,7 +12,7 @@ from mlg.core.measure import Verdict
 from mlg.core.traffic import Share, TrafficSplit
 from mlg.manifest.specs_services import CanarySpec, RolloutGate, RolloutSpec
 from mlg.release.rollout import begin, explain, step, swap_waits_until
-from mlg.release.rollout_plan import ALPHA, not_measured, plan_of
+from mlg.release.rollout_plan import ALPHA, plan_of
 from mlg.release.rollout_types import (
     Call,
     Fallen,
@@ -384,5 +384,7 @@ def test_alpha_is_split_over_the_gates() -> None:
     assert found["watch_through"] == (0.05, 500)
     assert plan.gates[0].alpha == 0.001
     spec = RolloutSpec(gates={"cpu": RolloutGate(max_bp=8_500)})
-    assert not_measured(spec) == ("cpu",)
     assert plan_of(spec).gates == ()
+    canary = RolloutSpec(canary=CanarySpec(), gates={"cpu": RolloutGate(max_bp=8_500)})
+    cpu = next(gate for gate in plan_of(canary).gates if gate.name == "cpu")
+    assert (cpu.margin, cpu.limit, cpu.from_bp) == (0.2, 0.85, 500)
