@@ -6,11 +6,12 @@ traffic that is expected.
 """
 
 from dataclasses import dataclass
-from math import ceil, erfc, log, sqrt
-from typing import Final
+from math import ceil, log
+from typing import Final, Literal
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy.stats import binom, gamma, norm
 
 from mlg.core.measure import BLOCK_S
 from mlg.core.traffic import FULL_BP
@@ -25,6 +26,7 @@ from mlg.release.gates import (
 from mlg.release.rollout_types import GatePlan, RolloutPlan
 from mlg.stats.sequential import DROPS, FALLS, RISES, SLOWER, mixed, rise_terms
 
+Latency = Literal["lognormal", "gamma", "pareto"]
 RUNS: Final = 1_000
 """Simulated rollouts behind each figure."""
 _GROWTH: Final = 1.04
@@ -33,7 +35,8 @@ _LOOKS: Final = 600
 _BLOCKS: Final = 250
 """Blocks that are simulated at once."""
 _NOT_ABOVE: Final = (0.25, 0.5, 0.75, 0.9)
-_Z99: Final = 2.3263478740408408
+_PARETO: Final = 2.5
+_GAMMA: Final = 2.0
 _Floats = NDArray[np.float64]
 
 
@@ -49,8 +52,10 @@ class Traffic:
     """Share of requests that fail already."""
     abstention_rate: float = 0.0
     """Share of answers for which the model steps back already."""
+    latency: Latency = "lognormal"
+    """Its shape: log-normal with `tail`, gamma of shape 2, or Pareto of index 2.5."""
     tail: float = 3.2
-    """p99 of the latency over its median: a log-normal with that ratio is taken."""
+    """p99 of a log-normal latency over its median."""
     ctr: float = 0.05
     """Share of what a viewer is shown that he takes."""
     seed: int = 7
@@ -87,6 +92,7 @@ class Found:
     median_requests: float | None
     """Requests of the candidate; None when more than half never knew."""
     p95_requests: float | None
+    """Within so many 95 % have it: the upper 99 % confidence limit of that quantile."""
     median_s: float | None
     p95_s: float | None
 
@@ -205,7 +211,7 @@ class _Step:
         if gate.name == "abstention":
             return of.abstention_rate
         if gate.name in QUANTILES:
-            return _over(of.tail, gate.margin, 1.0, QUANTILES[gate.name])
+            return _over(of, gate, 1.0)
         return None
 
     def _passes(self, gate: GatePlan, rate: float, units: _Floats) -> NDArray[np.bool_]:
@@ -244,7 +250,7 @@ class _Step:
         q = QUANTILES[gate.name]
         each = self._hz * BLOCK_S
         blocks = int(min(20_000, max(1, self._requests[-1] / max(each, 1e-9))))
-        chance = each * _over(self._of.tail, gate.margin, fault.size, q), each * (1.0 - q)
+        chance = each * _over(self._of, gate, fault.size), each * (1.0 - q)
         worse = better = np.zeros((self._runs, 1))
         quiet = np.ones(self._runs, dtype=bool)
         found = np.full(self._runs, np.inf)
@@ -289,7 +295,10 @@ class _Step:
         return self._told(np.where(known.any(axis=1), at[known.argmax(axis=1)], np.inf))
 
     def _told(self, when: _Floats) -> Found:
-        median, p95 = (float(np.quantile(when, q, method="higher")) for q in (0.5, 0.95))
+        ranked = np.sort(when)
+        # order statistic over the 95 % quantile in 99 % of samples of this size
+        place = min(len(ranked) - 1, int(binom.ppf(0.99, len(ranked), 0.95)))
+        median, p95 = float(ranked[len(ranked) // 2]), float(ranked[place])
         return Found(
             share=float(np.isfinite(when).mean()),
             median_requests=median if np.isfinite(median) else None,
@@ -299,14 +308,18 @@ class _Step:
         )
 
 
-def _over(tail: float, margin: float, factor: float, quantile: float) -> float:
+def _over(traffic: Traffic, gate: GatePlan, factor: float) -> float:
     """Return the share of a candidate's answers that are slow, its latency times a factor.
 
-    Slow is over the control's quantile and the margin, of a log-normal latency.
+    Slow is over the control's quantile and the gate's margin.
     """
-    sigma = log(max(tail, 1.0 + 1e-9)) / _Z99
-    z = {0.5: 0.0, 0.95: 1.6448536269514722, 0.99: _Z99}[quantile]
-    return 0.5 * erfc((z + log((1.0 + margin) / factor) / sigma) / sqrt(2.0))
+    over, times = 1.0 - QUANTILES[gate.name], (1.0 + gate.margin) / factor
+    if traffic.latency == "pareto":
+        return min(1.0, over * times**-_PARETO)
+    if traffic.latency == "gamma":
+        return float(gamma.sf(gamma.isf(over, _GAMMA) * times, _GAMMA))
+    sigma = log(max(traffic.tail, 1.0 + 1e-9)) / float(norm.ppf(0.99))
+    return float(norm.sf(float(norm.isf(over)) + log(times) / sigma))
 
 
 def _refractory(

@@ -1,0 +1,261 @@
+"""Methods that judge simulated rollouts: mlg's gates, and what progressive delivery does today.
+
+Each has `tick(tick)` and `look()`, which returns the runs that it rolls back now.
+"""
+
+from math import log
+from typing import Final, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+from releases_world import Tick
+from scipy.stats import mannwhitneyu
+
+from mlg.core.measure import BLOCK_S
+from mlg.release.rollout_types import GatePlan, RolloutPlan
+from mlg.release.seen import ArmSeen, GateFacts, StageSeen
+from mlg.stats.sequential import DROPS, RISES, SLOWER, mixed, rise_terms
+
+_Z05: Final = 1.6448536269514722
+
+Runs = NDArray[np.bool_]
+
+
+class Judge(Protocol):
+    """A method."""
+
+    name: str
+
+    def tick(self, tick: Tick) -> None:
+        """Take one second."""
+
+    def look(self) -> Runs:
+        """Return which runs are rolled back by what is known now."""
+        ...
+
+
+class Mlg:
+    """The gates of a plan, as `mlg.release.gates` judges them, in arrays.
+
+    `agrees` in `releases.py` holds this against `judge` itself on samples of looks.
+    """
+
+    def __init__(self, plan: RolloutPlan, runs: int, only: str | None = None) -> None:
+        self.name = f"mlg {only}" if only else "mlg, all gates"
+        gates = {g.name: g for g in plan.gates if only is None or g.name == only}
+        self._gates, self._runs = gates, runs
+        self._terms = np.zeros((runs, len(RISES)))
+        self._waiting = np.zeros((2, runs))
+        """First failures since the look: candidate, everyone else."""
+        self._share = 0.0
+        self._block = np.zeros((2, runs))
+        self._counted = np.zeros(runs, dtype=bool)
+        """The block before this one counted."""
+        self._signs = np.zeros((2, runs))
+        self._first: list[list[NDArray[np.float64]]] = []
+        """By step: abstained and units of the candidate, then of everyone else."""
+        self._viewers = np.zeros((4, runs))
+        """Viewers and what they took: candidate, control."""
+        self._failing: list[NDArray[np.float64]] = []
+        """By step: units of the candidate and of everyone else that failed first."""
+        self._shares: list[float] = []
+        self.hits: dict[str, Runs] = {}
+
+    def tick(self, tick: Tick) -> None:
+        """Take one second."""
+        self._share = tick.share
+        self._waiting += (tick.failing[0], tick.failing[1] + tick.failing[2])
+        self._block += tick.slow
+        if (tick.second + 1) % BLOCK_S == 0:
+            sign = np.sign(self._block[0] - self._block[1]) * ~self._counted
+            self._signs += (sign > 0, sign < 0)
+            self._counted, self._block = sign != 0, np.zeros((2, self._runs))
+        if tick.step == len(self._first):
+            self._first.append([np.zeros(self._runs) for _ in range(4)])
+            self._failing.append(np.zeros((2, self._runs)))
+            self._shares.append(tick.share)
+        self._failing[-1] += (tick.failing[0], tick.failing[1] + tick.failing[2])
+        first = self._first[-1]
+        first[0] += tick.abstained[0]
+        first[1] += tick.units[0]
+        first[2] += tick.abstained[1] + tick.abstained[2]
+        first[3] += tick.units[1] + tick.units[2]
+        if tick.share >= self._from("ctr"):
+            self._viewers += (
+                tick.viewers[0],
+                tick.taken[0],
+                tick.viewers[1],
+                tick.taken[1],
+            )
+
+    def look(self) -> Runs:
+        """Return which runs a gate fails."""
+        self._terms += rise_terms(*self._waiting, self._share, RISES)
+        self._waiting[:] = 0
+        errors = mixed(self._terms)
+        found = np.zeros(self._runs, dtype=bool)
+        for gate in self._gates.values():
+            if self._share < gate.from_bp / 10_000:
+                continue
+            if gate.name in {"errors", "rescue"}:
+                value = errors
+            elif gate.name == "latency_p99":
+                value = mixed(rise_terms(*self._signs, 0.5, SLOWER))
+            elif gate.name == "abstention":
+                value = self._abstention(gate)
+            elif gate.name == "ctr":
+                value = self._engagement(gate)
+            else:
+                continue
+            hit = value >= log(1.0 / gate.alpha)
+            self.hits[gate.name] = self.hits.get(gate.name, False) | hit
+            found |= hit
+        return found
+
+    def facts(self, run: int) -> GateFacts:
+        """Return what `mlg.release.analysis.judge` would be given of one run."""
+        stages: list[StageSeen] = []
+        last = len(self._first) - 1
+        for step, (share, first) in enumerate(zip(self._shares, self._first, strict=True)):
+            k, n, m, others = (int(one[run]) for one in first)
+            fails, rest = (int(one[run]) for one in self._failing[step])
+            signs = (int(self._signs[0][run]), int(self._signs[1][run]))
+            one, got, two, own = (float(x[run]) for x in self._viewers)
+            late = step == last
+            stages.append(
+                StageSeen(
+                    share_bp=round(share * 10_000),
+                    candidate=ArmSeen(
+                        units=n,
+                        at_risk=max(n, fails),
+                        failed=fails,
+                        first_abstained=k,
+                        viewers=int(one) if late else 0,
+                        clicked=got if late else 0.0,
+                    ),
+                    control=ArmSeen(
+                        viewers=int(two) if late else 0, clicked=own if late else 0.0
+                    ),
+                    stable=ArmSeen(
+                        units=others,
+                        at_risk=max(others, rest),
+                        failed=rest,
+                        first_abstained=m,
+                    ),
+                    windows={"latency_p99": signs if late else (0, 0)},
+                )
+            )
+        return GateFacts(stages=tuple(stages), limits_ms={"latency_p99": (1.2, 1.0)})
+
+    def _from(self, name: str) -> float:
+        return self._gates[name].from_bp / 10_000 if name in self._gates else 2.0
+
+    def _abstention(self, gate: GatePlan) -> NDArray[np.float64]:
+        events = sum(step[2] for step in self._first)
+        units = sum(step[3] for step in self._first)
+        null = 1.0 + gate.margin * units / np.maximum(1, events)
+        total = np.zeros((self._runs, len(RISES)))
+        r = np.asarray(RISES)
+        for k, n, m, others in self._first:
+            w = np.where((n > 0) & (others > 0), n / np.maximum(1, n + others), 0.0)[:, None]
+            spread = np.log1p(w * (null[:, None] * r - 1)) - np.log1p(w * (null[:, None] - 1))
+            total += np.where(w > 0, k[:, None] * np.log(r) - (k + m)[:, None] * spread, 0.0)
+        return mixed(total)
+
+    def _engagement(self, gate: GatePlan) -> NDArray[np.float64]:
+        n, got, m, own = self._viewers
+        null, enough = 1.0 - gate.margin, (n >= 100) & (m >= 100)
+        n, m = np.maximum(1, n), np.maximum(1, m)
+        pooled = (got + own) / (n + m)
+        variance = np.maximum(1e-12, pooled * (1 - pooled) * (1 / n + 1 / m))[:, None]
+        shifts = (null * np.asarray(DROPS) - null) * pooled[:, None]
+        gap = (got / n - null * own / m)[:, None]
+        value = mixed((shifts * gap - shifts**2 / 2) / variance)
+        return np.where(enough & (pooled > 0), value, 0.0)
+
+
+class Threshold:
+    """A metric of each minute over a fixed limit, as Argo Rollouts and Flagger measure it."""
+
+    def __init__(self, runs: int, failures: int, metric: str = "errors") -> None:
+        word = "errors > 1 %" if metric == "errors" else "p99 > 1.2 x control's"
+        self.name = f"threshold each minute: {word}, {failures} failed"
+        self._metric, self._failures = metric, failures
+        self._sums = np.zeros((2, runs))
+        self._count = np.zeros(runs, dtype=int)
+        self._seconds = 0
+
+    def tick(self, tick: Tick) -> None:
+        """Take one second."""
+        bad = tick.failed[0] if self._metric == "errors" else tick.over[0]
+        self._sums += (tick.requests[0], bad)
+        self._seconds += 1
+        if self._seconds % 60 == 0:
+            requests, bad = self._sums
+            self._count += (requests > 0) & (bad > 0.01 * requests)
+            self._sums[:] = 0
+
+    def look(self) -> Runs:
+        """Return which runs had too many bad minutes."""
+        return self._count >= self._failures
+
+
+class ZTest:
+    """Two proportions at 5 %, looked at again and again."""
+
+    name = "z-test, p < 0.05 at each look"
+
+    def __init__(self, runs: int) -> None:
+        self._sums = np.zeros((4, runs))
+
+    def tick(self, tick: Tick) -> None:
+        """Take one second."""
+        self._sums += (
+            tick.failed[0],
+            tick.requests[0],
+            tick.failed[1] + tick.failed[2],
+            tick.requests[1] + tick.requests[2],
+        )
+
+    def look(self) -> Runs:
+        """Return which runs are worse by the test."""
+        k, n, m, others = self._sums
+        k, m = np.minimum(k, n), np.minimum(m, others)
+        n1, n2 = np.maximum(1, n), np.maximum(1, others)
+        pooled = (k + m) / (n1 + n2)
+        error = np.sqrt(np.maximum(1e-15, pooled * (1 - pooled) * (1 / n1 + 1 / n2)))
+        return (n > 0) & ((k / n1 - m / n2) / error > _Z05)
+
+
+class MannWhitney:
+    """Samples of one minute each of candidate and control, as in Kayenta's judge.
+
+    Error rates by minute, one-sided at 98 %, at a look every five minutes.
+    """
+
+    name = "Mann-Whitney at 98 %, 5 min apart"
+
+    def __init__(self, runs: int) -> None:
+        self._minute = np.zeros((4, runs))
+        self._samples: tuple[list[NDArray[np.float64]], list[NDArray[np.float64]]] = ([], [])
+        self._seconds = 0
+        self._found = np.zeros(runs, dtype=bool)
+
+    def tick(self, tick: Tick) -> None:
+        """Take one second."""
+        self._minute += (tick.failed[0], tick.requests[0], tick.failed[1], tick.requests[1])
+        self._seconds += 1
+        if self._seconds % 60 == 0:
+            k, n, m, others = self._minute
+            self._samples[0].append(k / np.maximum(1, n))
+            self._samples[1].append(m / np.maximum(1, others))
+            self._minute[:] = 0
+
+    def look(self) -> Runs:
+        """Return which runs are worse by the test."""
+        if self._seconds % 300 == 0 and self._seconds >= 300:
+            one, other = (np.stack(samples) for samples in self._samples)
+            with np.errstate(invalid="ignore", divide="ignore"):
+                p = mannwhitneyu(one, other, alternative="greater", method="asymptotic").pvalue
+            self._found |= np.nan_to_num(p, nan=1.0) < 0.02
+        return self._found
