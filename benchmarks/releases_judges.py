@@ -9,12 +9,13 @@ from typing import Final, Protocol
 import numpy as np
 from numpy.typing import NDArray
 from releases_world import Tick
+from scipy.special import betaincinv
 from scipy.stats import mannwhitneyu
 
 from mlg.core.measure import BLOCK_S
 from mlg.release.rollout_types import GatePlan, RolloutPlan
 from mlg.release.seen import ArmSeen, GateFacts, StageSeen
-from mlg.stats.sequential import DROPS, RISES, SLOWER, mixed, rise_terms
+from mlg.stats.sequential import DROPS, RISEN, RISES, SLOWER, mixed, rise_terms
 
 _Z05: Final = 1.6448536269514722
 
@@ -151,16 +152,16 @@ class Mlg:
         return self._gates[name].from_bp / 10_000 if name in self._gates else 2.0
 
     def _abstention(self, gate: GatePlan) -> NDArray[np.float64]:
-        events = sum(step[2] for step in self._first)
-        units = sum(step[3] for step in self._first)
-        null = 1.0 + gate.margin * units / np.maximum(1, events)
-        total = np.zeros((self._runs, len(RISES)))
-        r = np.asarray(RISES)
-        for k, n, m, others in self._first:
-            w = np.where((n > 0) & (others > 0), n / np.maximum(1, n + others), 0.0)[:, None]
-            spread = np.log1p(w * (null[:, None] * r - 1)) - np.log1p(w * (null[:, None] - 1))
-            total += np.where(w > 0, k[:, None] * np.log(r) - (k + m)[:, None] * spread, 0.0)
-        return mixed(total)
+        k, n, m, others = (sum(step[part] for step in self._first) for part in range(4))
+        upper = np.where(others > m, betaincinv(m + 1, np.maximum(1, others - m), 0.999), 1.0)
+        bound = np.minimum(0.99, gate.margin + np.where(others > 0, upper, 1.0))
+        terms: list[NDArray[np.float64]] = []
+        for part in RISEN:
+            q = bound + part * (1.0 - bound)
+            with np.errstate(divide="ignore", invalid="ignore"):
+                miss = np.where(n > k, (n - k) * (np.log1p(-q) - np.log1p(-bound)), 0.0)
+            terms.append(k * np.log(q / bound) + miss)
+        return mixed(np.stack(terms, axis=-1))
 
     def _engagement(self, gate: GatePlan) -> NDArray[np.float64]:
         n, got, m, own = self._viewers

@@ -14,6 +14,7 @@ BENCHES: Final = {
     "chaos": "chaos.py",
     "gateway": "gateway.py",
     "graph": "graph.py",
+    "releases": "releases.py",
     "serving": "serving.py",
 }
 """Script in `benchmarks/` by name."""
@@ -33,6 +34,8 @@ def bench(
     Example: mlg bench serving --rounds 3 --only mlg --only floor
 
     Example: mlg bench gateway --only swaps
+
+    Example: mlg bench releases --runs 1000 --only aa
 
     Example: mlg bench chaos --only kill-one
     """

@@ -19,6 +19,7 @@ from mlg.cli import (
     commands_providers,
     commands_render,
     commands_rollout,
+    commands_simulate,
     commands_spool,
 )
 from mlg.cli.demo.command import demo
@@ -54,6 +55,9 @@ rollout.command("rollback")(commands_rollout.rollback)
 
 image = typer.Typer(help="Models and their images, as they were signed.", no_args_is_help=True)
 image.command("verify")(commands_image.verify)
+
+simulate = typer.Typer(help="What something would do, before it is done.", no_args_is_help=True)
+simulate.command("rollout")(commands_simulate.rollout)
 
 automations = typer.Typer(help="Rules, and what they propose.", no_args_is_help=True)
 automations.command("list")(commands_automations.listing)
@@ -96,6 +100,7 @@ audit.command("export")(commands_audit.export)
 audit.command("verify")(commands_audit.verify_log)
 app.add_typer(graph, name="graph")
 app.add_typer(rollout, name="rollout")
+app.add_typer(simulate, name="simulate")
 app.add_typer(automations, name="automations")
 app.add_typer(image, name="image")
 app.add_typer(renders, name="render")

@@ -24,7 +24,7 @@ from mlg.release.gates import (
     viewers_needed,
 )
 from mlg.release.rollout_types import GatePlan, RolloutPlan
-from mlg.stats.sequential import DROPS, FALLS, RISES, SLOWER, mixed, rise_terms
+from mlg.stats.sequential import DROPS, FALLS, RISEN, RISES, SLOWER, mixed, rise_terms
 
 Latency = Literal["lognormal", "gamma", "pareto"]
 RUNS: Final = 1_000
@@ -196,10 +196,15 @@ class _Step:
             return self._finds_drop(gate, fault)
         before = self._rate_of(gate) or 0.0
         after = max(before, fault.size)
-        ratio = 1.0
         if gate.name in {"abstention", "fallback"}:
-            ratio += gate.margin / max(before, 1.0 / max(1.0, self._requests[-1]))
-        return self._finds_events(gate, before, after, ratio)
+            units = np.maximum(1, np.ceil(self._requests / self._of.requests_per_unit))
+            events = self._counts(units, after)
+            value = _log_above(events, units, min(0.99, before + gate.margin))
+            return self._first(value >= log(1.0 / gate.alpha))
+        events = self._counts(self._requests, after)
+        others = self._counts(self._requests * (1.0 - self._share) / self._share, before)
+        value = mixed(rise_terms(events, others, self._share, RISES))
+        return self._first(value >= log(1.0 / gate.alpha))
 
     def _rate_of(self, gate: GatePlan) -> float | None:
         """Return the share of units with the event in a healthy version; None: no such gate."""
@@ -233,17 +238,6 @@ class _Step:
         )
         both = mixed(np.stack([below, relative], axis=-1))
         return np.where(others > 0, both, below) >= log(1.0 / PASS_ALPHA)
-
-    def _finds_events(self, gate: GatePlan, before: float, after: float, ratio: float) -> Found:
-        first = gate.name in {"abstention", "fallback"}
-        per = self._of.requests_per_unit if first else 1.0
-        units = np.maximum(1, np.ceil(self._requests / per))
-        events = self._counts(units, after)
-        others = self._counts(units * (1.0 - self._share) / self._share, before)
-        terms = rise_terms(
-            events, others, self._share, [ratio * r for r in RISES], null_ratio=ratio
-        )
-        return self._first(mixed(terms) >= log(1.0 / gate.alpha))
 
     def _finds_slow(self, gate: GatePlan, fault: Fault) -> Found:
         """Return when blocks of wall time have shown it, one sign each."""
@@ -340,6 +334,16 @@ def _log_below(events: _Floats, units: _Floats, bound: float) -> _Floats:
         with np.errstate(invalid="ignore"):
             hit = events * log(part) if part else np.where(events > 0, -np.inf, 0.0)
         terms.append(hit + (units - events) * (np.log1p(-q) - np.log1p(-bound)))
+    return mixed(np.stack(terms, axis=-1))
+
+
+def _log_above(events: _Floats, units: _Floats, bound: float) -> _Floats:
+    terms: list[_Floats] = []
+    for part in RISEN:
+        q = bound + part * (1.0 - bound)
+        with np.errstate(divide="ignore", invalid="ignore"):
+            miss = np.where(units > events, (units - events) * np.log1p(-min(q, 1.0)), 0.0)
+        terms.append(events * log(q / bound) + miss - (units - events) * np.log1p(-bound))
     return mixed(np.stack(terms, axis=-1))
 
 

@@ -12,6 +12,7 @@ from math import ceil, exp, inf, isfinite, log
 from typing import Final
 
 import numpy as np
+from scipy.special import betaincinv
 
 from mlg.core.measure import Verdict
 from mlg.core.traffic import FULL_BP
@@ -26,6 +27,7 @@ from mlg.stats.sequential import (
     Counts,
     Randomised,
     control_quantile,
+    log_e_above,
     log_e_below,
     log_e_drop,
     log_e_not_above,
@@ -156,8 +158,25 @@ def _first_answers(plan: RolloutPlan, gate: GatePlan, facts: GateFacts) -> GateR
     )
     seen = _Seen.of(counts, f"units began with {_FIRST[gate.name]}")
     # what a ranker may do more often than before has room in the null
-    ratio = 1.0 + gate.margin * seen.control_units / max(1, seen.control_events)
-    return _verdict(plan, gate, counts, seen, log_e_rise(counts, null_ratio=ratio), gate.margin)
+    bound = room_above(gate.margin, seen.control_events, seen.control_units)
+    against = log_e_above(seen.events, seen.units, bound)
+    return _verdict(plan, gate, counts, seen, against, gate.margin)
+
+
+def room_above(margin: float, events: int, units: int) -> float:
+    """Return the rate that is still accepted: the control's and a margin, in (0, 1).
+
+    The control's rate is taken at its upper 99.9 % limit (Clopper and Pearson 1934), so that
+    a small control condemns nobody.
+
+    Examples:
+        >>> round(room_above(0.1, 0, 10_000), 3), room_above(0.1, 0, 0)
+        (0.101, 0.99)
+    """
+    if not units:
+        return 0.99
+    upper = 1.0 if events >= units else float(betaincinv(events + 1, units - events, 0.999))
+    return min(0.99, margin + upper)
 
 
 def _latency(plan: RolloutPlan, gate: GatePlan, facts: GateFacts) -> GateResult:

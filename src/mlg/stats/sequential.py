@@ -24,6 +24,8 @@ SLOWER: Final = tuple(float(r) for r in np.geomspace(1.3, 30.0, 16))
 """The same for exceedances of a latency."""
 FALLS: Final = (0.0, 0.1, 0.25, 0.5, 0.75)
 """Parts of the bound that the test of being below it is mixed over."""
+RISEN: Final = (0.05, 0.1, 0.25, 0.5, 1.0)
+"""Parts of the way from a bound to 1 that the test of being above it is mixed over."""
 DROPS: Final = (0.7, 0.8, 0.85, 0.9, 0.95)
 """Ratios of engagement that the test of a drop is mixed over."""
 
@@ -174,6 +176,41 @@ def log_e_below(
         q = part * bound
         hit = events * log(q / bound) if q else (-inf if events else 0.0)
         terms.append(hit + (units - events) * (log1p(-q) - log1p(-bound)))
+    return _mean(terms)
+
+
+def log_e_above(
+    events: int, units: int, bound: float, *, parts: Sequence[float] = RISEN
+) -> float:
+    """Return the log evidence that a rate is over `bound`, from one arm alone.
+
+    Args:
+        events: Events, 0..units.
+        units: Independent units.
+        bound: Rate under the null, in (0, 1).
+        parts: Alternatives, as parts of the way from the bound to 1, in (0, 1].
+
+    Returns:
+        Natural logarithm of the e-value; 0 without units.
+
+    Raises:
+        ValueError: The bound is not in (0, 1), or the counts contradict each other.
+
+    Source:
+        As `log_e_below`, with the alternatives on the other side.
+
+    Examples:
+        >>> round(log_e_above(3, 3, 0.1, parts=(1.0,)), 4)  # 3 log(10)
+        6.9078
+    """
+    if not 0 < bound < 1 or not 0 <= events <= units:
+        raise ValueError(f"expected 0 < bound < 1 and events <= units, got {bound}, {events}")
+    terms: list[float] = []
+    for part in parts:
+        q = bound + part * (1.0 - bound)
+        miss = -inf if q >= 1.0 else log1p(-q) - log1p(-bound)
+        missed = (units - events) * miss if units > events else 0.0
+        terms.append(events * log(q / bound) + missed)
     return _mean(terms)
 
 

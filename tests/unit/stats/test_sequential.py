@@ -7,7 +7,9 @@ import pytest
 
 from mlg.stats.sequential import (
     ArmCounts,
+    Randomised,
     control_quantile,
+    log_e_above,
     log_e_below,
     log_e_drop,
     log_e_mismatch,
@@ -51,6 +53,27 @@ def test_non_inferiority_is_one_in_the_mean_at_the_margin() -> None:
         for k in range(13)
     )
     assert mean == pytest.approx(1.0, abs=1e-12)
+
+
+def test_the_test_above_a_bound_is_one_in_the_mean_at_the_bound() -> None:
+    mean = sum(binomial(40, k, 0.1) * exp(log_e_above(k, 40, 0.1)) for k in range(41))
+    assert mean == pytest.approx(1.0, abs=1e-12)
+    assert log_e_above(0, 0, 0.1) == pytest.approx(0.0)
+    with pytest.raises(ValueError, match="bound"):
+        log_e_above(1, 2, 1.0)
+
+
+def test_events_that_chance_sent_are_one_in_the_mean_at_the_split() -> None:
+    """Whatever the units are like: only the split counts, as each was sent by chance."""
+    mean = sum(
+        binomial(9, k, 0.005)
+        * exp(log_e_rise((Randomised(events=k, control_events=9 - k, share=0.005),)))
+        for k in range(10)
+    )
+    assert mean == pytest.approx(1.0, abs=1e-12)
+    assert log_e_rise((Randomised(events=3, control_events=0, share=0.0),)) == 0.0
+    with pytest.raises(ValueError, match="share"):
+        Randomised(events=1, control_events=0, share=1.5)
 
 
 def test_the_test_below_a_bound_is_one_in_the_mean_at_the_bound() -> None:
