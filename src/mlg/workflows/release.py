@@ -55,6 +55,10 @@ from mlg.workflows.state import Wanted, WantedVersion, read_wanted, write_wanted
 READY_S: Final = 90.0
 """How long a new version may take until each of its replicas is warm."""
 LOOK_EVERY_S: Final = 0.5
+CANARY_EVERY_S: Final = 0.1
+"""The same while a canary has viewers: a bad one must be gone within a second."""
+CANARY_SPAN_S: Final = 2.0
+"""How long one durable look at a canary lasts when nothing happens: each leaves a row."""
 QUIET_EVERY_S: Final = 2.0
 """The same where nothing hurries: waiting for a turn, or while the old version is warm."""
 
@@ -100,7 +104,7 @@ class Release(DBOSConfiguredInstance):
             raw, commands = self.decide(raw, model, artifact)
             if commands:
                 raw = self.act(raw, commands, model, artifact)
-            elif "done" not in raw:
+            elif "done" not in raw and raw["state"]["phase"] != "canary":
                 quiet = raw["state"]["phase"] in {"swapped", "paused"}
                 DBOS.sleep(QUIET_EVERY_S if quiet else LOOK_EVERY_S)
         return raw["done"]
@@ -186,8 +190,13 @@ class Release(DBOSConfiguredInstance):
     ) -> tuple[dict[str, Any], list[dict[str, Any]]]:
         """Look once; return what to keep, and the commands to do."""
         del model, artifact
-        look, facts = self._ports.watch.look(msgspec.convert(raw, Look))
-        state, commands = rollout.step(look.state, facts)
+        look, state, commands = self._looked(msgspec.convert(raw, Look))
+        ends_s = self._ports.clock.monotonic_s() + CANARY_SPAN_S
+        while not commands and state.phase == look.state.phase == "canary":
+            if self._ports.clock.monotonic_s() >= ends_s:
+                break
+            self._ports.clock.wait(CANARY_EVERY_S)
+            look, state, commands = self._looked(msgspec.structs.replace(look, state=state))
         if (state.phase, state.step) != (look.state.phase, look.state.step):
             look = self._ports.watch.close_step(look)
             look = msgspec.structs.replace(look, began_at=self._ports.clock.now())
@@ -197,6 +206,11 @@ class Release(DBOSConfiguredInstance):
         if not commands and state.phase in ENDED:
             return {**kept, "done": self._result(state)}, []
         return kept, msgspec.to_builtins(commands)
+
+    def _looked(self, look: Look) -> tuple[Look, RolloutState, tuple[RolloutCommand, ...]]:
+        """Return a look with its facts taken, the state after it, and what is to do."""
+        look, facts = self._ports.watch.look(look)
+        return look, *rollout.step(look.state, facts)
 
     @DBOS.step(name="release.act", retries_allowed=True, max_attempts=_TRIES)
     def act(
