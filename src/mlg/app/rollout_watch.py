@@ -39,7 +39,7 @@ from mlg.release.staging import StagingReport
 from mlg.release.verdicts import GateResult
 from mlg.serving.log import decode_feedback, decode_prediction
 from mlg.workflows.packaged import read_packaged
-from mlg.workflows.release import READY_S
+from mlg.workflows.release_acts import READY_S
 from mlg.workflows.rollouts import Look, read_swaps
 
 _BATCH: Final = 20_000
