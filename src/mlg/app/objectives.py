@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 
+from mlg.core.clock import Clock
 from mlg.core.traffic import Attempts
 from mlg.manifest.specs_services import ServiceSpec
 from mlg.monitors.arms import Arm, Stage
@@ -57,6 +58,11 @@ def judged(
         end = max([now, *(p.at for p in points)])
         results.append(burning(objective, points, swapped_at=swapped, now=end))
     return tuple(results)
+
+
+def waited_s(look: Look, clock: Clock) -> float:
+    """Return for how long, by the machine's clock, the rollout is in its phase or step."""
+    return (clock.now() - look.began_at).total_seconds() if look.began_at else 0.0
 
 
 def _count_of(

@@ -12,7 +12,7 @@ import msgspec
 from mlg.adapters.stream_segments import SegmentStream
 from mlg.app.images import check_image
 from mlg.app.manifests import Manifests
-from mlg.app.objectives import ObjectiveCounts, judged
+from mlg.app.objectives import ObjectiveCounts, judged, waited_s
 from mlg.app.rollout_acts import acts_of
 from mlg.app.signing import Signing
 from mlg.app.staging import Staging
@@ -121,6 +121,7 @@ class ControlWatch:
         swaps = read_swaps(self._files, service)
         facts = RolloutFacts(
             now=now,
+            waited_s=waited_s(look, self._clock),
             staging=look.staging,
             staging_reason=look.staging_reason,
             ready=self._ready(service),

@@ -10,7 +10,7 @@ engagement with the control group, which is as cold and as small as the candidat
 """
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from math import ceil, exp, inf, isfinite, log
 from typing import Final
 
@@ -220,6 +220,23 @@ def _verdict(
     words: str,
     allowed: float,
 ) -> GateResult:
+    return replace(
+        _said(gate, counts, against, min_units, words, allowed),
+        events=float(sum(c.events for c in counts)),
+        control_events=float(sum(c.control_events for c in counts)),
+        control_n=sum(c.control_units for c in counts),
+        margin=allowed,
+    )
+
+
+def _said(
+    gate: GatePlan,
+    counts: Sequence[ArmCounts],
+    against: float,
+    min_units: int,
+    words: str,
+    allowed: float,
+) -> GateResult:
     events, units = sum(c.events for c in counts), sum(c.units for c in counts)
     control = sum(c.control_events for c in counts)
     control_units = sum(c.control_units for c in counts)
@@ -241,6 +258,18 @@ def _verdict(
 
 def _engagement(plan: RolloutPlan, gate: GatePlan, facts: GateFacts) -> GateResult:  # noqa: ARG001
     """Judge what viewers do, one viewer one vote, beside the control."""
+    of, total = ("viewers", "clicked") if gate.name == "ctr" else ("watchers", "watched")
+    stages = [s for s in facts.stages if s.share_bp >= gate.from_bp]
+    return replace(
+        _engaged(gate, facts),
+        events=sum(getattr(s.candidate, total) for s in stages),
+        control_events=sum(getattr(s.control, total) for s in stages),
+        control_n=sum(getattr(s.control, of) for s in stages),
+        margin=gate.margin,
+    )
+
+
+def _engaged(gate: GatePlan, facts: GateFacts) -> GateResult:
     of, total = ("viewers", "clicked") if gate.name == "ctr" else ("watchers", "watched")
     stages = [s for s in facts.stages if s.share_bp >= gate.from_bp]
     n = sum(getattr(s.candidate, of) for s in stages)

@@ -22,6 +22,7 @@ from mlg.release.rollout_types import (
     RolloutCommand,
     RolloutState,
 )
+from mlg.workflows.evidence import keep_evidence
 from mlg.workflows.packaged import read_packaged
 from mlg.workflows.release_acts import ReleaseActs
 from mlg.workflows.release_ports import BackRequest, ReleasePorts
@@ -163,6 +164,8 @@ class Release(DBOSConfiguredInstance):
         del model, artifact
         look, facts = self._ports.watch.look(msgspec.convert(raw, Look))
         state, commands = rollout.step(look.state, facts)
+        spoken = facts.watch if look.state.phase == "swapped" else facts.gates
+        keep_evidence(self._ports.files, look.state, spoken, facts.now)
         if (state.phase, state.step) != (look.state.phase, look.state.step):
             look = self._ports.watch.close_step(look)
             look = msgspec.structs.replace(look, began_at=self._ports.clock.now())

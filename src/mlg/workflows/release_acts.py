@@ -30,6 +30,7 @@ from mlg.release.rollout_types import (
 )
 from mlg.release.verdicts import GateResult
 from mlg.workflows.record import append_once
+from mlg.workflows.release_figures import figures_of, rollback_of, swap_of
 from mlg.workflows.release_ports import ReleasePorts
 from mlg.workflows.rollouts import Look, read_swaps, write_swaps
 from mlg.workflows.state import Wanted, WantedVersion, read_wanted, write_wanted
@@ -78,7 +79,9 @@ class ReleaseActs:
                 self._retire(state, command)
             case RollBack():
                 swaps = read_swaps(self._ports.files, service)
-                swaps = swaps.after_way_back(command.to, command.left or state.candidate)
+                swaps = swaps.after_way_back(
+                    command.to, command.left or state.candidate, rejects=command.rejects
+                )
                 write_swaps(self._ports.files, service, swaps)
                 if command.swap:
                     self._swap(service, command.key, state)
@@ -199,7 +202,7 @@ class ReleaseActs:
 
     def _swap(self, service: str, key: str, state: RolloutState) -> None:
         swaps = read_swaps(self._ports.files, service)
-        at = state.swapped_at or state.since
+        at = state.since  # of this transition: a way back is counted when it happens
         times = {**swaps.at, key: rfc3339(at)}
         day = at - timedelta(days=1)
         recent = {k: text for k, text in times.items() if text >= rfc3339(day)}
@@ -228,6 +231,10 @@ class ReleaseActs:
                 gates=_words(command.gates),
                 event_time=rfc3339(command.at),
                 rolled_back_to=back.deployment if back else None,
+                figures=[figures_of(gate) for gate in command.gates],
+                judged_bp=command.judged_bp,
+                swap=swap_of(read_swaps(self._ports.files, state.service), state, command),
+                rollback=rollback_of(state, command, back.deployment if back else None),
             )
         )
 
