@@ -40,6 +40,7 @@ from mlg.graph.record import (
     step_uri,
 )
 from mlg.graph.record_columns import ModelRead
+from mlg.graph.record_judged import GateFigures, RollbackFigures, SwapFigures
 
 START = datetime(2026, 1, 1, tzinfo=UTC)
 SOURCE_TEXT = "movielens-100k://ratings"
@@ -249,13 +250,18 @@ def begin_rollout(story: Story, letter: str, stable: str | None) -> None:
 
 def move(
     story: Story, letter: str, number: int, before: str, after: str, share_bp: int, reason: str,
-    gates: dict[str, str] | None = None, back: str | None = None,
+    gates: dict[str, str] | None = None, back: str | None = None, **more: Any,
 ) -> None:  # fmt: skip
     """Tell one transition of a rollout."""
     story.tell(record_rollouts.rollout_moved, key=f"d{letter}:{number}", service="home",
                rollout_id=f"d{letter}", number=number, before=before, after=after,
                share_bp=share_bp, reason=reason, by="mlg", gates=gates,
-               rolled_back_to=back)  # fmt: skip
+               rolled_back_to=back, **more)  # fmt: skip
+
+
+FAILED = GateFigures(name="errors", verdict="FAIL", reason="9 of 60 errors, control 1 of 600",
+                     e_value=412.0, bound=200.0, n=60, events=9, control_events=1,
+                     control_n=600, margin=0.005)  # fmt: skip
 
 
 def shares(story: Story, key: str, **parts: int) -> None:
@@ -368,7 +374,8 @@ def setbacks(story: Story) -> None:
                gates={"errors": "INCONCLUSIVE: 0 of 49"})  # fmt: skip
     shares(story, "dc:back", a=10_000, c=0)
     move(story, "c", 4, "canary", "rolling_back", 0, "errors FAIL", {"errors": "FAIL: 9 of 60"},
-         back="da")  # fmt: skip
+         back="da", figures=[FAILED], judged_bp=500,
+         rollback=RollbackFigures(left="c" * 12, to="a" * 12, deployment="da"))  # fmt: skip
     story.tell(record_rollouts.rollout_told, key="dc:call", service="home", rollout_id="dc",
                reason="home: c taken back: errors FAIL", needs_person=True)  # fmt: skip
     move(story, "c", 5, "rolling_back", "rolled_back", 0, "errors FAIL", back="da")
@@ -404,7 +411,9 @@ def healing(story: Story) -> None:
     move(story, "d", 3, "warming", "canary", 500, "5 % after: warm")
     shares(story, "dd:shares", a=0, d=10_000)
     move(story, "d", 4, "promoting", "swapped", 10_000, "300 sticky units; errors PASS",
-         {"errors": "PASS: 0 of 300"})  # fmt: skip
+         {"errors": "PASS: 0 of 300"},
+         swap=SwapFigures(before="a" * 12, after="d" * 12, number=1, limit=9, reversal=False)
+         )  # fmt: skip
     handled(story, "healed", "dddddddddddd has all of the traffic",
             healed_by=(story.run("d"), story.deployment("d")))  # fmt: skip
     alert_event(story, "closed")
@@ -430,11 +439,28 @@ def healing(story: Story) -> None:
                score={"detected_s": 0.4, "recovered_s": 2.0})  # fmt: skip
 
 
+def reversal(story: Story) -> None:
+    """Tell a version that fails after its swap, and what served before swapped in again."""
+    train(story, "e")
+    begin_rollout(story, "e", "a" * 12)
+    shares(story, "de:shares", a=0, e=10_000)
+    move(story, "e", 3, "promoting", "swapped", 10_000, "300 sticky units; errors PASS",
+         swap=SwapFigures(before="a" * 12, after="e" * 12, number=1, limit=9, reversal=False)
+         )  # fmt: skip
+    shares(story, "de:back", a=10_000, e=0)
+    move(story, "e", 4, "swapped", "rolling_back", 0, "errors FAIL",
+         {"errors": "FAIL: 9 of 60"}, back="da", figures=[FAILED],
+         rollback=RollbackFigures(left="e" * 12, to="a" * 12, deployment="da"),
+         swap=SwapFigures(before="e" * 12, after="a" * 12, number=2, limit=9, reversal=True)
+         )  # fmt: skip
+
+
 def whole_story() -> Story:
     """Return everything, told once."""
     story = Story()
     opening(story)
     setbacks(story)
+    reversal(story)
     healing(story)
     return story
 

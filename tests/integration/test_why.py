@@ -18,7 +18,13 @@ from mlg.core.events import EdgeFact, Event
 from mlg.core.nodes import KINDS
 from mlg.core.reading import NodeQuery
 from mlg.core.uris import Uri, make_uri
-from mlg.graph import record_alerts, record_automations, record_rollouts, record_runs
+from mlg.graph import (
+    record_alerts,
+    record_automations,
+    record_judged,
+    record_rollouts,
+    record_runs,
+)
 from mlg.graph.lineage import Answered
 from mlg.graph.record import Recorder, edge, node, run_uri
 from mlg.graph.why import MOST_CLAUSES, WhyAnswer, why
@@ -275,6 +281,24 @@ EXPECTED: dict[str, tuple[Uri, dict[str, str]]] = {
     "health_check": (
         WHOLE.by.uri("health_check", "replica-home-1"),
         {"process": "crashes in a loop with exit code -9: no memory"},
+    ),
+    "gate_verdict": (
+        record_judged.gate_uri(WHOLE.by, "home", "dc", 4, "errors"),
+        {
+            "dc:4": "rrors said FAIL at 5 %: evidence 412 where 200 fails, of 60 observations, "
+            "9 of them against it, control 1 of 600, because 9 of 60"
+        },
+    ),
+    "swap": (
+        record_judged.swap_uri(WHOLE.by, "home", "de", 4),
+        {
+            "de:4": f"traffic went from {'e' * 12} to {'a' * 12}, swap 2 of its hour, of at "
+            "most 9 (a way back is never held up), because errors FAIL"
+        },
+    ),
+    "rollback": (
+        record_judged.rollback_uri(WHOLE.by, "home", "de", 4),
+        {"de:4": f"traffic went back from {'e' * 12} to {'a' * 12}, because errors FAIL"},
     ),
     "drift_signal": (
         record_alerts.drift_signal_uri(

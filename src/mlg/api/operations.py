@@ -163,8 +163,12 @@ class Operations(Protocol):
         """
         ...
 
-    def rollout(self, service: str) -> JsonObject:
+    def rollout(self, service: str, *, evidence: bool = False) -> JsonObject:
         """Return where the newest rollout of a service stands, as `rollout status` prints it.
+
+        Args:
+            service: The service.
+            evidence: Also `evidence`: how what each gate said grew, at most 100 points each.
 
         Raises:
             NotFoundError: There was none yet.

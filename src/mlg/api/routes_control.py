@@ -3,7 +3,7 @@
 from typing import Any
 
 from litestar import Response, get, post
-from litestar.params import FromPath, JSONBody, SkipValidation
+from litestar.params import FromPath, FromQuery, JSONBody, SkipValidation
 
 from mlg.api.health import HealthAnswer
 from mlg.api.operations import ApiServices
@@ -132,9 +132,11 @@ def restart(
 
 
 @get("/api/v1/services/{service:str}/rollout", opt=VIEWER, sync_to_thread=True)
-def rollout(services: Services, service: FromPath[str]) -> dict[str, Any]:
+def rollout(
+    services: Services, service: FromPath[str], evidence: FromQuery[bool] = False
+) -> dict[str, Any]:
     """Tell where the newest rollout of a service stands, with what each gate says."""
-    return services.operations.rollout(service)
+    return services.operations.rollout(service, evidence=evidence)
 
 
 @post("/api/v1/rollouts/acts", opt=OPERATOR, sync_to_thread=True, status_code=202)

@@ -209,9 +209,9 @@ class ControlOperations:
         parts.fleet.refresh()
         return {"gateways": names, "state": "restarting"}
 
-    def rollout(self, service: str) -> dict[str, Any]:
+    def rollout(self, service: str, *, evidence: bool = False) -> dict[str, Any]:
         """Return where the newest rollout of a service stands."""
-        return self._parts.acts.status(service)
+        return self._parts.acts.status(service, evidence=evidence)
 
     def rollout_act(
         self, service: str, act: str, reason: str, principal: Principal

@@ -13,6 +13,7 @@ import msgspec
 from mlg.core.errors import BackendError, ConflictError, ManifestError, NotFoundError
 from mlg.core.ports import Files, Ids
 from mlg.release.rollout_types import OperatorAct
+from mlg.workflows.evidence import read_evidence
 from mlg.workflows.release_ports import BackRequest
 from mlg.workflows.rollouts import BACK, in_flight, read_rollout, read_swaps
 from mlg.workflows.state import read_wanted
@@ -45,8 +46,8 @@ class RolloutActs:
         self._start_back, self._model_of = start_back, model_of
         self._lock = threading.Lock()
 
-    def status(self, service: str) -> dict[str, Any]:
-        """Return the newest rollout of a service.
+    def status(self, service: str, *, evidence: bool = False) -> dict[str, Any]:
+        """Return the newest rollout of a service, with how its gates' evidence grew if asked.
 
         Raises:
             NotFoundError: There was none yet.
@@ -56,6 +57,9 @@ class RolloutActs:
             raise NotFoundError(
                 f"no rollout of {service!r} yet", hint="mlg run PIPELINE makes a version."
             )
+        if evidence:
+            grew = read_evidence(self._files, service, document["rollout"])
+            document["evidence"] = msgspec.to_builtins(grew.gates)
         return document
 
     def act(

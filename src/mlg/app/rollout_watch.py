@@ -14,6 +14,7 @@ from mlg.app.arm_counts import arm_seen, compared_in, stage_of
 from mlg.app.arms_used import ArmsUsed, Spans, read_arms
 from mlg.app.images import check_image
 from mlg.app.manifests import Manifests
+from mlg.app.objectives import ObjectiveCounts, judged, waited_s
 from mlg.app.rollout_acts import acts_of
 from mlg.app.signing import Signing
 from mlg.app.staging import Staging
@@ -27,7 +28,6 @@ from mlg.manifest.specs_services import ServiceSpec
 from mlg.monitors.arms import Arm, Rollout, Stage
 from mlg.monitors.live import EDGES_MS
 from mlg.release.analysis import judge
-from mlg.release.burn import WatchPoint, burning, objectives
 from mlg.release.rollout_moves import wanted_shares
 from mlg.release.rollout_plan import plan_of
 from mlg.release.rollout_types import (
@@ -39,11 +39,10 @@ from mlg.release.rollout_types import (
 )
 from mlg.release.seen import ArmSeen, GateFacts, StageSeen
 from mlg.release.staging import StagingReport
-from mlg.release.verdicts import GateResult
 from mlg.release.windows import Pair
 from mlg.serving.log import decode_feedback, decode_prediction
 from mlg.workflows.packaged import read_packaged
-from mlg.workflows.release import READY_S
+from mlg.workflows.release_acts import READY_S
 from mlg.workflows.rollouts import Look, read_swaps
 
 _BATCH: Final = 20_000
@@ -60,9 +59,7 @@ class _Follow:
     rollout: Rollout
     """Kept from step to step; after a restart of the control plane it begins anew."""
     stage: Stage
-    points: dict[str, list[WatchPoint]] = field(default_factory=dict[str, list[WatchPoint]])
-    """Since the swap, by objective."""
-    counted: dict[str, tuple[int, int]] = field(default_factory=dict[str, tuple[int, int]])
+    objectives: ObjectiveCounts = field(default_factory=ObjectiveCounts)
 
 
 class ControlWatch:
@@ -129,6 +126,7 @@ class ControlWatch:
         swaps = read_swaps(self._files, service)
         facts = RolloutFacts(
             now=now,
+            waited_s=waited_s(look, self._clock),
             staging=look.staging,
             staging_reason=look.staging_reason,
             ready=self._ready(service),
@@ -169,7 +167,8 @@ class ControlWatch:
             return look, facts  # no fresh metrics: the rollout holds
         now = max(facts.now, _time(follow.stage.newest_at) or facts.now)
         if state.phase == "swapped":
-            watch = self._objectives(look, follow, attempts, now)
+            spec, counts = self._spec(service), follow.objectives
+            watch = judged(spec, counts, look, follow.stage, attempts, now)
             return look, replace(facts, now=now, fresh=True, step=state.step, watch=watch)
         used = self._used(state)
         look = self._spanned(look, used)
@@ -286,55 +285,6 @@ class ControlWatch:
         left_s = max(0.0, state.plan.max_hold_s - began)
         coming = stage.coming(stage.answers / began * left_s)
         return coming * state.share_bp / 10_000
-
-    def _objectives(
-        self, look: Look, follow: _Follow, attempts: Mapping[str, Attempts], now: datetime
-    ) -> tuple[GateResult, ...]:
-        """Judge the objectives on what happened since the swap, one point a look."""
-        state = look.state
-        spec = self._spec(state.service)
-        swapped = state.swapped_at or state.since
-        results: list[GateResult] = []
-        for objective in objectives(spec.rollback if spec else None):
-            total, bad = self._count_of(
-                objective.name, objective.max_ms, look, follow, attempts
-            )
-            before = follow.counted.get(objective.name, (0, 0))
-            follow.counted[objective.name] = (total, bad)
-            if total > before[0]:
-                point = WatchPoint(
-                    at=max(now, swapped + timedelta(microseconds=1)),
-                    total=total - before[0],
-                    bad=max(0, bad - before[1]),
-                )
-                follow.points.setdefault(objective.name, []).append(point)
-            points = follow.points.get(objective.name, [])
-            end = max([now, *(p.at for p in points)])
-            results.append(burning(objective, points, swapped_at=swapped, now=end))
-        return tuple(results)
-
-    def _count_of(
-        self,
-        name: str,
-        max_ms: float | None,
-        look: Look,
-        follow: _Follow,
-        attempts: Mapping[str, Attempts],
-    ) -> tuple[int, int]:
-        label = look.state.candidate
-        arm = follow.stage.arms.get(label, Arm())
-        if name == "latency_p99" and max_ms is not None:
-            slow = sum(
-                n for n, edge in zip(arm.latency[1:], EDGES_MS, strict=True) if edge >= max_ms
-            )
-            return sum(arm.latency), slow
-        before = (look.mark or {})["attempts"].get(label, [0, 0])
-        now = attempts.get(label)
-        total, errors = (now.total - before[0], now.errors - before[1]) if now else (0, 0)
-        if name == "error_rate":
-            return total, errors
-        unanswered = max(0, total - errors - arm.answers) if errors else 0
-        return max(total, arm.answers), unanswered
 
     def _ready(self, service: str) -> tuple[str, ...]:
         spec = self._spec(service)

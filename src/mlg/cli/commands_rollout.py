@@ -21,14 +21,20 @@ _REASON = typer.Option("", "--reason", help="Why; kept on the graph.")
 
 
 def status(
-    service: str = _SERVICE, home: Path | None = HomeOption, as_json: bool = JsonOption
+    service: str = _SERVICE,
+    verbose: bool = typer.Option(
+        False, "--verbose", "-v", help="Also how the evidence of each gate grew."
+    ),
+    home: Path | None = HomeOption,
+    as_json: bool = JsonOption,
 ) -> None:
-    """Show where the newest rollout stands, and what each gate says.
+    """Show where the newest rollout stands, what comes next and when, and what each gate says.
 
-    Example: mlg rollout status home
+    Example: mlg rollout status home --verbose
     """
     with reported(as_json):
-        show(connect(home_of(home)).rollout(service), as_json, _print_status)
+        found = connect(home_of(home)).rollout(service, evidence=verbose or as_json)
+        show(found, as_json, _print_status)
 
 
 def pause(
@@ -109,8 +115,17 @@ def _print_told(told: dict[str, Any]) -> None:
 
 def _print_status(document: dict[str, Any]) -> None:
     out.print(document["explanation"], markup=False, soft_wrap=True)
+    if document.get("next"):
+        at = f" ({document['next_at']})" if document.get("next_at") else ""
+        out.print(f"next: {document['next']}{at}", markup=False, soft_wrap=True)
     rows: list[list[object]] = [
         [g["name"], g["verdict"], f"{g['e_value']:.3g} of {g['bound']:g}", g["n"], g["reason"]]
         for g in document["gates"]
     ]
     table("gates", ["gate", "verdict", "evidence against it", "n", "reason"], rows)
+    for name, points in document.get("evidence", {}).items():
+        grew: list[list[object]] = [
+            [p["at"], f"{p['share_bp'] / 100:g} %", p["n"], f"{p['e_value']:.3g}", p["verdict"]]
+            for p in points
+        ]
+        table(f"{name}, as its evidence grew", ["at", "share", "n", "evidence", "said"], grew)

@@ -259,9 +259,15 @@ class Client(Wire):
         told = {"service": service, "gateways": gateways}
         return self._post("restart", told, LONG_S)
 
-    def rollout(self, service: str) -> JsonObject:
-        """Return where the newest rollout of a service stands."""
-        return self._get(f"services/{quote(service, safe='')}/rollout")
+    def rollout(self, service: str, *, evidence: bool = False) -> JsonObject:
+        """Return where the newest rollout of a service stands.
+
+        Args:
+            service: The service.
+            evidence: Also how what each gate said grew, at most 100 points each.
+        """
+        asked = "?evidence=true" if evidence else ""
+        return self._get(f"services/{quote(service, safe='')}/rollout{asked}")
 
     def rollout_act(self, service: str, act: str, reason: str = "") -> JsonObject:
         """Tell the rollout in flight what to do; it answers at its next look."""

@@ -21,9 +21,9 @@ KINDS: Final = frozenset(
         "source", "dataset", "dataset_version", "column", "feature", "feature_snapshot",
         "commit", "pipeline", "run", "step", "model", "model_version", "evaluation", "image",
         "service", "endpoint", "deployment", "policy", "layout", "rollout", "rollout_step",
-        "health_check", "drift_signal", "alert", "incident", "automation", "automation_run",
-        "approval", "prediction_segment", "experiment", "experiment_cell", "actor", "team",
-        "audit_export",
+        "health_check", "gate_verdict", "swap", "rollback", "drift_signal", "alert", "incident",
+        "automation", "automation_run", "approval", "prediction_segment", "experiment",
+        "experiment_cell", "actor", "team", "audit_export",
     )
 )  # fmt: skip
 
@@ -66,6 +66,7 @@ _MADE: Final = (
     "audit_export",
     "prediction_segment",
 )
+_DID: Final = ("swap", "rollback")
 _LIVE: Final = ("deployment", "endpoint", "service", "rollout", "rollout_step", "health_check")
 
 
@@ -76,6 +77,7 @@ def _pairs(sources: tuple[str, ...], targets: tuple[str, ...]) -> frozenset[tupl
 _CAUSES: Final = (
     "alert", "incident", "commit", "automation", "automation_run", "actor", "drift_signal",
     "run", "rollout", "rollout_step", "health_check", "approval", "deployment", "policy",
+    "gate_verdict", "rollback",
 )  # fmt: skip
 
 ALLOWED: Final[dict[str, frozenset[tuple[str, str]]]] = {
@@ -98,7 +100,9 @@ ALLOWED: Final[dict[str, frozenset[tuple[str, str]]]] = {
     "column_derived_from": _pairs(("column",), ("column", "feature")),
     "warm_started_from": _pairs(("model_version",), ("model_version",)),
     "triggered": _pairs(_CAUSES, (*_WORK, *_LIVE, "incident", "alert", "audit_export")),
-    "caused": _pairs(_CAUSES, (*_LIVE, "incident", "alert", "policy", "layout", "approval")),
+    "caused": _pairs(
+        _CAUSES, (*_LIVE, *_DID, "incident", "alert", "policy", "layout", "approval")
+    ),
     "detected_on": _pairs(
         ("feature", "service", "deployment", "model_version"), ("drift_signal", "alert")
     ),
@@ -106,8 +110,8 @@ ALLOWED: Final[dict[str, frozenset[tuple[str, str]]]] = {
         ("deployment", "image", "model_version", "service", "rollout_step"),
         ("health_check", "evaluation"),
     )
-    | {("deployment", "rollout_step")},
-    "rolled_back_to": _pairs(("rollout", "rollout_step"), ("deployment",)),
+    | {("deployment", "rollout_step"), ("rollout_step", "gate_verdict")},
+    "rolled_back_to": _pairs(("rollout", "rollout_step", "rollback"), ("deployment",)),
     "healed_by": _pairs(("incident", "alert"), ("deployment", "run", "automation_run")),
     "approved_by": _pairs(("actor",), ("approval",)),
     "supersedes": _pairs(

@@ -17,6 +17,7 @@ from mlg.graph.encode import canonical
 _ACTIVITIES: Final = frozenset(
     (
         "run", "step", "pipeline", "deployment", "rollout", "rollout_step", "health_check",
+        "gate_verdict", "swap", "rollback",
         "automation_run", "experiment", "experiment_cell",
     )
 )  # fmt: skip

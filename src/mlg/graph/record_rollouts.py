@@ -1,12 +1,20 @@
 """Events of rollouts: begun, each transition with its gates, rolled back, called."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from datetime import datetime
+from typing import Any
 
 from mlg.core.events import Event
 from mlg.core.nodes import Attr
 from mlg.core.uris import EventId, Uri
 from mlg.graph.record import Recorder, deployment_uri, edge, node
+from mlg.graph.record_judged import (
+    GateFigures,
+    RollbackFigures,
+    SwapFigures,
+    gate_facts,
+    moved_facts,
+)
 
 
 def rollout_uri(recorder: Recorder, service: str, rollout_id: str) -> Uri:
@@ -96,6 +104,10 @@ def rollout_moved(
     gates: Mapping[str, str] | None = None,
     event_time: str = "",
     rolled_back_to: str | None = None,
+    figures: Sequence[GateFigures] = (),
+    judged_bp: int = 0,
+    swap: SwapFigures | None = None,
+    rollback: RollbackFigures | None = None,
     at: datetime | None = None,
     cause: EventId | None = None,
 ) -> Event:
@@ -115,6 +127,10 @@ def rollout_moved(
         gates: Verdict and evidence of each gate, in words, by name.
         event_time: Event time of the transition, RFC 3339.
         rolled_back_to: Deployment id that has the traffic again, when it went back.
+        figures: The same gates with their figures: a node each.
+        judged_bp: The candidate's share under which they were judged.
+        swap: The version at 100 % changed by it.
+        rollback: The traffic went back by it.
         at: When; None is now.
         cause: The event that led to it.
     """
@@ -140,6 +156,22 @@ def rollout_moved(
         judged = {f"gate.{name}": text for name, text in sorted(gates.items())}
         nodes.append(node(check, {"service": service, "verdict": worst(gates), **judged}))
         edges += [edge(end, "checked_by", check) for end in (step, deployment)]
+    place: dict[str, Any] = {"service": service, "rollout_id": rollout_id, "number": number}
+    said: dict[str, Attr] = {"share_bp": judged_bp, "event_time": event_time}
+    more = [
+        gate_facts(recorder, step, **place, figures=figures, said=said),
+        moved_facts(
+            recorder,
+            step,
+            **place,
+            failed=[gate.name for gate in figures if gate.verdict == "FAIL"],
+            said={"reason": reason, "by": by, "event_time": event_time},
+            swap=swap,
+            rollback=rollback,
+        ),
+    ]
+    nodes += [fact for found, _ in more for fact in found]
+    edges += [arrow for _, found in more for arrow in found]
     if rolled_back_to is not None:
         back = deployment_uri(recorder, service, rolled_back_to)
         edges.append(edge(rollout, "rolled_back_to", back, provenance="observed"))

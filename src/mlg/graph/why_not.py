@@ -25,7 +25,7 @@ _NOT_HEALING: Final = frozenset(
 _OF_REPLICAS: Final = frozenset(("mlg.replica.restarted", "mlg.replica.restart_held"))
 _SERVICE_OF: Final = frozenset(
     ("alert", "incident", "deployment", "rollout", "rollout_step", "policy", "layout",
-     "prediction_segment", "health_check")
+     "prediction_segment", "health_check", "gate_verdict", "swap", "rollback")
 )  # fmt: skip
 
 

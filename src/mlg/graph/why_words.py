@@ -9,6 +9,7 @@ from mlg.core.clock import rfc3339
 from mlg.core.events import Event, StoredEvent
 from mlg.core.nodes import Attr
 from mlg.core.uris import Uri, parse_uri
+from mlg.graph.why_judged import OF_STEP
 
 Facts = Mapping[str, Attr]
 
@@ -293,6 +294,9 @@ def _replica(event: Event, facts: Facts, root: Uri) -> str:
 
 def _rollout(event: Event, facts: Facts, root: Uri) -> str:
     asked, own = parse_uri(root), parse_uri(event.subject)
+    told = {k: v for n in event.nodes if n.uri == root for k, v in n.attrs}
+    if asked.kind in OF_STEP and told:
+        return OF_STEP[asked.kind](told)
     other = asked.kind in {"deployment", "service"} and asked.version != own.version
     which = f"rollout {short(event.subject)}" if other else "the rollout"
     word = word_of(event)

@@ -126,9 +126,12 @@ class RolloutSpec(Spec, frozen=True, kw_only=True):
     gates: dict[GateName, RolloutGate] = field(default_factory=dict[GateName, RolloutGate])
     """Measure -> what it must show."""
     swaps_per_hour: Annotated[int, Meta(ge=1)] | None = None
-    """Most changes of the version at 100% in any hour."""
+    """Most changes of the version at 100% in any hour; more than 9 counts as 9."""
     swap_back_s: Seconds | None = field(name="swap_back", default=None)
     """How long the former version stays warm at 0%."""
+    max_pause_s: Seconds | None = field(name="max_pause", default=None)
+    """How long a rollout that called a person waits for an answer, before it is taken back; a
+    day if left out."""
 
 
 class ShareObjective(Spec, frozen=True, kw_only=True):

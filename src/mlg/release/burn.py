@@ -141,6 +141,8 @@ def burning(
         e_value=worst,
         bound=pair.factor,
         n=total,
+        events=float(bad),
+        margin=objective.allowed,
         reason=reason,
     )
 

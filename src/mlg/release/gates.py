@@ -207,6 +207,11 @@ def _latency(plan: RolloutPlan, gate: GatePlan, facts: GateFacts) -> GateResult:
 def _resource(plan: RolloutPlan, gate: GatePlan, facts: GateFacts) -> GateResult:  # noqa: ARG001
     """Judge in how many spans it was over its limit, which is the control's and the margin."""
     worse, better = _windows(gate, facts)
+    judged = _spans(gate, facts, worse, better)
+    return replace(judged, events=float(worse), margin=gate.margin)
+
+
+def _spans(gate: GatePlan, facts: GateFacts, worse: int, better: int) -> GateResult:
     against = _log_e_windows(worse, better)
     units = facts.stages[-1].candidate.units
     said = f"over the control by {gate.margin:.0%} in {worse} of {worse + better} spans"
@@ -269,6 +274,23 @@ def _verdict(
     against: float,
     allowed: float,
 ) -> GateResult:
+    return replace(
+        _said(plan, gate, counts, seen, against, allowed),
+        events=float(seen.events),
+        control_events=float(seen.control_events),
+        control_n=seen.control_units,
+        margin=allowed,
+    )
+
+
+def _said(
+    plan: RolloutPlan,
+    gate: GatePlan,
+    counts: Sequence[Counts],
+    seen: _Seen,
+    against: float,
+    allowed: float,
+) -> GateResult:
     said = (
         f"{seen.events} of {seen.units} {seen.words}, control {seen.control_events} of "
         f"{seen.control_units}{seen.also}"
@@ -294,6 +316,18 @@ def _verdict(
 
 def _engagement(plan: RolloutPlan, gate: GatePlan, facts: GateFacts) -> GateResult:  # noqa: ARG001
     """Judge what viewers do, one viewer one vote, beside the control."""
+    of, total = ("viewers", "clicked") if gate.name == "ctr" else ("watchers", "watched")
+    stages = [s for s in facts.stages if s.share_bp >= gate.from_bp]
+    return replace(
+        _engaged(gate, facts),
+        events=sum(getattr(s.candidate, total) for s in stages),
+        control_events=sum(getattr(s.control, total) for s in stages),
+        control_n=sum(getattr(s.control, of) for s in stages),
+        margin=gate.margin,
+    )
+
+
+def _engaged(gate: GatePlan, facts: GateFacts) -> GateResult:
     of, total = ("viewers", "clicked") if gate.name == "ctr" else ("watchers", "watched")
     stages = [s for s in facts.stages if s.share_bp >= gate.from_bp]
     n = sum(getattr(s.candidate, of) for s in stages)

@@ -27,6 +27,7 @@ from mlg.release.rollout_moves import (
     next_step,
     pause,
     roll_back,
+    waited_s,
     wanted_shares,
 )
 from mlg.release.rollout_status import RolloutStatus, explain, status
@@ -167,7 +168,7 @@ def _decide(state: RolloutState, facts: RolloutFacts) -> Moved:
     if fault:
         return roll_back(state, facts, fault)
     if state.phase == "paused":
-        return state, ()
+        return _paused(state, facts)
     if facts.frozen and not state.back and not (state.forced and state.phase == "promoting"):
         return hold(state, facts, "frozen: nothing goes on without a person")
     return _HANDLERS[state.phase](state, facts)
@@ -240,7 +241,7 @@ def _warming(state: RolloutState, facts: RolloutFacts) -> Moved:
 
 def _canary(state: RolloutState, facts: RolloutFacts) -> Moved:
     plan = state.plan
-    overdue = (facts.now - state.since).total_seconds() >= plan.max_hold_s
+    overdue = waited_s(state, facts) >= plan.max_hold_s
     if _control_fallen(state, facts):
         return pause(state, facts, "the control group does not run")
     if facts.shares != wanted_shares(state):
@@ -289,6 +290,17 @@ def _evidence(facts: RolloutFacts) -> str:
     return f"{words}; rests on these, as {named(excused)}" if excused else words
 
 
+def _paused(state: RolloutState, facts: RolloutFacts) -> Moved:
+    """Wait for a person; one who was called and does not come must not hold replicas forever.
+
+    The version was not shown to be bad, so it may come again. A person's own pause stays.
+    """
+    if state.paused_until is None or waited_s(state, facts) < state.plan.max_pause_s:
+        return state, ()
+    reason = f"nobody answered in {state.plan.max_pause_s:g} s: {state.reason}"
+    return roll_back(state, facts, reason, rejects=False)
+
+
 def _promoting(state: RolloutState, facts: RolloutFacts) -> Moved:
     if state.candidate not in facts.ready:
         return hold(state, facts, f"{state.candidate} is not warm")
@@ -303,7 +315,10 @@ def _promoting(state: RolloutState, facts: RolloutFacts) -> Moved:
     until = swap_waits_until(state.plan, facts)
     if until is not None:
         limit = f"{state.plan.swaps_per_hour} swaps in the last hour are the most"
-        return hold(state, facts, f"{limit}; the next may happen after {rfc3339(until)}")
+        reason = f"{limit}; the next may happen after {rfc3339(until)}"
+        if max(facts.swaps) > facts.now:
+            reason += ": the newest is of a time to come, as of a clock that was set back"
+        return hold(state, facts, reason, until=until)
     commands: list[RolloutCommand] = [
         SetShares(shares=(Share(version=state.candidate, bp=FULL_BP),)),
         Promote(version=state.candidate, replaced=state.stable),
@@ -312,7 +327,8 @@ def _promoting(state: RolloutState, facts: RolloutFacts) -> Moved:
         keep = facts.now + timedelta(seconds=state.plan.swap_back_s)
         commands.append(KeepWarm(version=state.stable, until=keep))
     moved = replace(state, share_bp=FULL_BP, swapped_at=facts.now)
-    return move(moved, facts, "swapped", _why_swapped(state, facts), *commands)
+    why = _why_swapped(state, facts)
+    return move(moved, facts, "swapped", why, *commands, judged_bp=state.share_bp)
 
 
 def _why_swapped(state: RolloutState, facts: RolloutFacts) -> str:
@@ -336,7 +352,11 @@ def _swapped(state: RolloutState, facts: RolloutFacts) -> Moved:
         return replace(state, control=False), (retire,)
     until = state.since + timedelta(seconds=state.plan.swap_back_s)
     if facts.now < until:
-        return hold(state, facts, f"{state.stable} stays warm until {rfc3339(until)}")
+        reason = f"{state.stable} stays warm until {rfc3339(until)}"
+        return hold(state, facts, reason, until=until)
+    unknown = [g for g in facts.watch if g.verdict == "ERROR"]
+    if facts.fresh and unknown:
+        return hold(state, facts, f"{state.stable} stays warm: {named(unknown)}")
     if not facts.fresh:
         return hold(state, facts, f"{state.stable} stays warm: no fresh metrics to let it go")
     reason = f"no objective failed while {state.stable} stayed warm"

@@ -1,9 +1,11 @@
 """The transitions of a rollout: each makes the new state, and the commands with their keys."""
 
 from dataclasses import replace
+from datetime import datetime, timedelta
 
 from msgspec import structs
 
+from mlg.core.clock import rfc3339
 from mlg.core.traffic import FULL_BP, Share
 from mlg.release.rollout_types import (
     ENDED,
@@ -32,9 +34,11 @@ def move(
     reason: str,
     *commands: RolloutCommand,
     by: str = "mlg",
+    judged_bp: int | None = None,
 ) -> Moved:
     """Return the state in its new phase, and the commands with a `Record` at their end.
 
+    The gates were judged at a share of `judged_bp`, the state's own if that is None.
     A rollout that failed retires what it started; one that ended lets the next begin.
     """
     gates = facts.gates if facts.step == state.step else state.gates
@@ -47,6 +51,8 @@ def move(
         reason=reason,
         gates=gates,
         paused_from=state.phase if after == "paused" else None,
+        paused_until=None,
+        until=None,
         waiting=None if after in ENDED else state.waiting,
     )
     todo = list(commands)
@@ -65,6 +71,7 @@ def move(
             reason=reason,
             by=by,
             gates=gates,
+            judged_bp=state.share_bp if judged_bp is None else judged_bp,
         )
     )
     serves = state.candidate if after == "done" else state.stable
@@ -77,11 +84,14 @@ def move(
     return moved, tuple(keyed)
 
 
-def hold(state: RolloutState, facts: RolloutFacts, reason: str) -> Moved:
-    """Return the state where it is, with why."""
+def hold(
+    state: RolloutState, facts: RolloutFacts, reason: str, *, until: datetime | None = None
+) -> Moved:
+    """Return the state where it is, with why, and until when if that is known."""
     gates = facts.watch if state.phase == "swapped" else facts.gates
     current = state.phase == "swapped" or facts.step == state.step
-    return replace(state, reason=reason, gates=gates if current else state.gates), ()
+    gates = gates if current else state.gates
+    return replace(state, reason=reason, until=until, gates=gates), ()
 
 
 def next_step(
@@ -100,20 +110,46 @@ def next_step(
         f"{percent(share_bp)} after: {reason}",
         SetShares(shares=shares),
         by=by,
+        judged_bp=state.share_bp,
     )
     return moved, commands
 
 
 def pause(state: RolloutState, facts: RolloutFacts, reason: str) -> Moved:
     """Return the rollout paused, and the call for a person; the shares stay."""
-    call = Call(reason=f"{state.service}: rollout of {state.candidate} paused: {reason}")
-    return move(state, facts, "paused", reason, call)
+    until = facts.now + timedelta(seconds=state.plan.max_pause_s)
+    told = f"{state.service}: rollout of {state.candidate} paused: {reason}"
+    call = Call(reason=f"{told}; unanswered it is taken back after {rfc3339(until)}")
+    moved, commands = move(state, facts, "paused", reason, call)
+    return replace(moved, paused_until=until), commands
+
+
+def waited_s(state: RolloutState, facts: RolloutFacts) -> float:
+    """Return how long the phase, or the step, has lasted, in seconds.
+
+    In event time or by the machine's clock, whichever is longer: where nobody asks, event
+    time stands still, and what is held must be let go all the same.
+    """
+    return max((facts.now - state.since).total_seconds(), facts.waited_s)
 
 
 def roll_back(
-    state: RolloutState, facts: RolloutFacts, reason: str, *, by: str = "mlg"
+    state: RolloutState,
+    facts: RolloutFacts,
+    reason: str,
+    *,
+    by: str = "mlg",
+    rejects: bool = True,
 ) -> Moved:
-    """Return the rollout on its way back; one without traffic has simply failed."""
+    """Return the rollout on its way back; one without traffic has simply failed.
+
+    Args:
+        state: Where it stands.
+        facts: What is so.
+        reason: Why, in words.
+        by: `mlg`, or the person who asked for it.
+        rejects: Whether the same version may not come again.
+    """
     call = Call(reason=f"{state.service}: {state.candidate} taken back: {reason}")
     if state.share_bp == 0 or state.stable is None:
         return move(state, facts, "failed", reason, call, by=by)
@@ -123,9 +159,12 @@ def roll_back(
         "rolling_back",
         reason,
         SetShares(shares=(Share(version=state.stable, bp=FULL_BP),)),
-        RollBack(to=state.stable, reason=reason, swap=state.share_bp == FULL_BP),
+        RollBack(
+            to=state.stable, reason=reason, swap=state.share_bp == FULL_BP, rejects=rejects
+        ),
         call,
         by=by,
+        judged_bp=state.share_bp,
     )
 
 

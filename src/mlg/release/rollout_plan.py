@@ -6,6 +6,8 @@ from mlg.core.traffic import FULL_BP
 from mlg.manifest.specs_services import GateName, RolloutGate, RolloutSpec
 from mlg.release.rollout_types import GatePlan, RolloutPlan
 
+MOST_SWAPS: Final = 9
+"""Fewer than ten swaps in any sliding hour, whatever a manifest says."""
 ALPHA: Final = 0.01
 """Chance that one rollout stops a good version, over all gates together."""
 ERRORS_PART: Final = 0.5
@@ -64,8 +66,9 @@ def plan_of(rollout: RolloutSpec | None) -> RolloutPlan:
         steps_bp=canary.steps_bp if canary else plain.steps_bp,
         min_units=canary.min_units if canary else plain.min_units,
         max_hold_s=canary.max_hold_s if canary else plain.max_hold_s,
-        swaps_per_hour=rollout.swaps_per_hour or plain.swaps_per_hour,
+        swaps_per_hour=min(rollout.swaps_per_hour or MOST_SWAPS, MOST_SWAPS),
         swap_back_s=rollout.swap_back_s or plain.swap_back_s,
+        max_pause_s=rollout.max_pause_s or plain.max_pause_s,
         staging=rollout.staging is not None,
         gates=_gates(rollout.gates) if canary else (),
     )

@@ -1,7 +1,10 @@
 """Where a rollout stands, for those who ask."""
 
+from datetime import datetime
+
 from msgspec import Struct
 
+from mlg.release.rollout_next import upcoming
 from mlg.release.rollout_types import Phase, RolloutState
 from mlg.release.verdicts import GateResult, percent
 
@@ -37,10 +40,15 @@ class RolloutStatus(Struct, frozen=True, kw_only=True):
     step: int
     gates: tuple[GateResult, ...]
     explanation: str
+    next: str = ""
+    """What happens next if nothing else does."""
+    next_at: datetime | None = None
+    """Event time from which on; None: when its conditions are met."""
 
 
 def status(state: RolloutState) -> RolloutStatus:
     """Return a rollout's answer to `rollout status`."""
+    then = upcoming(state)
     return RolloutStatus(
         service=state.service,
         state=state.phase,
@@ -50,4 +58,6 @@ def status(state: RolloutState) -> RolloutStatus:
         step=state.step,
         gates=state.gates,
         explanation=explain(state),
+        next=then.what,
+        next_at=then.at,
     )

@@ -59,6 +59,8 @@ class RolloutPlan:
     max_hold_s: float = 86_400.0
     swaps_per_hour: int = 9
     swap_back_s: float = 3_600.0
+    max_pause_s: float = 86_400.0
+    """How long it waits for the person it called, before it gives everything back."""
     staging: bool = False
     gates: tuple[GatePlan, ...] = ()
 
@@ -85,6 +87,10 @@ class RolloutState:
     since: datetime
     """Event time at which the phase, or the step, began."""
     paused_from: Phase | None = None
+    paused_until: datetime | None = None
+    """When it gives up waiting for the person it called; None: a person paused it."""
+    until: datetime | None = None
+    """Until when it holds, where that is known."""
     swapped_at: datetime | None = None
     control: bool = False
     """A control group was started and not yet retired."""
@@ -132,6 +138,9 @@ class RolloutFacts:
 
     now: datetime
     """Event time."""
+    waited_s: float = 0.0
+    """Seconds of the machine's clock since the phase, or the step, began: event time stands
+    still where nobody asks."""
     staging: Verdict | None = None
     """None while the battery runs; ERROR when it hung or could not run."""
     staging_reason: str = ""
@@ -221,6 +230,8 @@ class RollBack(_Command, frozen=True, kw_only=True, tag="roll_back"):
     """What is left had been at 100 %."""
     left: str = ""
     """The version that is taken back; empty: the candidate."""
+    rejects: bool = True
+    """What is taken back may not come again unchanged; False: nothing was held against it."""
 
 
 class Notify(_Command, frozen=True, kw_only=True, tag="notify"):
@@ -253,6 +264,8 @@ class Record(_Command, frozen=True, kw_only=True, tag="record"):
     by: str
     """`mlg`, or the person who asked for it."""
     gates: tuple[GateResult, ...] = ()
+    judged_bp: int = 0
+    """The candidate's share under which they were judged."""
 
 
 RolloutCommand = (

@@ -25,6 +25,14 @@ class GateResult:
     reason: str = ""
     engagement: bool = False
     """It reads what viewers do, not what the software does."""
+    events: float = -1.0
+    """Of `n` those that count against the candidate, or what they add up to; below 0: not
+    counted."""
+    control_events: float = 0.0
+    control_n: int = 0
+    """Observations that it was compared with; 0: with none."""
+    margin: float = 0.0
+    """What a PASS still accepts; 0: not known."""
     supported: bool = True
     """False: so few viewers come that the gate cannot come to a verdict in its time."""
 

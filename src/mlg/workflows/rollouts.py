@@ -112,11 +112,11 @@ class Swaps(msgspec.Struct, frozen=True, kw_only=True):
         served = (*kept, replaced) if replaced else kept
         return msgspec.structs.replace(self, served=served[-_MOST_SERVED:])
 
-    def after_way_back(self, to: str, left: str) -> "Swaps":
+    def after_way_back(self, to: str, left: str, *, rejects: bool = True) -> "Swaps":
         """Return the swaps after a version was taken back; twice is once."""
         names = [one.version for one in self.served]
         served = self.served[: names.index(to)] if to in names else self.served
-        rejected = tuple(sorted({*self.rejected, left}))
+        rejected = tuple(sorted({*self.rejected, *([left] if rejects else [])}))
         return msgspec.structs.replace(self, served=served, rejected=rejected)
 
     def times(self) -> tuple[datetime, ...]:

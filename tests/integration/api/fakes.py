@@ -258,8 +258,8 @@ class Control:
         self.calls.append(("restart", named, principal.subject))
         return {"restarted": named}
 
-    def rollout(self, service: str) -> dict[str, Any]:
-        return {"service": service, "state": "canary"}
+    def rollout(self, service: str, *, evidence: bool = False) -> dict[str, Any]:
+        return {"service": service, "state": "canary", **({"evidence": {}} if evidence else {})}
 
     def rollout_act(
         self, service: str, act: str, reason: str, principal: Principal
