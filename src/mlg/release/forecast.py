@@ -15,15 +15,9 @@ from scipy.stats import binom, gamma, norm
 
 from mlg.core.measure import BLOCK_S
 from mlg.core.traffic import FULL_BP
-from mlg.release.gates import (
-    FAR_BELOW,
-    PASS_ALPHA,
-    QUANTILES,
-    SLOWER_SHARE,
-    smallest_visible,
-    viewers_needed,
-)
+from mlg.release.gates import FAR_BELOW, QUANTILES, SLOWER_SHARE
 from mlg.release.rollout_types import GatePlan, RolloutPlan
+from mlg.release.visible import PASS_ALPHA, smallest_visible, viewers_needed
 from mlg.stats.sequential import DROPS, FALLS, RISEN, RISES, SLOWER, mixed, rise_terms
 
 Latency = Literal["lognormal", "gamma", "pareto"]

@@ -8,7 +8,7 @@ viewers unlike each other change nothing about that.
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from math import ceil, exp, inf, isfinite, log
+from math import exp, inf, isfinite, log
 from typing import Final
 
 import numpy as np
@@ -19,9 +19,9 @@ from mlg.core.traffic import FULL_BP
 from mlg.release.rollout_types import GatePlan, RolloutPlan
 from mlg.release.seen import ArmSeen, GateFacts
 from mlg.release.verdicts import LARGEST_E, GateResult
+from mlg.release.visible import PASS_ALPHA, smallest_visible, viewers_needed
 from mlg.stats.sequential import (
     DROPS,
-    FALLS,
     SLOWER,
     ArmCounts,
     Counts,
@@ -35,8 +35,6 @@ from mlg.stats.sequential import (
     mixed,
 )
 
-PASS_ALPHA: Final = 0.05
-"""Chance that a gate passes a version that is worse than its margin."""
 QUANTILES: Final = {"latency_p50": 0.5, "latency_p95": 0.95, "latency_p99": 0.99}
 """Latency gates, and the quantile that each reads."""
 _LEAST_ENGAGED: Final = 100
@@ -55,33 +53,6 @@ _WORDS: Final = {
     "fallback": "fell_back",
 }
 _FIRST: Final = {"abstention": "an abstention", "fallback": "the popularity list"}
-
-
-def smallest_visible(units: int) -> float:
-    """Return the smallest rate that so many clean units rule out, at the level of a PASS.
-
-    Examples:
-        >>> round(smallest_visible(50), 3), round(smallest_visible(200), 3)
-        (0.088, 0.023)
-    """
-    return 1.0 - exp(log(PASS_ALPHA / len(FALLS)) / max(1, units))
-
-
-def viewers_needed(rate: float, margin: float) -> int:
-    """Return about how many viewers an arm needs to show a drop no larger than the margin.
-
-    From the growth of the normal e-process at no difference, doubled for the mixture.
-
-    Args:
-        rate: Engagement of the control, in (0, 1).
-        margin: Relative drop that is accepted.
-
-    Examples:
-        >>> viewers_needed(0.05, 0.1)
-        45536
-    """
-    growth = (rate * margin) ** 2 / (4.0 * rate * (1.0 - rate))
-    return ceil(2.0 * log(1.0 / PASS_ALPHA) / growth)
 
 
 def latency_limits(

@@ -10,12 +10,13 @@ import pytest
 from mlg.core.traffic import Share
 from mlg.manifest.specs_services import CanarySpec, RolloutGate, RolloutSpec
 from mlg.release.analysis import explanation, judge
-from mlg.release.gates import latency_limits, smallest_visible, viewers_needed
+from mlg.release.gates import latency_limits
 from mlg.release.rollout import begin, status, step
 from mlg.release.rollout_plan import plan_of
 from mlg.release.rollout_types import GatePlan, RolloutFacts, RolloutPlan, canary_shares
 from mlg.release.seen import ArmSeen, GateFacts, StageSeen
 from mlg.release.verdicts import GateResult
+from mlg.release.visible import smallest_visible, viewers_needed
 
 EDGES = (5.0, 10.0, 15.0, 22.5, 30.0, 60.0, 120.0)
 PLAN = plan_of(
