@@ -135,13 +135,15 @@ class Lab:
 
 
 @contextmanager
-def lab(folder: Path, rate_hz: float, home_mb: int = 160) -> Iterator[Lab]:
+def lab(
+    folder: Path, rate_hz: float, home_mb: int = 160, kind: type[Lab] = Lab
+) -> Iterator[Lab]:
     """Bring up an instance that serves a first version; end it and what it left.
 
     Its home is a file system of its own where this user may mount one, so that it can be
     filled; `Lab.home` lies on the machine's disk otherwise.
     """
-    made = Lab(folder, rate_hz)
+    made = kind(folder, rate_hz)
     shutil.copytree(TINY, folder, dirs_exist_ok=True)
     rows = ["viewer,item,stars,second"]
     for n in range(1_500):

@@ -24,7 +24,9 @@ import argparse
 import json
 import platform
 import sys
+import tempfile
 import time
+from pathlib import Path
 from typing import Any, Final
 
 import numpy as np
@@ -242,6 +244,11 @@ def held(rows: dict[str, list[Row]]) -> list[str]:
                 missed.append(f"{row['fault']}: {mine}")
         elif row.get("within_predicted", 0.0) < BARS["power"]:
             missed.append(f"{row['fault']}: {row.get('within_predicted')} within predicted")
+    missed += [
+        f"live {row['fault']}, round {row['round']}: {row['seconds']} s"
+        for row in rows.get("live", ())
+        if not row["held"]
+    ]
     return missed
 
 
@@ -282,12 +289,19 @@ def main() -> None:
     parser.add_argument("--rate", type=float, action="append", default=[])
     parser.add_argument("--only", action="append", default=[])
     parser.add_argument("--seed", type=int, default=1)
+    parser.add_argument("--live-rate", type=float, default=600.0)
+    parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--json", action="store_true")
     args = parser.parse_args()
-    asked = args.only or ["aa", "power"]
+    asked = args.only or ["live", "aa", "power"]
     rows: dict[str, list[Row]] = {}
     if "aa" in asked:
         rows["aa"] = aa(args.runs, tuple(args.rate) or RATES, args.seed)
+    if "live" in asked:
+        from releases_live import live
+
+        with tempfile.TemporaryDirectory() as folder:
+            rows["live"] = live(Path(folder) / "lab", args.live_rate, args.rounds)
     if "power" in asked:
         rows["power"] = power(min(args.runs, 2_000), 1_000.0, args.seed + 1)
     missed = held(rows)
