@@ -28,8 +28,9 @@ ROLLOUT = """
 class Viewers:
     """Sixty viewers who keep asking, each request an hour of event time after the last."""
 
-    def __init__(self, port: int) -> None:
+    def __init__(self, port: int, threads: int = 4) -> None:
         self.port, self.failed, self.answered = port, [], 0
+        self._count = threads
         self.versions: dict[str, int] = {}
         self._stop, self._lock = threading.Event(), threading.Lock()
         self._number = 0
@@ -62,7 +63,7 @@ class Viewers:
                     self.versions[version] = self.versions.get(version, 0) + 1
 
     def __enter__(self) -> "Viewers":
-        self._threads = [threading.Thread(target=self._ask) for _ in range(4)]
+        self._threads = [threading.Thread(target=self._ask) for _ in range(self._count)]
         for thread in self._threads:
             thread.start()
         return self
