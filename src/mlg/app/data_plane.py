@@ -26,7 +26,7 @@ from mlg.serving.policy import PolicyFile
 from mlg.serving.ranker import Recommender
 from mlg.serving.server import serve
 from mlg.serving.service import Identity, Service
-from mlg.serving.warmup import warm_up
+from mlg.serving.warmup import rehearse, warm_up
 from mlg.telemetry.tracing import Tracing, tracing_of
 
 THREAD_ENV: Final = (
@@ -218,6 +218,12 @@ def run_service(
             listener,
             clock=clock,
             warm_up=lambda: warm_up(service, golden, clock=clock, mode=identity.clock),
+            rehearse=lambda: rehearse(
+                golden,
+                listener.getsockname()[:2],
+                f"/v1/services/{identity.service}/recommend",
+                clock=clock,
+            ),
             policy=policy,
             on_policy_error=instruments.policy_error,
         )
