@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 from tests.conftest import Cli, until
-from tests.instance import Graph, check_arrows, check_hops
+from tests.instance import Graph, check_arrows, check_hops, check_rollout
 
 ROLLOUT = """
     rollout:
@@ -132,6 +132,14 @@ def test_a_broken_version_is_taken_back(cli: Cli, fault: dict[str, Any]) -> None
             mine = [uri for uri in checks if name in uri and done["rollout"] in uri]
             check_hops(graph, mine[-1])
         check_arrows(graph)
+        check_rollout(graph, done["rollout"], done["state"])
+        told = cli.json("rollout", "status", "front")
+        grew = told["evidence"]["errors"]
+        assert 1 < len(grew) <= 100
+        assert [p["n"] for p in grew] == sorted(p["n"] for p in grew)
+        assert grew[-1]["verdict"] == "FAIL"
+        assert "this rollout is over" in told["next"]
+        assert "errors, as its evidence grew" in cli("rollout", "status", "front", "-v")
         held = [e for e in graph.events() if e["type"] == "mlg.rollout.held"]
         assert 0 < len(held) < 60  # one for each want, not one a look
         why = graph.get("why", uri="front", **{"not": "promoted"})
@@ -154,6 +162,7 @@ if FULL:  # `make test` sees a good version win in tests/chaos/test_kill_canary.
                 120,
             )
             assert (done["state"], done["candidate"]) == ("done", second), done
+            check_rollout(Graph(cli), done["rollout"], "done")
         assert viewers.failed == []
         assert {first, second} <= set(viewers.versions)
         serving = cli.json("production", "front")["versions"]
