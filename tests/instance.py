@@ -51,6 +51,62 @@ def check_hops(graph: Graph, end: str) -> None:
         assert first in up[last], (first, last)
 
 
+def check_rollout(graph: Graph, rollout: str, end: str) -> None:
+    """Read one rollout of the tiny project node by node, from its beginning to its end."""
+
+    def of(kind: str) -> list[dict[str, Any]]:
+        found = graph.get("nodes", kind=kind, limit=1_000)["nodes"]
+        mine = [n for n in found if parse_uri(n["uri"]).version == rollout]
+        return sorted(mine, key=lambda n: n["valid_from"])
+
+    (whole,) = of("rollout")
+    assert whole["attrs"]["phase"] == end
+    steps = of("rollout_step")
+    walked = [(s["attrs"]["before"], s["attrs"]["after"]) for s in steps]
+    assert walked[0][0] == "pending"
+    assert all(a[1] == b[0] for a, b in itertools.pairwise(walked)), (
+        "each goes on from the last"
+    )
+    assert walked[-1][1] == end
+    model = next(u for u, k in graph.reached("trace", whole["uri"]).items() if k == "run")
+    for step in steps:  # each is linked to the rollout, the model and what caused it
+        above = graph.reached("trace", step["uri"])
+        assert {whole["uri"], model} <= set(above)
+        assert "model_version" in above.values()
+    staged = [n for n in of("health_check") if parse_uri(n["uri"]).name.endswith("/staging")]
+    assert [n["attrs"]["verdict"] for n in staged] == ["PASS"]
+    gates = of("gate_verdict")
+    for gate in gates:
+        said = gate["attrs"]
+        assert said["verdict"] in {"PASS", "FAIL", "INCONCLUSIVE", "ERROR"}
+        assert {"e_value", "bound", "n", "share_bp", "reason"} <= set(said)
+        failed = said["e_value"] >= said["bound"]
+        if said["gate"] != "sample_ratio":
+            assert (said["verdict"] == "FAIL") == failed, said
+        assert whole["uri"] in graph.reached("trace", gate["uri"])
+    errors = [g["attrs"] for g in gates if g["attrs"]["gate"] == "errors"]
+    assert errors
+    assert all({"events", "control_events", "control_n", "margin"} <= set(e) for e in errors)
+    swaps = [s["attrs"] for s in of("swap")]
+    assert len(swaps) == sum(after == "swapped" for _, after in walked) + sum(
+        w == ("swapped", "rolling_back") for w in walked
+    )
+    for number, swap in enumerate(swaps, start=2):  # the first version's was the first
+        assert 1 <= swap["number_in_hour"] <= number
+        assert swap["from"] != swap["to"]
+    back = of("rollback")
+    assert len(back) == (end == "rolled_back")
+    for one in back:
+        above = graph.reached("trace", one["uri"])
+        causes = [g["uri"] for g in gates if g["uri"] in above]
+        names = {g["attrs"]["gate"] for g in gates if g["uri"] in causes}
+        assert names == set(one["attrs"]["gates"].split(", ")), "the gates that failed"
+        assert "model_version" in above.values()
+        assert "deployment" in graph.reached("impact", one["uri"]).values()
+        told = graph.get("why", uri=one["uri"])
+        assert "traffic went back from" in told["paragraph"]
+
+
 def check_arrows(graph: Graph) -> None:
     """Check that the instance drew no arrow that no recorder of the story draws."""
     drawn: set[Triple] = {

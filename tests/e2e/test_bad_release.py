@@ -43,7 +43,7 @@ def nothing_is_left(cli: Cli, version: str) -> None:
 
 
 KINDS = {
-    # 64 requests warm a replica up, the battery repeats them twice
+    # what warms a replica up does not count, the battery asks 64 requests twice
     "it hangs in staging": ({"hangs_after": 100}, "hung"),
     "it does not start": ({"fails_to_start": True}, "end as they start"),
 }

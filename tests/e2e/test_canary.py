@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 from tests.conftest import Cli, until
-from tests.instance import Graph, check_arrows, check_hops
+from tests.instance import Graph, check_arrows, check_hops, check_rollout
 
 ROLLOUT = """
     rollout:
@@ -28,8 +28,9 @@ ROLLOUT = """
 class Viewers:
     """Sixty viewers who keep asking, each request an hour of event time after the last."""
 
-    def __init__(self, port: int) -> None:
+    def __init__(self, port: int, threads: int = 4) -> None:
         self.port, self.failed, self.answered = port, [], 0
+        self._count = threads
         self.versions: dict[str, int] = {}
         self._stop, self._lock = threading.Event(), threading.Lock()
         self._number = 0
@@ -62,7 +63,7 @@ class Viewers:
                     self.versions[version] = self.versions.get(version, 0) + 1
 
     def __enter__(self) -> "Viewers":
-        self._threads = [threading.Thread(target=self._ask) for _ in range(4)]
+        self._threads = [threading.Thread(target=self._ask) for _ in range(self._count)]
         for thread in self._threads:
             thread.start()
         return self
@@ -131,6 +132,14 @@ def test_a_broken_version_is_taken_back(cli: Cli, fault: dict[str, Any]) -> None
             mine = [uri for uri in checks if name in uri and done["rollout"] in uri]
             check_hops(graph, mine[-1])
         check_arrows(graph)
+        check_rollout(graph, done["rollout"], done["state"])
+        told = cli.json("rollout", "status", "front")
+        grew = told["evidence"]["errors"]
+        assert 1 < len(grew) <= 100
+        assert [p["n"] for p in grew] == sorted(p["n"] for p in grew)
+        assert grew[-1]["verdict"] == "FAIL"
+        assert "this rollout is over" in told["next"]
+        assert "errors, as its evidence grew" in cli("rollout", "status", "front", "-v")
         held = [e for e in graph.events() if e["type"] == "mlg.rollout.held"]
         assert 0 < len(held) < 60  # one for each want, not one a look
         why = graph.get("why", uri="front", **{"not": "promoted"})
@@ -153,6 +162,7 @@ if FULL:  # `make test` sees a good version win in tests/chaos/test_kill_canary.
                 120,
             )
             assert (done["state"], done["candidate"]) == ("done", second), done
+            check_rollout(Graph(cli), done["rollout"], "done")
         assert viewers.failed == []
         assert {first, second} <= set(viewers.versions)
         serving = cli.json("production", "front")["versions"]

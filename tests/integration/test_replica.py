@@ -36,6 +36,7 @@ from mlg.serving.asgi import STARVED
 from mlg.serving.integrity import hashed as hashed_files
 from mlg.serving.integrity import model_statement
 from mlg.serving.log import decode_prediction, hashed
+from mlg.serving.warmup import MOST_REQUESTS
 
 KEY = bytes(range(32))
 RECOMMEND = "/v1/services/home/recommend"
@@ -515,6 +516,24 @@ def test_a_model_that_fails_its_recorded_requests_never_serves(start: Starter) -
     assert replica.process.wait(DEADLINE_S) == 5
     line = json.loads(replica.log.read_text().splitlines()[-1])
     assert (line["error"], line["where"]) == ("backend", "golden.jsonl:1")
+
+
+def test_it_rehearses_over_connections_and_leaves_no_trace(start: Starter) -> None:
+    golden = STUB.replace("rescue=False", 'rescue=False, golden=[b\'{"user_id": 1, "k": 1}\']')
+    replica = start("-c", golden)
+    until(replica.ready)
+    said = {
+        line["message"]: line
+        for line in map(json.loads, replica.log.read_text().splitlines())
+        if "message" in line
+    }
+    assert 40 <= said["the server is warm"]["requests"] <= MOST_REQUESTS + 8
+    assert replica.predictions() == []
+    metrics = replica.ask("/metrics")[2].decode().splitlines()
+    assert [m for m in metrics if m.startswith("mlg_attempts_total{")] == []
+    # a copy is answered before it is warm only for itself; afterwards as ever
+    assert replica.ask(RECOMMEND, {"user_id": 1, "k": 1})[0] == 200
+    assert len(replica.predictions()) == 1
 
 
 def test_a_replica_that_has_no_memory_left_ends_and_says_why(replica: Replica) -> None:

@@ -4,6 +4,7 @@ import os
 import threading
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Final
 
@@ -29,6 +30,7 @@ from mlg.app.healing import monitoring_of
 from mlg.app.hooks import CommitHooks
 from mlg.app.load_check import refusal_of
 from mlg.app.manifests import Manifests
+from mlg.app.objectives import Objectives
 from mlg.app.parts import Parts
 from mlg.app.pipelines import Pipelines
 from mlg.app.privacy import privacy_of
@@ -54,7 +56,7 @@ from mlg.telemetry.tracing import tracing_of, wanted_endpoint
 from mlg.workflows import durable
 from mlg.workflows.packaged import Packaged, read_packaged
 from mlg.workflows.release import Release, start_back
-from mlg.workflows.release_ports import BackRequest, ReleasePorts
+from mlg.workflows.release_ports import ReleasePorts
 from mlg.workflows.state import read_wanted
 from mlg.workflows.train import Train, TrainPorts
 
@@ -125,13 +127,20 @@ def build(home: Path, control_port: int, gateway_port: int) -> Parts:
     fleet = WantedFleet(base.files, lambda: supervisor, base.clock, base.manifests.spec)
     durable.configure(home / "workflows.sqlite3")
     tail = Tail(home, base.files, base.clock, base.services)
-    release = _release(base, router, supervisor, fleet, tail)
+    replicas = ReplicaWatch(
+        files=base.files,
+        clock=base.clock,
+        network=base.network,
+        store=base.store,
+        supervisor=lambda: supervisor,
+        recorder=lambda: base.recorder("system:replicas"),
+        moving=lambda: moving(monitoring.standings().values()),
+    )
+    release = _release(base, router, supervisor, fleet, tail, replicas)
     train = _train(base, release)
 
-    def back(request: BackRequest) -> None:
-        start_back(release, request)
-
-    acts = RolloutActs(base.files, base.ids, back, base.model)
+    back = partial(start_back, release)
+    acts = RolloutActs(base.files, base.ids, back, base.model, base.artifacts.has)
     monitoring = monitoring_of(
         home=home,
         files=base.files,
@@ -185,15 +194,7 @@ def build(home: Path, control_port: int, gateway_port: int) -> Parts:
         tail=tail,
         train=train,
         monitoring=monitoring,
-        replicas=ReplicaWatch(
-            files=base.files,
-            clock=base.clock,
-            network=base.network,
-            store=base.store,
-            supervisor=lambda: supervisor,
-            recorder=lambda: base.recorder("system:replicas"),
-            moving=lambda: moving(monitoring.standings().values()),
-        ),
+        replicas=replicas,
         reactor=reactor,
         proposals=proposals,
         emitter=_emitter(base, control_port),
@@ -302,7 +303,12 @@ def _data_plane(
 
 
 def _release(
-    base: _Base, router: EnvoyRouter, supervisor: Supervisor, fleet: WantedFleet, tail: Tail
+    base: _Base,
+    router: EnvoyRouter,
+    supervisor: Supervisor,
+    fleet: WantedFleet,
+    tail: Tail,
+    replicas: ReplicaWatch,
 ) -> Release:
     watch = ControlWatch(
         home=base.home,
@@ -314,13 +320,11 @@ def _release(
         network=base.network,
         tail=tail,
         staging=Staging(
-            base.artifacts,
-            lambda: supervisor,
-            base.network,
-            lambda version: read_packaged(base.files, version),
+            base.artifacts, lambda: supervisor, base.network, partial(read_packaged, base.files)
         ),
         artifacts=base.artifacts,
         signing=base.signing,
+        objectives=Objectives(replicas, lambda: supervisor, base.clock),
     )
     return Release(
         ReleasePorts(

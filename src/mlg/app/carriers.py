@@ -179,7 +179,8 @@ class Carriers:
             wanted = read_wanted(self._files, service)
             held |= {one.artifact[:12] for one in wanted.versions}
             stable = wanted.stable
-            former = read_swaps(self._files, service).former(stable.version) if stable else None
+            swaps, there = read_swaps(self._files, service), self._artifacts.has
+            former = swaps.former(stable.version, there) if stable else None
             held |= {former.artifact[:12]} if former else set()
             rollout = read_rollout(self._files, service)
             if rollout is not None and in_flight(self._files, service):

@@ -26,7 +26,7 @@ from mlg.serving.policy import PolicyFile
 from mlg.serving.ranker import Recommender
 from mlg.serving.server import serve
 from mlg.serving.service import Identity, Service
-from mlg.serving.warmup import warm_up
+from mlg.serving.warmup import rehearse, warm_up
 from mlg.telemetry.tracing import Tracing, tracing_of
 
 THREAD_ENV: Final = (
@@ -151,6 +151,7 @@ def run_service(
     *,
     rescue: bool,
     golden: Sequence[bytes] = (),
+    warmed: Callable[[], None] = lambda: None,
     threads: int = 0,
     problem: Callable[[], str] | None = None,
 ) -> None:
@@ -162,6 +163,7 @@ def run_service(
         recommender: Who ranks.
         rescue: True in the fallback server.
         golden: Recorded requests to warm up with.
+        warmed: Called when that is over, before viewers are answered.
         threads: Requests at once of a recommender that waits for others, and of whose
             catalogue nothing is known; 0: one that computes, on the event loop.
         problem: Returns why the recommender that is asked elsewhere counts as down, or an
@@ -202,6 +204,13 @@ def run_service(
     )
     stream = SegmentStream(home / "segments" / identity.service, options.id, header=header)
 
+    async def rehearsed() -> int:
+        path = f"/v1/services/{identity.service}/recommend"
+        try:
+            return await rehearse(golden, listener.getsockname()[:2], path, clock=clock)
+        finally:
+            warmed()
+
     def on_gap(records: int, problem: str) -> None:
         instruments.gap(records)
         _LOG.error("log records lost", extra={"records": records, "problem": problem})
@@ -218,6 +227,7 @@ def run_service(
             listener,
             clock=clock,
             warm_up=lambda: warm_up(service, golden, clock=clock, mode=identity.clock),
+            rehearse=rehearsed,
             policy=policy,
             on_policy_error=instruments.policy_error,
         )

@@ -72,17 +72,20 @@ def main(argv: Sequence[str]) -> int:
         faults = chosen.home / "services" / chosen.service / "faults.json"
         names = (chosen.id, chosen.arm, chosen.version)
         _check_starts(faults, names)
+        recommender = FaultyRecommender(
+            loading.load(artifact, checked.files.get("model.json") if checked else None),
+            faults,
+            names,
+            np.random.default_rng().random,
+        )
+        recommender.warming(True)
         run_service(
             chosen,
             identity,
-            FaultyRecommender(
-                loading.load(artifact, checked.files.get("model.json") if checked else None),
-                faults,
-                names,
-                np.random.default_rng().random,
-            ),
+            recommender,
             rescue=False,
             golden=golden_requests(artifact),
+            warmed=lambda: recommender.warming(False),
         )
     except LifecycleError as error:
         return exit_code_of(error)

@@ -12,6 +12,7 @@ import msgspec
 
 from mlg.core.errors import BackendError, ConflictError, ManifestError, NotFoundError
 from mlg.core.ports import Files, Ids
+from mlg.core.uris import Digest
 from mlg.release.rollout_types import OperatorAct
 from mlg.workflows.evidence import read_evidence
 from mlg.workflows.release_ports import BackRequest
@@ -33,6 +34,7 @@ class RolloutActs:
         ids: Names of acts.
         start_back: Starts a way back durably; the same request starts once.
         model_of: Names the model that a service serves.
+        there: Whether an artifact is in the store.
     """
 
     def __init__(
@@ -41,7 +43,9 @@ class RolloutActs:
         ids: Ids,
         start_back: Callable[[BackRequest], None],
         model_of: Callable[[str], str],
+        there: Callable[[Digest], bool] = lambda _: True,
     ) -> None:
+        self._there = there
         self._files, self._ids = files, ids
         self._start_back, self._model_of = start_back, model_of
         self._lock = threading.Lock()
@@ -120,7 +124,8 @@ class RolloutActs:
         """
         stable = read_wanted(self._files, service).stable
         serving = stable.version if stable else ""
-        former = read_swaps(self._files, service).former(serving) if serving else None
+        swaps = read_swaps(self._files, service)
+        former = swaps.former(serving, self._there) if serving else None
         if former is None:
             raise ConflictError(
                 f"no rollout of {service!r} is in flight, and no version served before "

@@ -14,7 +14,7 @@ from mlg.app.arm_counts import arm_seen, compared_in, stage_of
 from mlg.app.arms_used import ArmsUsed, Spans, read_arms
 from mlg.app.images import check_image
 from mlg.app.manifests import Manifests
-from mlg.app.objectives import ObjectiveCounts, judged, waited_s
+from mlg.app.objectives import ObjectiveCounts, Objectives, waited_s
 from mlg.app.rollout_acts import acts_of
 from mlg.app.signing import Signing
 from mlg.app.staging import Staging
@@ -77,6 +77,7 @@ class ControlWatch:
         staging: The battery of tests.
         artifacts: Where the versions' images are.
         signing: Whose signatures of images are believed.
+        objectives: Judges what happened since a swap.
     """
 
     def __init__(
@@ -93,7 +94,9 @@ class ControlWatch:
         staging: Staging,
         artifacts: ArtifactStore,
         signing: Signing,
+        objectives: Objectives,
     ) -> None:
+        self._objectives = objectives
         self._home, self._files, self._clock = home, files, clock
         self._manifests, self._router, self._supervisor = manifests, router, supervisor
         self._network, self._tail, self._staging = network, tail, staging
@@ -168,7 +171,7 @@ class ControlWatch:
         now = max(facts.now, _time(follow.stage.newest_at) or facts.now)
         if state.phase == "swapped":
             spec, counts = self._spec(service), follow.objectives
-            watch = judged(spec, counts, look, follow.stage, attempts, now)
+            watch = self._objectives.judged(spec, counts, look, follow.stage, attempts, now)
             return look, replace(facts, now=now, fresh=True, step=state.step, watch=watch)
         used = self._used(state)
         look = self._spanned(look, used)
@@ -211,6 +214,7 @@ class ControlWatch:
             "attempts": {name: [a.total, a.errors] for name, a in attempts.items()},
             "faults": self._used(state).withheld,
             "baseline": baseline,
+            "former": self._objectives.former(look),
         }
         return msgspec.structs.replace(look, mark=mark)
 

@@ -60,6 +60,14 @@ def inactive_keys(manifest: Manifest) -> tuple[InactiveKey, ...]:
     ]
     for name, service in sorted(manifest.spec.services.items()):
         found += _of_rollout(manifest, name, service)
+        if service.rollback and service.rollback.cache_hits and service.cache is None:
+            found.append(
+                InactiveKey(
+                    key=f"services.{name}.rollback.cache_hits",
+                    where=manifest.where("services", name, "rollback", "cache_hits"),
+                    why="without `cache` nothing is looked up; it stays INCONCLUSIVE.",
+                )
+            )
     return tuple(found)
 
 

@@ -155,6 +155,20 @@ class AvailabilityObjective(Spec, frozen=True, kw_only=True):
     """Smallest share over the objective's period."""
 
 
+class CpuObjective(Spec, frozen=True, kw_only=True):
+    """An objective of what a request costs, beside what it cost the version before."""
+
+    max_increase_bp: AnyBp = field(name="max_increase")
+    """Largest relative rise of the CPU seconds a request over the former version's."""
+
+
+class CacheObjective(Spec, frozen=True, kw_only=True):
+    """An objective of the cache of answers."""
+
+    min_bp: Bp = field(name="min")
+    """Least share of lookups that the cache answers, once it had a `ttl` to fill."""
+
+
 class RollbackSpec(Spec, frozen=True, kw_only=True):
     """Objectives of the service; burning them too fast reverses a release."""
 
@@ -164,6 +178,10 @@ class RollbackSpec(Spec, frozen=True, kw_only=True):
     """Time in which 99 of 100 answers are given."""
     availability: AvailabilityObjective | None = None
     """Share of requests that were answered."""
+    cpu: CpuObjective | None = None
+    """CPU seconds that a request costs the replicas."""
+    cache_hits: CacheObjective | None = None
+    """Share of lookups that the replicas' caches answer; needs `cache:`."""
 
 
 class RateLimitSpec(Spec, frozen=True, kw_only=True):

@@ -95,6 +95,8 @@ class ServingApp:
             self._batcher = Batcher(service.rank_many, batch, lambda: self.busy)
         self._pool = ThreadPoolExecutor(threads, thread_name_prefix="ask") if threads else None
         self._warm = False
+        self.rehearsing = False
+        """Copies are answered although it is not warm: its own, to become so."""
         self._draining = False
         self._starved = 0
         self.busy = 0
@@ -218,7 +220,7 @@ class ServingApp:
         extra: _Headers = []
         try:
             body = await _body(headers, receive)
-            if self._warm:
+            if self._warm or (self.rehearsing and _SHADOW in headers):
                 status, content, extra = await handle(body, headers)
             else:
                 status = 503

@@ -43,7 +43,8 @@ class Fault(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
     skew: float = 0.0
     """What is added to each feature of the viewer that the log keeps, as wrong code would."""
     hangs_after: int | None = None
-    """Answers after which each one takes 60 s, as the whole process does; None: never."""
+    """Answers, once it is warm, after which each one takes 60 s, as the whole process does;
+    None: never."""
     fails_to_start: bool = False
     """Whether a process of it ends as it starts; those that run already go on."""
 
@@ -70,11 +71,16 @@ class FaultyRecommender:
         self._inner, self._path, self._names = inner, path, tuple(names)
         self._draw, self._now_s = draw, now_s
         self._fault, self._read_s, self._asked = Fault(), float("-inf"), 0
+        self._warming = False
         self._kept: list[bytearray] = []
         self.popularity: PopularityList = inner.popularity
         self.logged_features: tuple[str, ...] = tuple(inner.logged_features)
         self.repeats = bool(getattr(inner, "repeats", True))
         self.longest_history: int = inner.longest_history
+
+    def warming(self, on: bool) -> None:
+        """Say that what is asked from now on is for warming up, or that viewers ask."""
+        self._warming, self._asked = on, 0
 
     def is_known_item(self, item: int | str) -> bool:
         """Return whether the item is in the catalogue."""
@@ -89,7 +95,7 @@ class FaultyRecommender:
         """
         fault = self._current()
         began_s = self._now_s()
-        self._asked += 1
+        self._asked += not self._warming
         if fault.hangs_after is not None and self._asked > fault.hangs_after:
             time.sleep(_HANG_S)
         if fault.errors and self._draw() < fault.errors:

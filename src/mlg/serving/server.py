@@ -3,7 +3,7 @@
 import asyncio
 import logging
 import socket
-from collections.abc import Callable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from types import FrameType
 from typing import Any, Final, cast
 
@@ -65,6 +65,7 @@ def serve(
     *,
     clock: Clock,
     warm_up: Callable[[], int],
+    rehearse: Callable[[], Awaitable[int]] | None = None,
     policy: PolicyFile | None = None,
     on_policy_error: Callable[[], None] = lambda: None,
 ) -> None:
@@ -75,6 +76,7 @@ def serve(
         listener: A listening TCP socket.
         clock: Seconds.
         warm_up: Called once in a thread; the application is ready when it returns.
+        rehearse: Awaited after it, while copies of requests are answered, before it is ready.
         policy: Polled meanwhile.
         on_policy_error: Called for each policy file that was refused.
 
@@ -85,7 +87,7 @@ def serve(
         MemoryError: Likewise.
     """
     try:
-        uvloop.run(_serve(app, listener, clock, warm_up, policy, on_policy_error))
+        uvloop.run(_serve(app, listener, clock, warm_up, rehearse, policy, on_policy_error))
     except (MemoryError, RuntimeError):  # the loop's end wants memory, for a thread
         if not app.exhausted:
             raise
@@ -101,6 +103,7 @@ async def _serve(
     listener: socket.socket,
     clock: Clock,
     warm_up: Callable[[], int],
+    rehearse: Callable[[], Awaitable[int]] | None,
     policy: PolicyFile | None,
     on_policy_error: Callable[[], None],
 ) -> None:
@@ -123,7 +126,7 @@ async def _serve(
     server = DrainingServer(config, app, clock)
     failures: list[LifecycleError] = []
     tasks: Sequence[asyncio.Task[None]] = (
-        asyncio.create_task(_warm(app, server, warm_up, failures)),
+        asyncio.create_task(_warm(app, server, warm_up, rehearse, failures)),
         asyncio.create_task(_poll(policy, on_policy_error)),
     )
     try:
@@ -140,16 +143,23 @@ async def _warm(
     app: ServingApp,
     server: DrainingServer,
     warm_up: Callable[[], int],
+    rehearse: Callable[[], Awaitable[int]] | None,
     failures: list[LifecycleError],
 ) -> None:
     try:
         requests = await asyncio.to_thread(warm_up)
+        _LOG.info("the model is warm", extra={"requests": requests})
+        if rehearse is not None:
+            app.rehearsing = True
+            _LOG.info("the server is warm", extra={"requests": await rehearse()})
     except LifecycleError as error:
         failures.append(error)
         server.should_exit = True
         return
+    except OSError as error:  # it is told to end, or has no socket left: others notice that
+        _LOG.warning("not rehearsed", extra={"problem": str(error)})
     app.warmed()
-    _LOG.info("ready", extra={"warm_up_requests": requests})
+    _LOG.info("ready")
 
 
 async def _poll(policy: PolicyFile | None, on_error: Callable[[], None]) -> None:

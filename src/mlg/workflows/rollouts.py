@@ -1,5 +1,6 @@
 """What a rollout keeps between two looks, and where others read it."""
 
+from collections.abc import Callable
 from datetime import datetime
 from typing import Any, Final, Protocol
 
@@ -9,6 +10,7 @@ from mlg.core.clock import parse_time
 from mlg.core.errors import BackendError
 from mlg.core.measure import Verdict
 from mlg.core.ports import Files
+from mlg.core.uris import Digest
 from mlg.release.rollout import status
 from mlg.release.rollout_types import ENDED, RolloutFacts, RolloutState
 from mlg.release.staging import StagingReport
@@ -95,15 +97,24 @@ class Swaps(msgspec.Struct, frozen=True, kw_only=True):
     served: tuple[WantedVersion, ...] = ()
     """Versions that were at 100 % before the one that is now, oldest first: the way back."""
 
-    def former(self, serving: str) -> WantedVersion | None:
-        """Return the version that served before this one and was not taken back, or None.
+    def former(
+        self, serving: str, there: Callable[[Digest], bool] = lambda _: True
+    ) -> WantedVersion | None:
+        """Return the last healthy version before this one, or None.
+
+        It served before, was not taken back, and can be started.
+
+        Args:
+            serving: The version at 100 %.
+            there: Whether an artifact is still in the store: an erasure may have removed it.
 
         Examples:
             >>> Swaps().former("v1") is None
             True
         """
         gone = {serving, *self.rejected}
-        return next((one for one in reversed(self.served) if one.version not in gone), None)
+        left = (one for one in reversed(self.served) if one.version not in gone)
+        return next((one for one in left if there(one.artifact)), None)
 
     def after_promotion(self, version: str, replaced: WantedVersion | None) -> "Swaps":
         """Return the swaps after one version won against another; twice is once."""

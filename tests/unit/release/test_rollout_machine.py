@@ -1,9 +1,14 @@
-"""A rollout under any facts in any order: what may never happen, and that it ends."""
+"""A rollout under any facts in any order: what may never happen, and that it ends.
+
+Its control plane may die at any command: what was stored goes through JSON, and what was
+decided is done again from its beginning.
+"""
 
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
+import msgspec
 from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
@@ -44,8 +49,9 @@ class Rollouts(RuleBasedStateMachine):
         self.serving: str | None = "v0"
         self.count = 0
         self.keys: set[str] = set()
-        self.swaps: list[datetime] = []
-        self.forward: list[datetime] = []
+        self.swaps: dict[str, datetime] = {}
+        self.dies_at: int | None = None
+        self.asked: set[tuple[Share, ...]] = {(Share(version="v0", bp=10_000),), ()}
         self.wanted: tuple[Share, ...] = (Share(version="v0", bp=10_000),)
         self.next: str | None = None
         self.state: RolloutState = self._begun()
@@ -59,6 +65,7 @@ class Rollouts(RuleBasedStateMachine):
             max_hold_s=3_600.0,
             swaps_per_hour=LIMIT,
             swap_back_s=60.0,
+            max_pause_s=1_800.0 if self.count % 2 else 86_400.0,
             staging=self.count % 2 == 0,
             gates=GATES,
         )
@@ -66,7 +73,7 @@ class Rollouts(RuleBasedStateMachine):
         self.next = None
         self.facts = RolloutFacts(
             now=self.facts.now,
-            swaps=tuple(self.swaps),
+            swaps=tuple(self.swaps.values()),
             shares=self.wanted,
             ready=(),
             fresh=True,
@@ -110,6 +117,18 @@ class Rollouts(RuleBasedStateMachine):
                 self.state = self._begun()
             self._well()
             self._look()
+
+    @rule(command=st.integers(0, 4))
+    def the_control_plane_will_die(self, command: int) -> None:
+        """At the next look, before its command of this number, or just after deciding."""
+        self.dies_at = command
+
+    @rule(seconds=st.sampled_from((1, 3_601, 90_000)))
+    def nobody_answers(self, seconds: int) -> None:
+        """Seconds pass on the machine's clock only."""
+        self.facts = replace(self.facts, waited_s=float(seconds))
+        self._look()
+        self.facts = replace(self.facts, waited_s=0.0)
 
     @rule(looks=st.integers(1, 4))
     def the_same_facts_again(self, looks: int) -> None:
@@ -204,29 +223,51 @@ class Rollouts(RuleBasedStateMachine):
             self.keys.add(command.key)
             if isinstance(command, SetShares):
                 TrafficSplit(service="home", shares=command.shares)
-                self.wanted = command.shares
+                self.asked.add(command.shares)
             elif isinstance(command, Promote):
-                self._swap(before, command)
-            elif isinstance(command, RollBack):
-                assert self.wanted == (Share(version=command.to, bp=10_000),)
-                if command.swap:
-                    self.swaps.append(facts.now)
-                    self.serving = command.to
-            elif isinstance(command, Next):
-                self.next = command.version
+                self._may_swap(before, command)
+        self._do(before, commands)
         self._never(before, facts, commands)
-        self.facts = replace(self.facts, swaps=tuple(self.swaps))
+        self.facts = replace(self.facts, swaps=tuple(self.swaps.values()))
         return commands
 
-    def _swap(self, before: RolloutState, command: Promote) -> None:
+    def _do(self, before: RolloutState, commands: tuple[RolloutCommand, ...]) -> None:
+        """Do what was decided; a control plane that dies does it again from the stored look."""
+        if self.dies_at is not None:
+            for command in commands[: self.dies_at]:
+                self._done(command)
+            stored = msgspec.json.decode(msgspec.json.encode(self.state), type=RolloutState)
+            again = msgspec.json.decode(
+                msgspec.json.encode(commands), type=tuple[RolloutCommand, ...]
+            )
+            assert (stored, again) == (self.state, commands)
+            if not commands:  # it died before the look was stored: the look is made again
+                assert step(before, self.facts) == (stored, ())
+            self.state, commands, self.dies_at = stored, again, None
+        for command in commands:
+            self._done(command)
+
+    def _done(self, command: RolloutCommand) -> None:
+        """Change the world as a command does; done twice it is done once."""
+        if isinstance(command, SetShares):
+            self.wanted = command.shares
+        elif isinstance(command, Promote):
+            self.serving = command.version
+            self.swaps[command.key] = self.state.since
+        elif isinstance(command, RollBack):
+            assert self.wanted == (Share(version=command.to, bp=10_000),)
+            if command.swap:
+                self.swaps[command.key] = self.state.since
+                self.serving = command.to
+        elif isinstance(command, Next):
+            self.next = command.version
+
+    def _may_swap(self, before: RolloutState, command: Promote) -> None:
         now = self.facts.now
         assert self.serving == command.replaced != command.version, "a double swap"
-        assert sum(now - at <= timedelta(hours=1) for at in self.swaps) < LIMIT
+        assert sum(now - at <= timedelta(hours=1) for at in self.swaps.values()) < LIMIT
         judged = before.share_bp > 0 and not before.forced
         assert self.facts.fresh or not judged, "promoted without metrics"
-        self.serving = command.version
-        self.swaps.append(now)
-        self.forward.append(now)
 
     def _never(
         self, before: RolloutState, facts: RolloutFacts, commands: tuple[RolloutCommand, ...]
@@ -251,6 +292,10 @@ class Rollouts(RuleBasedStateMachine):
     def viewers_are_always_somewhere(self) -> None:
         if self.state.stable is not None:
             assert sum(share.bp for share in self.wanted) == 10_000
+        assert self.wanted in self.asked, "traffic that no rollout asked for"
+        versions = [share.version.partition("~")[0] for share in self.wanted if share.bp]
+        if self.state.phase in ENDED and versions:
+            assert set(versions) == {self.serving}
 
     def teardown(self) -> None:
         """Given verdicts, and nobody who pauses it, every rollout ends."""

@@ -21,7 +21,7 @@ from mlg.serving.popularity import load_list
 from mlg.serving.ranker import decide, popular
 from mlg.serving.sanity import fault_of
 from mlg.serving.service import FaultError
-from mlg.serving.warmup import golden_requests, warm_up
+from mlg.serving.warmup import MOST_REQUESTS, MOST_S, golden_requests, warm_up
 
 UNIT = st.floats(0, 1)
 
@@ -196,7 +196,26 @@ def test_warm_up_ends_when_latency_is_flat(stubs: Any) -> None:
     service = stubs.service(clock=clock)
     bodies = [b'{"user_id": 1, "k": 5}'] * 100
     assert warm_up(service, bodies, clock=clock, mode="request") == 40
-    assert warm_up(service, bodies[:10], clock=clock, mode="request") == 10
+    assert warm_up(service, bodies[:10], clock=clock, mode="request") == 40, "round and round"
+    assert warm_up(service, [], clock=clock, mode="request") == 0
+
+
+def test_warm_up_has_an_end_where_latency_never_is_flat(stubs: Any) -> None:
+    class Rising(ManualClock):
+        """Each reading costs a thousandth more than the one before."""
+
+        step_s = 0.001
+
+        def monotonic_s(self) -> float:
+            self.step_s *= 1.02
+            self.wait(self.step_s)
+            return super().monotonic_s()
+
+    clock = Rising()
+    service = stubs.service(clock=clock)
+    bodies = [b'{"user_id": 1, "k": 5}'] * 10
+    assert 40 < warm_up(service, bodies, clock=clock, mode="request") < MOST_REQUESTS
+    assert clock.monotonic_s() < 2 * MOST_S
 
 
 def test_a_failing_recorded_request_ends_the_warm_up(stubs: Any) -> None:
