@@ -144,6 +144,8 @@ class HookAnswer(msgspec.Struct, frozen=True, kw_only=True):
     """Empty where the hook is not genuine."""
     runs: list[str] = []
     """Ids of the runs that it started."""
+    pipelines: list[str] = []
+    """Of each of these runs, the pipeline."""
 
 
 class RebuiltAnswer(msgspec.Struct, frozen=True, kw_only=True):

@@ -391,6 +391,7 @@ def _hooks(base: _Base, train: Train) -> CommitHooks:
         clock=base.clock,
         store=base.store,
         manifests=base.manifests,
+        artifacts=base.artifacts,
         train=train,
         recorder=base.recorder,
     )

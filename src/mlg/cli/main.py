@@ -11,6 +11,7 @@ from mlg.cli import (
     commands_gameday,
     commands_graph,
     commands_health,
+    commands_hook,
     commands_image,
     commands_import,
     commands_instance,
@@ -55,6 +56,10 @@ rollout.command("rollback")(commands_rollout.rollback)
 image = typer.Typer(help="Models and their images, as they were signed.", no_args_is_help=True)
 image.command("verify")(commands_image.verify)
 
+hook = typer.Typer(help="Tell of commits whose tests passed.", no_args_is_help=True)
+hook.command("send")(commands_hook.send)
+hook.command("install")(commands_hook.install_hook)
+
 automations = typer.Typer(help="Rules, and what they propose.", no_args_is_help=True)
 automations.command("list")(commands_automations.listing)
 automations.command("approve")(commands_automations.approve)
@@ -97,6 +102,7 @@ audit.command("verify")(commands_audit.verify_log)
 app.add_typer(graph, name="graph")
 app.add_typer(rollout, name="rollout")
 app.add_typer(automations, name="automations")
+app.add_typer(hook, name="hook")
 app.add_typer(image, name="image")
 app.add_typer(renders, name="render")
 app.add_typer(imports, name="import")
