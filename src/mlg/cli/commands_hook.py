@@ -36,6 +36,7 @@ _URL = typer.Option("", "--url", help="Address of the control plane; default tha
 
 
 def send(
+    *,
     tests: str = typer.Option(..., "--tests", help="passed, failed or unknown."),
     commit: str = typer.Option("HEAD", "--commit", help="The commit."),
     branch: str = typer.Option("", "--branch", help="Its branch; default the one checked out."),

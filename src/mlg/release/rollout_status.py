@@ -2,7 +2,8 @@
 
 from msgspec import Struct
 
-from mlg.release.rollout_types import Phase, RolloutState
+from mlg.release import rollout_approval
+from mlg.release.rollout_types import ENDED, PAUSABLE, Phase, RolloutState
 from mlg.release.verdicts import GateResult, percent
 
 
@@ -37,6 +38,10 @@ class RolloutStatus(Struct, frozen=True, kw_only=True):
     step: int
     gates: tuple[GateResult, ...]
     explanation: str
+    approvers: tuple[str, ...] = ()
+    """Who may give the approval that it waits for; empty where it waits for none."""
+    acts: tuple[str, ...] = ()
+    """What a person may tell it now."""
 
 
 def status(state: RolloutState) -> RolloutStatus:
@@ -50,4 +55,26 @@ def status(state: RolloutState) -> RolloutStatus:
         step=state.step,
         gates=state.gates,
         explanation=explain(state),
+        approvers=_approvers(state),
+        acts=_acts(state),
     )
+
+
+def _approvers(state: RolloutState) -> tuple[str, ...]:
+    plan = rollout_approval.needs(state, "approve")
+    return plan.by if plan is not None and state.phase not in ENDED else ()
+
+
+def _acts(state: RolloutState) -> tuple[str, ...]:
+    """Return the acts that would change something, as `rollout_acts.answer` takes them."""
+    if state.phase in ENDED:
+        return ("rollback",)
+    at = state.paused_from or state.phase
+    fitting = {
+        "pause": state.phase in PAUSABLE,
+        "resume": state.phase == "paused",
+        "approve": state.phase == "paused" or bool(_approvers(state)),
+        "promote": at in {"canary", "promoting"} and not state.forced,
+        "rollback": state.phase != "rolling_back",
+    }
+    return tuple(act for act, fits in fitting.items() if fits)
