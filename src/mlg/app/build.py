@@ -38,6 +38,8 @@ from mlg.app.reacting import reactor_of
 from mlg.app.reactor import Reactor
 from mlg.app.replicas import ReplicaWatch
 from mlg.app.rollout_acts import RolloutActs
+from mlg.app.rollout_start import RolloutStarts
+from mlg.app.rollout_told import ActsTold
 from mlg.app.rollout_watch import ControlWatch
 from mlg.app.seals import Seals
 from mlg.app.settings import Settings, read_settings
@@ -53,8 +55,9 @@ from mlg.graph.record import Recorder, image_uri
 from mlg.telemetry.tracing import tracing_of, wanted_endpoint
 from mlg.workflows import durable
 from mlg.workflows.packaged import Packaged, read_packaged
-from mlg.workflows.release import Release, start_back
-from mlg.workflows.release_ports import BackRequest, ReleasePorts
+from mlg.workflows.release import Release
+from mlg.workflows.release_ports import BackRequest, ReleasePorts, StartRequest
+from mlg.workflows.release_starts import start_back, start_version
 from mlg.workflows.state import read_wanted
 from mlg.workflows.train import Train, TrainPorts
 
@@ -131,7 +134,11 @@ def build(home: Path, control_port: int, gateway_port: int) -> Parts:
     def back(request: BackRequest) -> None:
         start_back(release, request)
 
-    acts = RolloutActs(base.files, base.ids, back, base.model)
+    def forward(request: StartRequest) -> None:
+        start_version(release, request)
+
+    told = ActsTold(base.store, base.recorder)
+    acts = RolloutActs(base.files, base.ids, back, base.model, told)
     monitoring = monitoring_of(
         home=home,
         files=base.files,
@@ -199,6 +206,16 @@ def build(home: Path, control_port: int, gateway_port: int) -> Parts:
         emitter=_emitter(base, control_port),
         hooks=_hooks(base, train),
         acts=acts,
+        starts=RolloutStarts(
+            files=base.files,
+            ids=base.ids,
+            artifacts=base.artifacts,
+            manifests=base.manifests,
+            reader=base.reader,
+            recorder=base.recorder,
+            start=forward,
+            told=told,
+        ),
         enrichers=enrichers_of(
             home=home,
             clock=base.clock,

@@ -47,6 +47,8 @@ audit = typer.Typer(help="The account: export a proof, verify the log.", no_args
 
 rollout = typer.Typer(help="A new version on its way to 100 %.", no_args_is_help=True)
 rollout.command("status")(commands_rollout.status)
+rollout.command("timeline")(commands_rollout.timeline)
+rollout.command("start")(commands_rollout.start)
 rollout.command("pause")(commands_rollout.pause)
 rollout.command("resume")(commands_rollout.resume)
 rollout.command("promote")(commands_rollout.promote)

@@ -12,6 +12,7 @@ from mlg.release.rollout_types import (
     RolloutState,
 )
 
+
 def answer(state: RolloutState, facts: RolloutFacts, act: OperatorAct) -> Moved:
     """Return what a person's act makes of the rollout; one that does not fit is told so."""
     heard = replace(state, acts=(*state.acts, act.id))

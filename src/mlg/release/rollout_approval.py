@@ -27,8 +27,10 @@ def may_approve(by: tuple[str, ...], subject: str, roles: tuple[str, ...]) -> bo
         roles: What he holds.
 
     Examples:
-        >>> may_approve(("ada", "admin"), "local:ada", ()), may_approve(("ada",), "local:bo", ())
-        (True, False)
+        >>> may_approve(("ada", "admin"), "local:ada", ())
+        True
+        >>> may_approve(("ada",), "local:bo", ("admin",))
+        False
         >>> may_approve(("admin",), "local:admin", ("viewer",))  # a role's word is no name
         False
     """

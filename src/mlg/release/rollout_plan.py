@@ -3,8 +3,8 @@
 from typing import Final
 
 from mlg.core.traffic import FULL_BP
-from mlg.manifest.specs_services import GateName, RolloutGate, RolloutSpec
-from mlg.release.rollout_types import GatePlan, RolloutPlan
+from mlg.manifest.specs_services import ApprovalSpec, GateName, RolloutGate, RolloutSpec
+from mlg.release.rollout_types import ApprovalPlan, GatePlan, RolloutPlan
 
 ALPHA: Final = 0.01
 """Chance that one rollout stops a good version, over all gates together."""
@@ -63,7 +63,12 @@ def plan_of(rollout: RolloutSpec | None) -> RolloutPlan:
         swap_back_s=rollout.swap_back_s or plain.swap_back_s,
         staging=rollout.staging is not None,
         gates=_gates(rollout.gates) if canary else (),
+        approval=_approval(rollout.approval),
     )
+
+
+def _approval(asked: ApprovalSpec | None) -> ApprovalPlan | None:
+    return None if asked is None else ApprovalPlan(before=asked.before, by=asked.by)
 
 
 def not_measured(rollout: RolloutSpec | None) -> tuple[str, ...]:

@@ -38,8 +38,8 @@ class RolloutStatus(Struct, frozen=True, kw_only=True):
     step: int
     gates: tuple[GateResult, ...]
     explanation: str
-    approvers: tuple[str, ...] = ()
-    """Who may give the approval that it waits for; empty where it waits for none."""
+    only: dict[str, tuple[str, ...]] = {}
+    """Acts that would give an approval, with those who may: names and roles."""
     acts: tuple[str, ...] = ()
     """What a person may tell it now."""
 
@@ -55,14 +55,16 @@ def status(state: RolloutState) -> RolloutStatus:
         step=state.step,
         gates=state.gates,
         explanation=explain(state),
-        approvers=_approvers(state),
+        only=_only(state),
         acts=_acts(state),
     )
 
 
-def _approvers(state: RolloutState) -> tuple[str, ...]:
-    plan = rollout_approval.needs(state, "approve")
-    return plan.by if plan is not None and state.phase not in ENDED else ()
+def _only(state: RolloutState) -> dict[str, tuple[str, ...]]:
+    if state.phase in ENDED:
+        return {}
+    plans = {act: rollout_approval.needs(state, act) for act in ("approve", "promote")}
+    return {act: plan.by for act, plan in plans.items() if plan is not None}
 
 
 def _acts(state: RolloutState) -> tuple[str, ...]:
@@ -73,7 +75,7 @@ def _acts(state: RolloutState) -> tuple[str, ...]:
     fitting = {
         "pause": state.phase in PAUSABLE,
         "resume": state.phase == "paused",
-        "approve": state.phase == "paused" or bool(_approvers(state)),
+        "approve": state.phase == "paused" or "approve" in _only(state),
         "promote": at in {"canary", "promoting"} and not state.forced,
         "rollback": state.phase != "rolling_back",
     }

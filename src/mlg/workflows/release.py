@@ -7,13 +7,13 @@ dies between the two does the same commands again, and each may be done twice.
 
 import re
 from collections.abc import Iterable, Mapping
-from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from datetime import timedelta
 from hashlib import sha256
 from typing import Any, Final
 
 import msgspec
-from dbos import DBOS, DBOSConfiguredInstance, SetWorkflowID
+from dbos import DBOS, DBOSConfiguredInstance
 
 from mlg.core.clock import rfc3339
 from mlg.core.errors import LifecycleError
@@ -26,6 +26,7 @@ from mlg.graph.record import deployment_uri, image_uri, model_uri, run_uri
 from mlg.release import rollout
 from mlg.release.rollout_types import (
     ENDED,
+    Approved,
     Call,
     Next,
     Notify,
@@ -45,6 +46,7 @@ from mlg.workflows.record import append_once
 from mlg.workflows.release_ports import BackRequest, ReleasePorts
 from mlg.workflows.rollouts import (
     Look,
+    forgive,
     in_flight,
     read_swaps,
     write_rollout,
@@ -76,13 +78,24 @@ class Release(DBOSConfiguredInstance):
         super().__init__("release")
 
     @DBOS.workflow(name="release")
-    def run(self, service: str, model: str, artifact: str, run_id: str) -> dict[str, Any]:
-        """Bring the version to its end; return `{"state", "deployment", …}` and never raise."""
+    def run(
+        self,
+        service: str,
+        model: str,
+        artifact: str,
+        run_id: str,
+        asked: dict[str, str] | None = None,
+    ) -> dict[str, Any]:
+        """Bring the version to its end; return `{"state", "deployment", …}` and never raise.
+
+        `asked` is what a person said who started it: `by`, `reason`, and `again` to try one
+        that was taken back.
+        """
         id_ = DBOS.workflow_id or ""
-        raw = self.begin(service, model, artifact, run_id, id_)
+        raw = self.begin(service, model, artifact, run_id, id_, asked)
         while "wait" in raw:
             DBOS.sleep(QUIET_EVERY_S)
-            raw = self.begin(service, model, artifact, run_id, id_)
+            raw = self.begin(service, model, artifact, run_id, id_, asked)
         return self._follow(raw, model, artifact)
 
     @DBOS.workflow(name="release.back")
@@ -107,7 +120,13 @@ class Release(DBOSConfiguredInstance):
 
     @DBOS.step(name="release.begin", retries_allowed=True, max_attempts=_TRIES)
     def begin(
-        self, service: str, model: str, artifact: str, run_id: str, id_: str
+        self,
+        service: str,
+        model: str,
+        artifact: str,
+        run_id: str,
+        id_: str,
+        asked: dict[str, str] | None = None,
     ) -> dict[str, Any]:
         """Take the service's turn; `wait` while another rollout has it."""
         version, watch = artifact[:12], self._ports.watch
@@ -120,7 +139,9 @@ class Release(DBOSConfiguredInstance):
         plan = watch.plan(service)
         state = rollout.begin(id_, service, version, serving, plan, watch.now(service))
         facts = {"steps_bp": ",".join(map(str, plan.steps_bp)), "min_units": plan.min_units}
-        return self._begun(state, model, artifact, facts, run_id=run_id)
+        if asked and asked.get("again"):
+            forgive(self._ports.files, service, version)
+        return self._begun(state, model, artifact, {**facts, **(asked or {})}, run_id=run_id)
 
     @DBOS.step(name="release.begin_back", retries_allowed=True, max_attempts=_TRIES)
     def begin_back(self, raw_request: dict[str, Any]) -> dict[str, Any]:
@@ -233,6 +254,8 @@ class Release(DBOSConfiguredInstance):
                     self._swap(service, command.key, state)
             case Record():
                 self._moved(state, command, model)
+            case Approved():
+                self._approved(state, command)
             case Notify() | Call():
                 event = record_rollouts.rollout_told(
                     self._ports.recorder(),
@@ -380,6 +403,20 @@ class Release(DBOSConfiguredInstance):
             )
         )
 
+    def _approved(self, state: RolloutState, command: Approved) -> None:
+        """Record who gave the approval; the event is his."""
+        event = record_rollouts.rollout_approved(
+            replace(self._ports.recorder(), actor=command.by),
+            key=command.key,
+            service=state.service,
+            rollout_id=state.id,
+            before=command.before,
+            reason=command.reason,
+            share_bp=command.share_bp,
+            gates=_words(command.gates),
+        )
+        self._record(event)
+
     def _held(self, state: RolloutState) -> None:
         """Tell what the rollout waits for; the same want with other figures is told once."""
         want = sha256(_FIGURES.sub("#", state.reason).encode()).hexdigest()[:12]
@@ -422,15 +459,3 @@ class Release(DBOSConfiguredInstance):
 
 def _words(gates: Iterable[GateResult]) -> dict[str, str]:
     return {gate.name: f"{gate.verdict}: {gate.reason}" for gate in gates}
-
-
-def start_back(release: Release, request: BackRequest) -> None:
-    """Start the way back in the background; the same request starts once."""
-
-    def start() -> None:
-        with SetWorkflowID(request.id):
-            DBOS.start_workflow(release.back, msgspec.to_builtins(request))
-
-    # a thread of its own has no step around it: within one no workflow may start
-    with ThreadPoolExecutor(1) as pool:
-        pool.submit(start).result()

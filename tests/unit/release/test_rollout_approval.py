@@ -70,7 +70,7 @@ def test_before_the_canary_no_viewer_sees_it_until_one_who_may_says_yes() -> Non
         "waits for approval before it sees a viewer; may approve: ada, admin"
     )
     told = status(state)
-    assert (told.approvers, "approve" in told.acts) == (BY, True)
+    assert (told.only, told.acts) == ({"approve": BY}, ("pause", "approve", "rollback"))
     state, done = looks(state, replace(WARM, acts=(says("approve"),)))
     assert (state.phase, state.share_bp, state.approved) == ("canary", 500, "local:ada")
     (approved,) = [c for c in done if isinstance(c, Approved)]
