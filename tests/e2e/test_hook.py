@@ -42,6 +42,17 @@ class Repository:
         self.git("clone", "--quiet", str(self.bare), str(self.clone), at=folder)
         self.git("checkout", "-B", "main")
 
+    @classmethod
+    def of(cls, cli: Cli, folder: Path) -> "Repository":
+        """Return one with the project's manifest and SQL pushed."""
+        found = cls(folder, cli.env)
+        shutil.copy(cli.folder / "mlg.yaml", found.clone)
+        shutil.copytree(cli.folder / "sql", found.clone / "sql")
+        found.git("add", "-A")
+        found.git("commit", "-m", "begin")
+        found.git("push", "origin", "main")
+        return found
+
     def git(self, *words: str, at: Path | None = None) -> str:
         done = subprocess.run(
             ["git", *words], cwd=at or self.clone, env=self.env, capture_output=True,
@@ -68,22 +79,21 @@ def repository(cli: Cli, tmp_path: Path) -> Repository:
     manifest.write_text(text.replace("services:\n", SECOND.lstrip("\n") + "services:\n"))
     clean = (cli.folder / "sql" / "clean.sql").read_text()
     (cli.folder / "sql" / "other.sql").write_text(clean)
-    shim = tmp_path / "bin" / "mlg"
-    shim.parent.mkdir()
-    shim.write_text(f'#!/bin/sh\nexec {sys.executable} -m mlg "$@"\n')
-    shim.chmod(0o755)
     cli.env |= {
         "MLG_HOOK_SECRET": "secret://env/HOOK_SECRET",
         "HOOK_SECRET": "s3cret",
-        "PATH": f"{shim.parent}{os.pathsep}{os.environ['PATH']}",
+        "PATH": shim_path(tmp_path),
     }
-    found = Repository(tmp_path, cli.env)
-    shutil.copy(manifest, found.clone)
-    shutil.copytree(cli.folder / "sql", found.clone / "sql")
-    found.git("add", "-A")
-    found.git("commit", "-m", "begin")
-    found.git("push", "origin", "main")
-    return found
+    return Repository.of(cli, tmp_path)
+
+
+def shim_path(folder: Path) -> str:
+    """Return a PATH on which `mlg` is this one."""
+    shim = folder / "bin" / "mlg"
+    shim.parent.mkdir()
+    shim.write_text(f'#!/bin/sh\nexec {sys.executable} -m mlg "$@"\n')
+    shim.chmod(0o755)
+    return f"{shim.parent}{os.pathsep}{os.environ['PATH']}"
 
 
 def started(cli: Cli) -> list[str]:

@@ -3,8 +3,9 @@
 import getpass
 from typing import Any
 
+import pytest
 from tests.conftest import Cli, until
-from tests.e2e.test_canary import rollout
+from tests.e2e.test_canary import FULL, rollout
 from tests.instance import Graph, check_arrows
 
 USER = getpass.getuser()
@@ -40,6 +41,7 @@ def waits(cli: Cli, version: str) -> Any:
     )
 
 
+@pytest.mark.skipif(not FULL, reason="half a minute: set MLG_FULL=1")
 def test_a_version_is_started_approved_and_taken_back_by_people(cli: Cli) -> None:
     cli("up", "--wait", "--port", "0")
     cli("apply", "--yes")

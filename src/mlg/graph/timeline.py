@@ -27,6 +27,8 @@ _TOLD: Final = {
 """Types of events that are told of each kind of node."""
 _SAID_OF_ALL: Final = frozenset(("begun", "held", "noted", "called", "asked", "approved"))
 """Words of events of a rollout that are no transition of it."""
+_MAKERS: Final = ("produced", "part_of", "triggered")
+"""From a run to its steps: those that make tables are parts of it, the others came of it."""
 _HELD: Final = "mlg.rollout.held"
 
 
@@ -111,9 +113,10 @@ def _things(reader: GraphReader, rollout: Uri) -> list[Uri]:
     runs = _of_kind(_near(reader, rollout, "up", ("triggered",), 1), "run")
     if not runs:  # a person started it: the run is the one that made the version
         for version in versions[:1]:
-            runs = _of_kind(_near(reader, version, "up", ("produced", "part_of"), 3), "run")[:1]
+            runs = _of_kind(_near(reader, version, "up", _MAKERS, 2), "run")[:1]
     commits = [c for run in runs for c in _near(reader, run, "up", ("triggered",), 1)]
-    steps = [s for run in runs for s in _near(reader, run, "down", ("part_of",), 1)]
+    ahead = [s for run in runs for s in _near(reader, run, "down", _MAKERS, 1)]
+    steps = _of_kind(ahead, "step")
     checks = _near(reader, rollout, "down", ("triggered",), 1)
     kinds = ("commit", "run", "step", "model_version", "health_check", "rollout")
     every = (rollout, *commits, *runs, *steps, *versions, *checks)
