@@ -166,7 +166,12 @@ def _print_started(told: dict[str, Any]) -> None:
 
 def _print_timeline(found: dict[str, Any]) -> None:
     rows: list[list[object]] = [
-        [f"+{r['since_start_s']:.1f} s", f"{r['since_before_s']:.1f} s", r["kind"], r["words"]]
+        [
+            f"+{r['since_start_s']:.1f} s",
+            f"{r['since_before_s']:.1f} s",
+            r["kind"],
+            r["words"].partition("; gates:")[0],  # the reason has said it
+        ]
         for r in found["rows"]
     ]
     title = (

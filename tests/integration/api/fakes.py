@@ -259,7 +259,7 @@ class Control:
         return {"restarted": named}
 
     def rollout(self, service: str) -> dict[str, Any]:
-        return {"service": service, "state": "canary"}
+        return {"service": service, "rollout": "d1", "state": "canary"}
 
     def rollout_act(
         self, service: str, act: str, reason: str, principal: Principal, *, key: str = ""
