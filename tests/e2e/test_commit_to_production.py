@@ -14,7 +14,10 @@ pytestmark = pytest.mark.skipif(
     os.environ.get("MLG_FULL") != "1", reason="minutes: set MLG_FULL=1"
 )
 
-ORDER = ("commit", "run", "step", "model_version", "rollout", "health_check", "rollout_step")
+ORDER = (
+    "commit", "run", "step", "model_version", "image", "rollout", "health_check",
+    "rollout_step",
+)  # fmt: skip
 
 
 def test_a_push_comes_to_production_with_nobody_doing_anything(

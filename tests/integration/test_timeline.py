@@ -36,7 +36,8 @@ def test_a_commit_is_followed_to_all_of_the_traffic(reader: SqliteGraphReader) -
     assert (found.service, found.version, found.state) == ("home", "a" * 12, "done")
     kinds = list(dict.fromkeys(row.kind for row in found.rows))
     assert kinds == [
-        "commit", "run", "step", "model_version", "rollout", "rollout_step", "health_check",
+        "commit", "run", "step", "model_version", "image", "rollout", "rollout_step",
+        "health_check",
     ]  # fmt: skip
     assert [row.seq for row in found.rows] == sorted({row.seq for row in found.rows})
     steps = {row.node.rpartition("%2F")[2] for row in found.rows if row.kind == "step"}
@@ -58,7 +59,7 @@ def test_what_failed_ends_where_it_ended_and_says_who_acted(reader: SqliteGraphR
     assert (back.state, back.rows[-1].event) == ("rolled_back", "mlg.rollout.rolled_back")
     assert back.total_s == back.rows[-1].since_start_s
     approved = next(r for r in told(reader, "dd").rows if r.event == "mlg.rollout.approved")
-    assert (approved.kind, approved.by) == ("rollout", STORY.by.actor)
+    assert (approved.kind, approved.by) == ("approval", STORY.by.actor)
     assert approved.words == (
         f"{STORY.by.actor} approved it before all of the traffic at 5 %, because fine"
     )

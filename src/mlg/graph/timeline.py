@@ -7,7 +7,7 @@ import msgspec
 
 from mlg.core.clock import rfc3339
 from mlg.core.errors import NotFoundError
-from mlg.core.events import StoredEvent
+from mlg.core.events import Event, StoredEvent
 from mlg.core.ports import GraphHistory, GraphReader
 from mlg.core.reading import Direction, NodeQuery, WalkOptions
 from mlg.core.uris import Uri, parse_uri
@@ -25,8 +25,8 @@ _TOLD: Final = {
     "rollout": ("mlg.rollout.",),
 }
 """Types of events that are told of each kind of node."""
-_SAID_OF_ALL: Final = frozenset(("begun", "held", "noted", "called", "asked", "approved"))
-"""Words of events of a rollout that are no transition of it."""
+_MADE: Final = frozenset(("rollout_step", "approval"))
+"""Kinds of nodes that a rollout's events make."""
 _MAKERS: Final = ("produced", "part_of", "triggered")
 """From a run to its steps: those that make tables are parts of it, the others came of it."""
 _HELD: Final = "mlg.rollout.held"
@@ -93,7 +93,7 @@ def timeline(
         one for one in history.told(things, limit=_EACH) if _is_told(one, set(things), runs)
     ]
     events = [one for one in events if holds or one.event.type != _HELD]
-    rows = _rows(events, rollout)
+    rows = _rows(events)
     swapped = [row.since_start_s for row in rows if row.event == "mlg.rollout.swapped"]
     return TimelineAnswer(
         service=str(attrs.get("service", parse_uri(rollout).name)),
@@ -154,7 +154,7 @@ def _is_told(stored: StoredEvent, things: set[Uri], runs: set[Uri]) -> bool:
     return True
 
 
-def _rows(events: list[StoredEvent], rollout: Uri) -> list[TimelineRow]:
+def _rows(events: list[StoredEvent]) -> list[TimelineRow]:
     rows: list[TimelineRow] = []
     first = events[0].event.recorded_at if events else None
     before = first
@@ -162,17 +162,17 @@ def _rows(events: list[StoredEvent], rollout: Uri) -> list[TimelineRow]:
         event = stored.event
         if first is None or before is None:
             break
-        kind = parse_uri(event.subject).kind
+        node = _node_of(event)
         rows.append(
             TimelineRow(
                 at=rfc3339(event.recorded_at),
                 since_start_s=round((event.recorded_at - first).total_seconds(), 3),
                 since_before_s=round((event.recorded_at - before).total_seconds(), 3),
-                kind="rollout_step" if _is_step(event.type) else kind,
-                node=event.subject,
+                kind=parse_uri(node).kind,
+                node=node,
                 event=event.type,
                 by=event.actor,
-                words=clause_of(stored, rollout if kind == "rollout" else None).text,
+                words=clause_of(stored).text,
                 seq=stored.seq,
             )
         )
@@ -180,7 +180,8 @@ def _rows(events: list[StoredEvent], rollout: Uri) -> list[TimelineRow]:
     return rows
 
 
-def _is_step(type_: str) -> bool:
-    """Whether an event is a transition, which is a node of its own."""
-    noun, _, word = type_.removeprefix("mlg.").partition(".")
-    return noun == "rollout" and word not in _SAID_OF_ALL
+def _node_of(event: Event) -> Uri:
+    """Return the node that an event made, where it happened to another: a step, an image."""
+    made = [fact.uri for fact in event.nodes if parse_uri(fact.uri).kind in _MADE]
+    made += [edge.dst for edge in event.edges if edge.role == "packaged_as"]
+    return made[0] if made else event.subject

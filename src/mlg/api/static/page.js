@@ -89,7 +89,7 @@ async function readRollout(service) {
   const rollout = await json(path).catch(() => null);  // none yet
   if (!rollout) return null;
   const told = await json(path + "/timeline").catch(() => null);
-  return { rollout, rows: told ? told.rows.filter((r) => r.kind.startsWith("rollout")) : [] };
+  return { rollout, rows: told ? told.rows.filter((r) => r.event.startsWith("mlg.rollout.")) : [] };
 }
 
 // After an act the view is drawn anew although the reader's focus is in it.
