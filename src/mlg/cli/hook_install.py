@@ -137,8 +137,13 @@ tell() {
 
 _RECEIVE: Final = """
 told=$(cat)
+git_dir=$(git rev-parse --absolute-git-dir)
 if [ -x "$here/@LOCAL@" ]; then
   printf '%s\\n' "$told" | "$here/@LOCAL@" "$@" || exit
+fi
+if command -v flock >/dev/null; then  # one push at a time in the tree
+  exec 9>"$git_dir/mlg.lock"
+  flock 9
 fi
 printf '%s\\n' "$told" | while read -r old new ref; do
   [ "$ref" = "refs/heads/$branch" ] || continue
@@ -146,13 +151,14 @@ printf '%s\\n' "$told" | while read -r old new ref; do
     echo "mlg: $branch was deleted; nothing is told" >&2
     continue
   esac
+  # a newer push tells of this one too
+  [ "$(git rev-parse --verify --quiet "$ref")" = "$new" ] || continue
   # an index of its own, so that the repository's HEAD stays what it is
-  index=$(git rev-parse --absolute-git-dir)/mlg.index
-  GIT_INDEX_FILE="$index" git --work-tree="$tree" read-tree --reset -u "$new" || {
+  GIT_INDEX_FILE="$git_dir/mlg.index" git --work-tree="$tree" read-tree --reset -u "$new" || {
     echo "mlg: $tree could not be brought to $new; nothing is told" >&2
     continue
   }
-  (tell "$new" "$old") </dev/null
+  (tell "$new" "$old") </dev/null 9>&-
 done
 """
 
