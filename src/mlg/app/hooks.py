@@ -138,7 +138,8 @@ class CommitHooks:
         )
         for request in wanted.values():
             durable.start_run(self._train, request)
-        self._owed.keep(hook)
+        if self._on_branch(hook):
+            self._owed.keep(hook)
         self._files.write(_seen_path(hook.id), b"")
         return runs, tuple(str(error) for error in refused.values())
 

@@ -125,6 +125,34 @@ def test_the_levers_shown_are_those_that_fit_and_tell_what_the_reader_wrote(
     }
 
 
+@pytest.mark.skipif(NODE is None, reason="no node here to run the page's script")
+def test_a_click_posts_the_act_with_its_reason_and_a_key_of_its_own(tmp_path: Path) -> None:
+    program, static, beside = tmp_path / "page.js", files("mlg.api") / "static", Path(__file__)
+    parts = [beside.with_name("dom_stub.js"), beside.with_name("page_before.js")]
+    parts += [Path(str(static / name)) for name in ("dom.js", "views.js", "page.js")]
+    parts += [beside.with_name("page_after.js")]
+    text = "\n".join(part.read_text() for part in parts)
+    program.write_text(text.replace('"use strict";', ""))
+    done = subprocess.run(
+        [str(NODE), str(program)], capture_output=True, text=True, check=False, timeout=60
+    )
+    assert done.returncode == 0, done.stderr
+    seen = json.loads(done.stdout)
+    assert seen["labels"] == ["Resume", "Roll back", "Start after this one"]
+    own = {"service": "home", "reason": "seen it"}
+    assert seen["posts"] == [
+        ["/api/v1/rollouts/acts", "application/json", {**own, "act": "resume"}],
+        ["/api/v1/rollouts/acts", "application/json", {**own, "act": "rollback"}],
+        ["/api/v1/rollouts/start", "application/json", {**own, "version": "v3"}],
+    ]
+    assert seen["keys"] == 3
+    assert seen["asked"] == [
+        "home: rollback?", "home: start the rollout of v3?", "home: promote?",
+    ]  # fmt: skip
+    assert seen["told"] == "home: v3 starts"
+    assert (seen["problem"], seen["listed"], seen["others"]) == ("", True, False)
+
+
 @pytest.mark.parametrize("path", ["acts", "start"])
 def test_another_sites_page_pulls_no_lever(client: Any, plane: Any, path: str) -> None:
     body = {"service": "home", "reason": "x", "key": "k"}
