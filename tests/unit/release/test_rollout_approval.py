@@ -5,8 +5,10 @@ from typing import Any
 import msgspec
 import pytest
 
+from mlg.manifest.specs_services import ApprovalSpec, RolloutSpec
 from mlg.release.rollout import begin, begin_back, status, step
 from mlg.release.rollout_approval import may_approve
+from mlg.release.rollout_plan import plan_of
 from mlg.release.rollout_types import (
     ApprovalPlan,
     Approved,
@@ -204,3 +206,12 @@ def test_it_goes_through_json_and_an_older_state_has_none() -> None:
     command = Approved(key="k", by="a", before="canary", reason="", share_bp=0)
     kinds = tuple[RolloutCommand, ...]
     assert msgspec.convert(msgspec.to_builtins((command,)), kinds) == (command,)
+
+
+def test_the_manifest_says_who_and_before_what() -> None:
+    asked = RolloutSpec(approval=ApprovalSpec(by=("ada",)))
+    assert plan_of(asked).approval == ApprovalPlan(before="promote", by=("ada",))
+    assert plan_of(RolloutSpec()).approval is None
+    for wrong in ({"by": []}, {"by": ["ada"], "before": "sometimes"}, {"before": "canary"}):
+        with pytest.raises(msgspec.ValidationError):
+            msgspec.convert(wrong, ApprovalSpec)
