@@ -409,6 +409,11 @@ def healing(story: Story) -> None:
     begin_rollout(story, "d", "a" * 12)
     shares(story, "dd:canary", a=9_500, d=500)
     move(story, "d", 3, "warming", "canary", 500, "5 % after: warm")
+    story.tell(record_rollouts.rollout_asked, key="asked:start", service="home",
+               rollout_id="dd", act="start", reason="the outage is over")  # fmt: skip
+    story.tell(record_rollouts.rollout_approved, key="dd:approved", service="home",
+               rollout_id="dd", before="promote", reason="fine", share_bp=500,
+               gates={"errors": "PASS: 0 of 300"})  # fmt: skip
     shares(story, "dd:shares", a=0, d=10_000)
     move(story, "d", 4, "promoting", "swapped", 10_000, "300 sticky units; errors PASS",
          {"errors": "PASS: 0 of 300"},

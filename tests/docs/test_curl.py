@@ -111,6 +111,7 @@ def control(tmp_path: Path) -> Iterator[int]:
             clock=clock,
             store=store,
             manifests=Manifests(tmp_path, files, LocalArtifacts(tmp_path / "a"), store),
+            artifacts=LocalArtifacts(tmp_path / "a"),
             train=cast("Any", None),  # no manifest is in force, so nothing is trained
             recorder=recorder,
         )

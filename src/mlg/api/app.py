@@ -114,6 +114,8 @@ ROUTES: Final = documented(
         routes_control.restart,
         routes_control.rollout,
         routes_control.rollout_act,
+        routes_control.rollout_start,
+        routes_control.rollout_timeline,
         routes_automations.automations,
         routes_automations.answer_proposal,
         routes_automations.frozen,

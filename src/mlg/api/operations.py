@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 from mlg.api.health import HealthAnswer
-from mlg.api.schemas import ExportRequest, GameDayRequest
+from mlg.api.schemas import ExportRequest, GameDayRequest, RolloutStartRequest
 from mlg.api.security import Denial, Failure
 from mlg.core.clock import Clock
 from mlg.core.errors import NotFoundError
@@ -176,13 +176,25 @@ class Operations(Protocol):
         ...
 
     def rollout_act(
-        self, service: str, act: str, reason: str, principal: Principal
+        self, service: str, act: str, reason: str, principal: Principal, *, key: str = ""
     ) -> JsonObject:
         """Tell the rollout in flight to pause, resume, promote, approve or roll back.
+
+        The same key again is the same act; an empty one names a new one.
 
         Raises:
             ManifestError: There is no such act.
             ConflictError: No rollout of the service is in flight.
+            DeniedError: It gives an approval, and the caller is not among those who may.
+        """
+        ...
+
+    def rollout_start(self, asked: RolloutStartRequest, principal: Principal) -> JsonObject:
+        """Start the rollout of a packaged version: `{"service", "rollout", "version", …}`.
+
+        Raises:
+            NotFoundError: No such service or version; the hint has the known ones.
+            ConflictError: It serves, is on its way, or was taken back and `again` is empty.
         """
         ...
 

@@ -1,9 +1,9 @@
 """What the control plane does and tells: runs, services, manifests, accounts."""
 
-from typing import Any
+from typing import Annotated, Any
 
 from litestar import Response, get, post
-from litestar.params import FromPath, FromQuery, JSONBody, SkipValidation
+from litestar.params import FromPath, FromQuery, JSONBody, QueryParameter, SkipValidation
 
 from mlg.api.health import HealthAnswer
 from mlg.api.operations import ApiServices
@@ -14,12 +14,16 @@ from mlg.api.schemas import (
     RebuiltAnswer,
     RestartRequest,
     RolloutActRequest,
+    RolloutStartRequest,
     RunRequest,
     RunsAnswer,
     ServicesAnswer,
 )
 from mlg.core.principal import Principal
+from mlg.core.uris import make_uri
+from mlg.graph.timeline import TimelineAnswer, timeline
 
+MaybeText = Annotated[str | None, QueryParameter(max_length=200)]
 Services = SkipValidation[ApiServices]
 Caller = SkipValidation[Principal]
 
@@ -144,7 +148,27 @@ def rollout_act(
     services: Services, principal: Caller, data: JSONBody[RolloutActRequest]
 ) -> dict[str, Any]:
     """Tell the rollout in flight to pause, resume, promote, approve or roll back."""
-    return services.operations.rollout_act(data.service, data.act, data.reason, principal)
+    return services.operations.rollout_act(
+        data.service, data.act, data.reason, principal, key=data.key
+    )
+
+
+@post("/api/v1/rollouts/start", opt=OPERATOR, sync_to_thread=True, status_code=202)
+def rollout_start(
+    services: Services, principal: Caller, data: JSONBody[RolloutStartRequest]
+) -> dict[str, Any]:
+    """Start the rollout of a version that was packaged before and does not serve."""
+    return services.operations.rollout_start(data, principal)
+
+
+@get("/api/v1/services/{service:str}/rollout/timeline", opt=VIEWER, sync_to_thread=True)
+def rollout_timeline(
+    services: Services, service: FromPath[str], rollout: MaybeText = None
+) -> TimelineAnswer:
+    """Tell from the graph how a version came: commit, run, image, staging, steps, swap."""
+    found = rollout or str(services.operations.rollout(service)["rollout"])
+    uri = make_uri("rollout", services.project(), service, found)
+    return timeline(services.reader, services.history, uri)
 
 
 @post("/api/v1/down", opt=ADMIN, sync_to_thread=True, status_code=202)

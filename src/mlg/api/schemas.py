@@ -95,6 +95,22 @@ class RolloutActRequest(msgspec.Struct, frozen=True, kw_only=True, forbid_unknow
     service: str
     act: str
     reason: str = ""
+    key: str = ""
+    """Names the act; the same again is done once."""
+
+
+class RolloutStartRequest(
+    msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True
+):
+    """Which version is to take over a service."""
+
+    service: str
+    version: str
+    reason: str = ""
+    again: str = ""
+    """Why one that was taken back may be tried again."""
+    key: str = ""
+    """Names the start; the same again starts once."""
 
 
 class ProposalRequest(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -144,6 +160,8 @@ class HookAnswer(msgspec.Struct, frozen=True, kw_only=True):
     """Empty where the hook is not genuine."""
     runs: list[str] = []
     """Ids of the runs that it started."""
+    pipelines: list[str] = []
+    """Of each of these runs, the pipeline."""
 
 
 class RebuiltAnswer(msgspec.Struct, frozen=True, kw_only=True):

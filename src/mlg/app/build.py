@@ -40,6 +40,8 @@ from mlg.app.reacting import reactor_of
 from mlg.app.reactor import Reactor
 from mlg.app.replicas import ReplicaWatch
 from mlg.app.rollout_acts import RolloutActs
+from mlg.app.rollout_start import RolloutStarts
+from mlg.app.rollout_told import ActsTold
 from mlg.app.rollout_watch import ControlWatch
 from mlg.app.seals import Seals
 from mlg.app.settings import Settings, read_settings
@@ -55,8 +57,9 @@ from mlg.graph.record import Recorder, image_uri
 from mlg.telemetry.tracing import tracing_of, wanted_endpoint
 from mlg.workflows import durable
 from mlg.workflows.packaged import Packaged, read_packaged
-from mlg.workflows.release import Release, start_back
+from mlg.workflows.release import Release
 from mlg.workflows.release_ports import ReleasePorts
+from mlg.workflows.release_starts import start_back, start_version
 from mlg.workflows.state import read_wanted
 from mlg.workflows.train import Train, TrainPorts
 
@@ -139,8 +142,10 @@ def build(home: Path, control_port: int, gateway_port: int) -> Parts:
     release = _release(base, router, supervisor, fleet, tail, replicas)
     train = _train(base, release)
 
-    back = partial(start_back, release)
-    acts = RolloutActs(base.files, base.ids, back, base.model, base.artifacts.has)
+    told = ActsTold(base.store, base.recorder)
+    acts = RolloutActs(
+        base.files, base.ids, partial(start_back, release), base.model, told, base.artifacts.has
+    )
     monitoring = monitoring_of(
         home=home,
         files=base.files,
@@ -200,6 +205,16 @@ def build(home: Path, control_port: int, gateway_port: int) -> Parts:
         emitter=_emitter(base, control_port),
         hooks=_hooks(base, train),
         acts=acts,
+        starts=RolloutStarts(
+            files=base.files,
+            ids=base.ids,
+            artifacts=base.artifacts,
+            manifests=base.manifests,
+            reader=base.reader,
+            recorder=base.recorder,
+            start=partial(start_version, release),
+            told=told,
+        ),
         enrichers=enrichers_of(
             home=home,
             clock=base.clock,
@@ -395,6 +410,7 @@ def _hooks(base: _Base, train: Train) -> CommitHooks:
         clock=base.clock,
         store=base.store,
         manifests=base.manifests,
+        artifacts=base.artifacts,
         train=train,
         recorder=base.recorder,
     )

@@ -8,7 +8,7 @@ from typing import Any, Final, NoReturn
 from mlg.adapters.keys_local import anchor_public_key, load_anchors
 from mlg.adapters.seal_parquet import decoded
 from mlg.api.health import HealthAnswer
-from mlg.api.schemas import ExportRequest, GameDayRequest
+from mlg.api.schemas import ExportRequest, GameDayRequest, RolloutStartRequest
 from mlg.app.automations_document import automations_document
 from mlg.app.ending import end_all
 from mlg.app.exporting import export, sign_head
@@ -214,11 +214,25 @@ class ControlOperations:
         return self._parts.acts.status(service, evidence=evidence)
 
     def rollout_act(
-        self, service: str, act: str, reason: str, principal: Principal
+        self, service: str, act: str, reason: str, principal: Principal, *, key: str = ""
     ) -> dict[str, Any]:
         """Tell the service's rollout what to do."""
         with self._applying:
-            return self._parts.acts.act(service, act, principal.subject, reason)
+            return self._parts.acts.act(
+                service, act, principal.subject, reason, key=key, roles=principal.roles
+            )
+
+    def rollout_start(self, asked: RolloutStartRequest, principal: Principal) -> dict[str, Any]:
+        """Start the rollout of a version that was made before."""
+        with self._applying:
+            return self._parts.starts.start(
+                asked.service,
+                asked.version,
+                principal.subject,
+                asked.reason,
+                again=asked.again,
+                key=asked.key,
+            )
 
     def automations(self) -> dict[str, Any]:
         """Return the rules in force, the newest answers, and the proposals that wait."""

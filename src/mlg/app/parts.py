@@ -19,6 +19,7 @@ from mlg.app.proposals import Proposals
 from mlg.app.reactor import Reactor
 from mlg.app.replicas import ReplicaWatch
 from mlg.app.rollout_acts import RolloutActs
+from mlg.app.rollout_start import RolloutStarts
 from mlg.app.seals import Seals
 from mlg.app.supervise import Supervisor
 from mlg.app.tail import Tail
@@ -59,6 +60,7 @@ class Parts:
     """None: nobody asked for OpenLineage events."""
     hooks: CommitHooks
     acts: RolloutActs
+    starts: RolloutStarts
     enrichers: Enrichers
     tracing: Tracing
     ended: threading.Event

@@ -10,9 +10,17 @@ from typing import Any, Final
 
 import msgspec
 
-from mlg.core.errors import BackendError, ConflictError, ManifestError, NotFoundError
+from mlg.app.rollout_told import ActsTold
+from mlg.core.errors import (
+    BackendError,
+    ConflictError,
+    DeniedError,
+    ManifestError,
+    NotFoundError,
+)
 from mlg.core.ports import Files, Ids
 from mlg.core.uris import Digest
+from mlg.release.rollout_approval import may_approve
 from mlg.release.rollout_types import OperatorAct
 from mlg.workflows.evidence import read_evidence
 from mlg.workflows.release_ports import BackRequest
@@ -26,6 +34,10 @@ _UNSAFE: Final = re.compile(r"[^A-Za-z0-9._-]+")
 _OF_ACT: Final = frozenset(("id", "act", "by", "reason"))
 
 
+def _split(roles: str) -> tuple[str, ...]:
+    return tuple(role for role in roles.split(",") if role)
+
+
 class RolloutActs:
     """Takes acts by name; the same request twice is two acts, the second changes nothing.
 
@@ -35,6 +47,7 @@ class RolloutActs:
         start_back: Starts a way back durably; the same request starts once.
         model_of: Names the model that a service serves.
         there: Whether an artifact is in the store.
+        told: Records who said what.
     """
 
     def __init__(
@@ -43,10 +56,11 @@ class RolloutActs:
         ids: Ids,
         start_back: Callable[[BackRequest], None],
         model_of: Callable[[str], str],
+        told: ActsTold,
         there: Callable[[Digest], bool] = lambda _: True,
     ) -> None:
         self._there = there
-        self._files, self._ids = files, ids
+        self._files, self._ids, self._told = files, ids, told
         self._start_back, self._model_of = start_back, model_of
         self._lock = threading.Lock()
 
@@ -67,7 +81,14 @@ class RolloutActs:
         return document
 
     def act(
-        self, service: str, act: str, by: str, reason: str = "", *, key: str = ""
+        self,
+        service: str,
+        act: str,
+        by: str,
+        reason: str = "",
+        *,
+        key: str = "",
+        roles: tuple[str, ...] = (),
     ) -> dict[str, Any]:
         """Tell the service's rollout what to do; it answers at its next look.
 
@@ -80,6 +101,7 @@ class RolloutActs:
             by: Who says so.
             reason: Why, in words.
             key: Names the act; told again under the same key it is one act.
+            roles: What he holds; an approval may ask for one.
 
         Returns:
             The service, the id of the rollout, the act, and of a way back `to`.
@@ -87,12 +109,14 @@ class RolloutActs:
         Raises:
             ManifestError: There is no such act.
             ConflictError: No rollout is in flight, and for a rollback: nothing to go back to.
+            DeniedError: It would give an approval, and he is not among those who may.
         """
         if act not in ACTS:
             raise ManifestError(
                 f"expected an act, got {act!r}", where="act", hint=f"one of {', '.join(ACTS)}."
             )
         told = {"id": key or self._ids.new_id(), "act": act, "by": by, "reason": reason}
+        told["roles"] = ",".join(roles)
         with self._lock:
             before = [one for one in _read(self._files, service) if one["id"] == told["id"]]
             if before:
@@ -101,7 +125,9 @@ class RolloutActs:
                 return {"service": service, "rollout": before[0]["rollout"], "act": act}
             rollout = in_flight(self._files, service)
             if rollout:
+                self._check(service, rollout, told)
                 self._keep(service, {**told, "rollout": rollout})
+                self._told(by, service, rollout, act, reason, key=told["id"])
                 return {"service": service, "rollout": rollout, "act": act}
             if act != "rollback":
                 raise ConflictError(
@@ -112,9 +138,31 @@ class RolloutActs:
             back = self._way_back(service, told)
             kept = {"rollout": back.id, "back": msgspec.json.encode(back).decode()}
             self._keep(service, {**told, **kept})
+            self._told(by, service, back.id, act, reason, key=told["id"])
             self._start_back(back)
         to = back.former.version
         return {"service": service, "rollout": back.id, "act": act, "to": to}
+
+    def _check(self, service: str, rollout: str, told: dict[str, str]) -> None:
+        """Refuse an approval by one who may not give it; that is on the graph.
+
+        Raises:
+            DeniedError: He is not among those who may.
+        """
+        document = read_rollout(self._files, service) or {}
+        listed = tuple(document.get("only", {}).get(told["act"], ()))
+        by = told["by"]
+        if not listed or may_approve(listed, by, _split(told["roles"])):
+            return
+        why = f"{by} is not among those who may"
+        self._told(
+            by, service, rollout, told["act"], told["reason"], key=told["id"], refused=why
+        )
+        raise DeniedError(
+            f"{by} may not {told['act']} the rollout of {service}: it needs an approval",
+            where=service,
+            hint=f"may approve: {', '.join(listed)}",
+        )
 
     def _way_back(self, service: str, told: dict[str, str]) -> BackRequest:
         """Return the way back from what serves.
@@ -159,7 +207,13 @@ def acts_of(files: Files, service: str, rollout: str) -> tuple[OperatorAct, ...]
     # what began a way back is not said to it again
     mine = [act for act in acts if act["rollout"] == rollout and "back" not in act]
     return tuple(
-        msgspec.convert({k: v for k, v in act.items() if k in _OF_ACT}, OperatorAct)
+        msgspec.convert(
+            {
+                **{k: v for k, v in act.items() if k in _OF_ACT},
+                "roles": _split(act.get("roles", "")),
+            },
+            OperatorAct,
+        )
         for act in mine
     )
 

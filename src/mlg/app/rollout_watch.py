@@ -319,6 +319,7 @@ class ControlWatch:
         if (
             state.phase == "warming"
             and late
+            and state.awaiting is None  # it was warm, and a person is waited for
             and state.candidate not in self._ready(state.service)
         ):
             reason = f"it was not warm in {READY_S:g} s"

@@ -4,10 +4,10 @@ from collections.abc import Callable
 from typing import Annotated, Final
 
 import msgspec
-from msgspec import Meta, Struct, field
+from msgspec import Meta, Struct
 
 MAX_PATHS: Final = 1_000
-"""Most changed paths that are kept."""
+"""Most changed paths that are kept; of more nobody can say what they leave untouched."""
 
 Sha = Annotated[str, Meta(pattern=r"^[0-9a-fA-F]{7,64}\Z")]
 Line = Annotated[str, Meta(min_length=1, max_length=500, pattern=r"^[^\x00-\x1f\x7f]+\Z")]
@@ -23,10 +23,14 @@ class Commit(Struct, frozen=True, kw_only=True):
     """Full ref, for example `refs/heads/main`."""
     commit: Sha
     author: Who = ""
-    changed_paths: tuple[Path, ...] = ()
-    """Sorted, each once, at most `MAX_PATHS`; empty where the sender does not say."""
+    changed_paths: tuple[Path, ...] | None = None
+    """Sorted, each once; None where the sender does not say, or names more than `MAX_PATHS`."""
     tests_passed: bool | None = None
     """None where the sender does not say."""
+    folder: Path | None = None
+    """The manifest's folder in the repository, empty for its root; None where not told."""
+    delivery: Annotated[str, Meta(max_length=200)] = ""
+    """The sender's own id of what it tells; told again under the same id it is one hook."""
 
 
 class NothingToDo(Exception):  # noqa: N818 (no failure: the sender told of something else)
@@ -101,7 +105,7 @@ class _GitLab(Struct, frozen=True, kw_only=True):
 
 
 class _Ours(Commit, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    changed_paths: tuple[Path, ...] = field(default=())
+    """A commit whose fields have no others beside them."""
 
 
 _PASSED: Final[dict[str, bool]] = {
@@ -196,7 +200,8 @@ def read_gitlab(body: bytes) -> Commit:
 def read_ours(body: bytes) -> Commit:
     """Return the commit of a plain hook.
 
-    Its body is `{"repository", "ref", "commit", "author"?, "changed_paths"?, "tests_passed"?}`.
+    Its body is `{"repository", "ref", "commit", "author"?, "changed_paths"?, "tests_passed"?,
+    "folder"?, "delivery"?}`.
 
     Raises:
         ValidationError: The body has another form.
@@ -208,8 +213,10 @@ def read_ours(body: bytes) -> Commit:
         ref=told.ref,
         commit=told.commit,
         author=told.author,
-        changed_paths=_few(told.changed_paths),
+        changed_paths=None if told.changed_paths is None else _few(told.changed_paths),
         tests_passed=told.tests_passed,
+        folder=None if told.folder is None else told.folder.strip("/"),
+        delivery=told.delivery,
     )
 
 
@@ -224,11 +231,12 @@ def _author(head: _GitHubHead | None) -> str:
     return (head.author.username or head.author.name) if head else ""
 
 
-def _paths(changes: tuple[_Change, ...]) -> tuple[str, ...]:
+def _paths(changes: tuple[_Change, ...]) -> tuple[str, ...] | None:
     return _few(
         tuple(path for one in changes for path in (*one.added, *one.modified, *one.removed))
     )
 
 
-def _few(paths: tuple[str, ...]) -> tuple[str, ...]:
-    return tuple(sorted(set(paths))[:MAX_PATHS])
+def _few(paths: tuple[str, ...]) -> tuple[str, ...] | None:
+    each = tuple(sorted(set(paths)))
+    return each if len(each) <= MAX_PATHS else None

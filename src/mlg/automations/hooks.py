@@ -11,6 +11,7 @@ import hmac
 from collections.abc import Container, Mapping
 from dataclasses import dataclass
 from datetime import datetime
+from fnmatch import fnmatchcase
 from hashlib import sha256
 from typing import Final, Literal
 
@@ -49,7 +50,8 @@ class Hook:
     """A genuine commit hook."""
 
     id: str
-    """Made of what was signed: the same hook again has the same, whatever its headers say."""
+    """Made of what was signed: the same hook again has the same, whatever its headers say.
+    Of a plain hook with a delivery it is made of that, so it may be signed anew."""
     sender: Sender
     delivery: str
     """The sender's own id of the delivery, for people; not signed by GitHub."""
@@ -58,9 +60,12 @@ class Hook:
     commit: str
     """Lower-case hex."""
     author: str
-    changed_paths: tuple[str, ...]
+    changed_paths: tuple[str, ...] | None
+    """Relative to the repository; None where they are not known."""
     tests_passed: bool | None
     """None where the sender did not say."""
+    folder: str | None = None
+    """The manifest's folder in the repository, empty for its root; None where not told."""
 
     @property
     def branch(self) -> str | None:
@@ -130,7 +135,10 @@ def verify_hook(
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
         what = f"expected the JSON of a {proof.sender} hook: {error}"[:300]
         return Refusal(cause="malformed", what=what, id=proof.id)
-    return _hook(proof, told)
+    hook = _hook(proof, told)
+    if hook.id != proof.id and hook.id in seen:
+        return Refusal(cause="replayed", what="this delivery was followed before", id=hook.id)
+    return hook
 
 
 def signature(secret: str, body: bytes, at: datetime) -> str:
@@ -145,15 +153,61 @@ def signature(secret: str, body: bytes, at: datetime) -> str:
     return f"t={seconds},v1={_hex(secret, f'{seconds}.'.encode() + body)}"
 
 
-def pipelines_for(hook: Hook, spec: ManifestSpec) -> tuple[str, ...]:
-    """Return the pipelines that the hook starts: its branch is theirs, its tests passed."""
+def pipelines_for(
+    hook: Hook, spec: ManifestSpec, files: Mapping[str, frozenset[str] | None]
+) -> tuple[str, ...]:
+    """Return the pipelines that the hook starts.
+
+    Its branch is theirs, its tests passed, and it changes something of theirs. A hook that
+    does not say what it changes is taken to change everything.
+
+    Args:
+        hook: A genuine hook.
+        spec: The manifest in force.
+        files: By pipeline, the files that it is made of, relative to the manifest's folder;
+            None where that cannot be told: then every commit touches it.
+    """
     if hook.tests_passed is not True:
         return ()
     return tuple(
         name
         for name, pipeline in sorted(spec.pipelines.items())
-        if pipeline.on is not None and pipeline.on.commit == hook.branch
+        if pipeline.on is not None
+        and pipeline.on.commit == hook.branch
+        and _touches(hook, files.get(name), pipeline.on.paths)
     )
+
+
+def _touches(hook: Hook, files: frozenset[str] | None, patterns: tuple[str, ...]) -> bool:
+    """Whether the commit changes one of the files, or a path that a pattern fits."""
+    if hook.changed_paths is None or files is None:
+        return True
+    for path in hook.changed_paths:
+        if any(
+            inside in files or any(fnmatchcase(inside, one) for one in patterns)
+            for inside in _inside(path, hook.folder)
+        ):
+            return True
+    return False
+
+
+def _inside(path: str, folder: str | None) -> tuple[str, ...]:
+    """Return what a path may be, seen from the manifest's folder.
+
+    Where nobody says which folder that is, it may be any above the file.
+
+    Examples:
+        >>> _inside("shop/sql/a.sql", "shop"), _inside("shop/sql/a.sql", "cart")
+        (('sql/a.sql',), ())
+        >>> _inside("shop/sql/a.sql", None)
+        ('shop/sql/a.sql', 'sql/a.sql', 'a.sql')
+    """
+    if folder is None:
+        parts = path.split("/")
+        return tuple("/".join(parts[n:]) for n in range(len(parts)))
+    if not folder:
+        return (path,)
+    return (path.removeprefix(f"{folder}/"),) if path.startswith(f"{folder}/") else ()
 
 
 def _proof(
@@ -237,16 +291,21 @@ def _gitlab(identity: str, delivery: str) -> _Proof:
 
 
 def _hook(proof: _Proof, told: Commit) -> Hook:
+    identity = proof.id
+    if told.delivery:
+        name = f"{told.repository}\n{told.delivery}".encode()
+        identity = f"mlg:{sha256(name).hexdigest()}"
     return Hook(
-        id=proof.id,
+        id=identity,
         sender=proof.sender,
-        delivery=proof.delivery,
+        delivery=_printable(told.delivery) or proof.delivery,
         repository=told.repository,
         ref=told.ref,
         commit=told.commit.lower(),
         author=_printable(told.author),
         changed_paths=told.changed_paths,
         tests_passed=told.tests_passed,
+        folder=told.folder,
     )
 
 

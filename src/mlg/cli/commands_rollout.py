@@ -18,6 +18,7 @@ from mlg.cli.instance import (
 
 _SERVICE = typer.Argument(help="Name of the service.")
 _REASON = typer.Option("", "--reason", help="Why; kept on the graph.")
+_KEY = typer.Option("", "--key", help="Names the act; told again under it, it is done once.")
 
 
 def status(
@@ -37,9 +38,49 @@ def status(
         show(found, as_json, _print_status)
 
 
+def timeline(
+    service: str = _SERVICE,
+    rollout: str | None = typer.Option(
+        None, "--rollout", help="Id of the rollout; default the newest."
+    ),
+    home: Path | None = HomeOption,
+    as_json: bool = JsonOption,
+) -> None:
+    """Show how a version came to serve: commit, run, image, staging, steps, swap; by the graph.
+
+    Example: mlg rollout timeline home
+    """
+    with reported(as_json):
+        found = connect(home_of(home)).rollout_timeline(service, rollout)
+        show(found, as_json, _print_timeline)
+
+
+def start(
+    service: str = _SERVICE,
+    version: str = typer.Argument(help="A packaged version of the service's model."),
+    reason: str = _REASON,
+    again: str = typer.Option(
+        "", "--again", help="Why a version that was taken back may be tried again."
+    ),
+    key: str = _KEY,
+    home: Path | None = HomeOption,
+    as_json: bool = JsonOption,
+) -> None:
+    """Start the rollout of a version that was made before and does not serve.
+
+    Example: mlg rollout start home 3f2a4b5c6d7e --reason "the outage is over"
+    """
+    with reported(as_json):
+        done = connect(home_of(home)).rollout_start(
+            service, version, reason, again=again, key=key
+        )
+        show(done, as_json, _print_started)
+
+
 def pause(
     service: str = _SERVICE,
     reason: str = _REASON,
+    key: str = _KEY,
     home: Path | None = HomeOption,
     as_json: bool = JsonOption,
 ) -> None:
@@ -47,12 +88,13 @@ def pause(
 
     Example: mlg rollout pause home --reason "seen it on the dashboard"
     """
-    _act("pause", service, reason, home, as_json)
+    _act("pause", service, reason, key, home, as_json)
 
 
 def resume(
     service: str = _SERVICE,
     reason: str = _REASON,
+    key: str = _KEY,
     home: Path | None = HomeOption,
     as_json: bool = JsonOption,
 ) -> None:
@@ -60,12 +102,13 @@ def resume(
 
     Example: mlg rollout resume home --reason "seen it on the dashboard"
     """
-    _act("resume", service, reason, home, as_json)
+    _act("resume", service, reason, key, home, as_json)
 
 
 def promote(
     service: str = _SERVICE,
     reason: str = _REASON,
+    key: str = _KEY,
     home: Path | None = HomeOption,
     as_json: bool = JsonOption,
 ) -> None:
@@ -73,25 +116,27 @@ def promote(
 
     Example: mlg rollout promote home --reason "seen it on the dashboard"
     """
-    _act("promote", service, reason, home, as_json)
+    _act("promote", service, reason, key, home, as_json)
 
 
 def approve(
     service: str = _SERVICE,
     reason: str = _REASON,
+    key: str = _KEY,
     home: Path | None = HomeOption,
     as_json: bool = JsonOption,
 ) -> None:
-    """Take a paused step's evidence for good, and go on to the next step.
+    """Give the approval that it waits for, or take a paused step's evidence for good.
 
     Example: mlg rollout approve home --reason "seen it on the dashboard"
     """
-    _act("approve", service, reason, home, as_json)
+    _act("approve", service, reason, key, home, as_json)
 
 
 def rollback(
     service: str = _SERVICE,
     reason: str = _REASON,
+    key: str = _KEY,
     home: Path | None = HomeOption,
     as_json: bool = JsonOption,
 ) -> None:
@@ -99,18 +144,50 @@ def rollback(
 
     Example: mlg rollout rollback home --reason "seen it on the dashboard"
     """
-    _act("rollback", service, reason, home, as_json)
+    _act("rollback", service, reason, key, home, as_json)
 
 
-def _act(act: str, service: str, reason: str, home: Path | None, as_json: bool) -> None:
+def _act(
+    act: str, service: str, reason: str, key: str, home: Path | None, as_json: bool
+) -> None:
     with reported(as_json):
-        done = connect(home_of(home)).rollout_act(service, act, reason)
+        done = connect(home_of(home)).rollout_act(service, act, reason, key=key)
         show(done, as_json, _print_told)
 
 
 def _print_told(told: dict[str, Any]) -> None:
     what = f"goes back to {told['to']}" if "to" in told else f"{told['act']} is told"
     out.print(f"{told['service']}: {what}; mlg rollout status {told['service']} tells how")
+
+
+def _print_started(told: dict[str, Any]) -> None:
+    waits = f", once rollout {told['waits_for']} is over" if told.get("waits_for") else ""
+    out.print(
+        f"{told['service']}: {told['version']} starts{waits}; "
+        f"mlg rollout status {told['service']} tells how",
+        markup=False,
+        soft_wrap=True,
+    )
+
+
+def _print_timeline(found: dict[str, Any]) -> None:
+    rows: list[list[object]] = [
+        [
+            f"+{r['since_start_s']:.1f} s",
+            f"{r['since_before_s']:.1f} s",
+            r["kind"],
+            r["words"].partition("; gates:")[0],  # the reason has said it
+        ]
+        for r in found["rows"]
+    ]
+    title = (
+        f"{found['version']} for {found['service']}: {found['state']}, "
+        f"{found['total_s']:.1f} s from {found['rows'][0]['kind'] if rows else 'nothing'} to "
+        "all of the traffic"
+        if found["state"] in {"swapped", "done"}
+        else f"{found['version']} for {found['service']}: {found['state']}"
+    )
+    table(title, ["since the start", "took", "node", "what happened"], rows)
 
 
 def _print_status(document: dict[str, Any]) -> None:

@@ -11,6 +11,7 @@ from mlg.cli import (
     commands_gameday,
     commands_graph,
     commands_health,
+    commands_hook,
     commands_image,
     commands_import,
     commands_instance,
@@ -47,6 +48,8 @@ audit = typer.Typer(help="The account: export a proof, verify the log.", no_args
 
 rollout = typer.Typer(help="A new version on its way to 100 %.", no_args_is_help=True)
 rollout.command("status")(commands_rollout.status)
+rollout.command("timeline")(commands_rollout.timeline)
+rollout.command("start")(commands_rollout.start)
 rollout.command("pause")(commands_rollout.pause)
 rollout.command("resume")(commands_rollout.resume)
 rollout.command("promote")(commands_rollout.promote)
@@ -58,6 +61,9 @@ image.command("verify")(commands_image.verify)
 
 simulate = typer.Typer(help="What something would do, before it is done.", no_args_is_help=True)
 simulate.command("rollout")(commands_simulate.rollout)
+hook = typer.Typer(help="Tell of commits whose tests passed.", no_args_is_help=True)
+hook.command("send")(commands_hook.send)
+hook.command("install")(commands_hook.install_hook)
 
 automations = typer.Typer(help="Rules, and what they propose.", no_args_is_help=True)
 automations.command("list")(commands_automations.listing)
@@ -102,6 +108,7 @@ app.add_typer(graph, name="graph")
 app.add_typer(rollout, name="rollout")
 app.add_typer(simulate, name="simulate")
 app.add_typer(automations, name="automations")
+app.add_typer(hook, name="hook")
 app.add_typer(image, name="image")
 app.add_typer(renders, name="render")
 app.add_typer(imports, name="import")

@@ -269,9 +269,22 @@ class Client(Wire):
         asked = "?evidence=true" if evidence else ""
         return self._get(f"services/{quote(service, safe='')}/rollout{asked}")
 
-    def rollout_act(self, service: str, act: str, reason: str = "") -> JsonObject:
+    def rollout_timeline(self, service: str, rollout: str | None = None) -> JsonObject:
+        """Return how a version came, of the newest rollout or of that id."""
+        return self._get(f"services/{_part(service)}/rollout/timeline", rollout=rollout)
+
+    def rollout_start(
+        self, service: str, version: str, reason: str = "", *, again: str = "", key: str = ""
+    ) -> JsonObject:
+        """Start the rollout of a packaged version; `again`: why one that was taken back."""
+        told = {"service": service, "version": version, "reason": reason, "again": again}
+        return self._post("rollouts/start", {**told, "key": key}, self.timeout_s)
+
+    def rollout_act(
+        self, service: str, act: str, reason: str = "", *, key: str = ""
+    ) -> JsonObject:
         """Tell the rollout in flight what to do; it answers at its next look."""
-        told = {"service": service, "act": act, "reason": reason}
+        told = {"service": service, "act": act, "reason": reason, "key": key}
         return self._post("rollouts/acts", told, self.timeout_s)
 
     def automations(self) -> JsonObject:

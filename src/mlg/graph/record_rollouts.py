@@ -250,6 +250,84 @@ def rollout_told(
     )
 
 
+def rollout_asked(
+    recorder: Recorder,
+    *,
+    key: str,
+    service: str,
+    rollout_id: str,
+    act: str,
+    reason: str,
+    facts: Mapping[str, Attr] | None = None,
+) -> Event:
+    """Return the event that somebody told a rollout something, or asked for one.
+
+    Args:
+        recorder: Whose event; its actor is who said it.
+        key: Idempotency key.
+        service: The service's name.
+        rollout_id: Which rollout; that of a `start` begins later.
+        act: `start`, `pause`, `resume`, `promote`, `approve` or `rollback`.
+        reason: Why, in his words.
+        facts: More of it: the version, why it was refused.
+    """
+    subject = rollout_uri(recorder, service, rollout_id)
+    actor = recorder.uri("actor", recorder.actor)
+    return recorder.event(
+        "mlg.rollout.asked",
+        key=key,
+        subject=subject,
+        nodes=[node(actor, {}, name=recorder.actor), node(subject, {"service": service})],
+        edges=[edge(actor, "triggered", subject)] if act == "start" else [],
+        facts={**(facts or {}), "act": act, "reason": reason, "by": recorder.actor},
+    )
+
+
+def rollout_approved(
+    recorder: Recorder,
+    *,
+    key: str,
+    service: str,
+    rollout_id: str,
+    before: str,
+    reason: str,
+    share_bp: int,
+    gates: Mapping[str, str] | None = None,
+) -> Event:
+    """Return the event that a person gave the approval that a rollout waited for.
+
+    Args:
+        recorder: Whose event; its actor is the person.
+        key: Idempotency key.
+        service: The service's name.
+        rollout_id: Which rollout.
+        before: What it was asked before: `canary` or `promote`.
+        reason: Why, in the person's words.
+        share_bp: The candidate's share at that time.
+        gates: What each gate said at that time, by name.
+    """
+    subject = rollout_uri(recorder, service, rollout_id)
+    actor = recorder.uri("actor", recorder.actor)
+    approval = recorder.uri("approval", f"{service}/{before}", rollout_id)
+    judged = {f"gate.{name}": text for name, text in sorted((gates or {}).items())}
+    attrs: dict[str, Attr] = {
+        "service": service, "verdict": "approved", "before": before, "by": recorder.actor,
+        "reason": reason, "share_bp": share_bp, **judged,
+    }  # fmt: skip
+    return recorder.event(
+        "mlg.rollout.approved",
+        key=key,
+        subject=subject,
+        nodes=[
+            node(actor, {}, name=recorder.actor),
+            node(approval, attrs),
+            node(subject, {"approved_by": recorder.actor}),
+        ],
+        edges=[edge(actor, "approved_by", approval), edge(approval, "triggered", subject)],
+        facts={"reason": reason, "by": recorder.actor, "before": before, "share_bp": share_bp},
+    )
+
+
 def staging_ended(
     recorder: Recorder,
     *,

@@ -37,7 +37,7 @@ KIND_MEANING: Final[dict[str, str]] = {
     "incident": "Everything that signals in a service at the same time.",
     "automation": "A rule of the manifest.",
     "automation_run": "One answer of a rule to an event.",
-    "approval": "What a person said to a proposal.",
+    "approval": "What a person said to a proposal, or to a rollout that waited for him.",
     "prediction_segment": "Predictions sealed under one Merkle root.",
     "experiment": "An experiment of another system, such as an A/B test.",
     "experiment_cell": "One cell of an experiment.",

@@ -305,7 +305,14 @@ def _rollout(event: Event, facts: Facts, root: Uri) -> str:
         return f"version {facts['candidate']} asked to take over {facts['service']}{before}"
     if word in {"noted", "called"}:
         return f"{'a person was called' if word == 'called' else 'noted'}: {facts['reason']}"
+    if word == "asked":
+        version = f" of version {facts['version']}" if facts.get("version") else ""
+        refused = f"; refused: {facts['refused']}" if facts.get("refused") else ""
+        return f"{facts['by']} asked for {facts['act']}{version}{because(facts)}{refused}"
     share = f" at {percent(facts['share_bp'])}" if "share_bp" in facts else ""
+    if word == "approved":
+        before = "the canary" if facts["before"] == "canary" else "all of the traffic"
+        return f"{facts['by']} approved it before {before}{share}{because(facts)}"
     if word == "held":
         return f"{which} was held in {facts['phase']}{share}{because(facts)}{gates_of(event)}"
     return f"{which} came to {word}{share}{because(facts)}{gates_of(event)}"

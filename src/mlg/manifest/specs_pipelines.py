@@ -221,7 +221,11 @@ class PipelineOnSpec(Spec, frozen=True, kw_only=True):
     EXACTLY_ONE: ClassVar = ("commit",)
 
     commit: Text | None = None
-    """Branch whose commits start a run once their tests passed."""
+    """Branch whose commits start a run once their tests passed and they change a file of it:
+    the manifest, its SQL, its Python with what that imports, its data files."""
+    paths: tuple[Text, ...] = ()
+    """Further files whose change starts a run, like `prices/*.csv`, from the manifest's folder;
+    `*` also stands for `/`."""
 
 
 class PipelineSpec(Spec, frozen=True, kw_only=True):

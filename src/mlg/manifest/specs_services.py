@@ -116,6 +116,16 @@ GateName = Literal[
 ]
 
 
+class ApprovalSpec(Spec, frozen=True, kw_only=True):
+    """A person who must say yes to a new version; without an answer it pauses and calls."""
+
+    by: Annotated[tuple[Text, ...], Meta(min_length=1)]
+    """Who may: account names, subjects like `local:ada`, or the roles `viewer`, `operator`,
+    `admin`."""
+    before: Literal["canary", "promote"] = "promote"
+    """Asked before the version sees a viewer, or before it has all of the traffic."""
+
+
 class RolloutSpec(Spec, frozen=True, kw_only=True):
     """How a new version takes over."""
 
@@ -125,6 +135,8 @@ class RolloutSpec(Spec, frozen=True, kw_only=True):
     """How its share grows."""
     gates: dict[GateName, RolloutGate] = field(default_factory=dict[GateName, RolloutGate])
     """Measure -> what it must show."""
+    approval: ApprovalSpec | None = None
+    """Who must say yes, and before what; nobody if left out. It waits for `max_hold`."""
     swaps_per_hour: Annotated[int, Meta(ge=1)] | None = None
     """Most changes of the version at 100% in any hour; more than 9 counts as 9."""
     swap_back_s: Seconds | None = field(name="swap_back", default=None)

@@ -49,11 +49,15 @@ def source_digest(uri: str, folder: Path) -> Digest:
     A file is known by its bytes; a named source by its URI, because its loader pins the
     digest of what it accepts.
     """
+    path = source_file(uri, folder)
+    return Digest(_sha(path)) if path is not None else sha256({"uri": uri})
+
+
+def source_file(uri: str, folder: Path) -> Path | None:
+    """Return the file that a source is; None of one that is no file, or is not there."""
     scheme, _, rest = uri.rpartition(":") if "://" not in uri else uri.partition("://")
     path = folder / rest
-    if scheme in {"", "file", "csv", "parquet"} and path.is_file():
-        return Digest(_sha(path))
-    return sha256({"uri": uri})
+    return path if scheme in {"", "file", "csv", "parquet"} and path.is_file() else None
 
 
 @cache

@@ -18,6 +18,7 @@ from typing import Final
 
 from mlg.core.clock import rfc3339
 from mlg.core.traffic import FULL_BP, Share
+from mlg.release import rollout_approval
 from mlg.release.rollout_acts import answer
 from mlg.release.rollout_moves import (
     Moved,
@@ -234,6 +235,8 @@ def _warming(state: RolloutState, facts: RolloutFacts) -> Moved:
         return pause(state, facts, "the control group does not run")
     if cold:
         return hold(state, facts, f"{' and '.join(cold)} not warm yet")
+    if waits := rollout_approval.wait(state, facts, 0):
+        return waits
     if state.stable is None:
         return move(state, facts, "promoting", "the first version has nothing to win against")
     return next_step(state, facts, 0, "warm")
@@ -253,6 +256,8 @@ def _canary(state: RolloutState, facts: RolloutFacts) -> Moved:
         if errors:
             return pause(state, facts, named(errors))
         lacking = _open(state, facts)
+    if not lacking and (waits := rollout_approval.wait(state, facts, state.step + 1)):
+        return waits
     if not lacking:
         return next_step(state, facts, state.step + 1, _evidence(facts))
     if overdue:

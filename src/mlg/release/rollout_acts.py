@@ -2,29 +2,38 @@
 
 from dataclasses import replace
 
+from mlg.release import rollout_approval
 from mlg.release.rollout_moves import Moved, move, next_step, roll_back
 from mlg.release.rollout_types import (
+    PAUSABLE,
     Notify,
     OperatorAct,
-    Phase,
     RolloutFacts,
     RolloutState,
-)
-
-_PAUSABLE: frozenset[Phase] = frozenset(
-    ("pending", "staging", "warming", "canary", "promoting")
 )
 
 
 def answer(state: RolloutState, facts: RolloutFacts, act: OperatorAct) -> Moved:
     """Return what a person's act makes of the rollout; one that does not fit is told so."""
     heard = replace(state, acts=(*state.acts, act.id))
+    refused = rollout_approval.refusal(state, act)
+    if refused:
+        return heard, (Notify(key=f"{state.id}:act:{act.id}", reason=refused),)
+    heard, approved = rollout_approval.approve(heard, facts, act)
+    moved_on, commands = _answer(heard, facts, act, approved=bool(approved))
+    return moved_on, (*approved, *commands)
+
+
+def _answer(
+    heard: RolloutState, facts: RolloutFacts, act: OperatorAct, *, approved: bool
+) -> Moved:
+    state = heard
     reason = f"{act.act} by {act.by}" + (f": {act.reason}" if act.reason else "")
     at = state.paused_from or state.phase
     moved: Moved | None = None
     if act.act == "rollback":
         moved = _take_back(heard, facts, reason, act.by)
-    elif act.act == "pause" and state.phase in _PAUSABLE:
+    elif act.act == "pause" and state.phase in PAUSABLE:
         moved = move(heard, facts, "paused", reason, by=act.by)
     elif act.act == "resume" and state.phase == "paused":
         moved = _resume(heard, facts, reason, act.by)
@@ -33,6 +42,8 @@ def answer(state: RolloutState, facts: RolloutFacts, act: OperatorAct) -> Moved:
             moved = next_step(heard, facts, state.step + 1, reason, by=act.by)
         else:
             moved = _resume(heard, facts, reason, act.by)
+    elif act.act == "approve" and approved:
+        return heard, ()  # it goes on at its next look, by what is so then
     elif act.act == "promote" and at in {"canary", "promoting"}:
         moved = move(replace(heard, forced=True), facts, "promoting", reason, by=act.by)
     if moved is not None:

@@ -3,8 +3,8 @@
 from typing import Final
 
 from mlg.core.traffic import FULL_BP
-from mlg.manifest.specs_services import GateName, RolloutGate, RolloutSpec
-from mlg.release.rollout_types import GatePlan, RolloutPlan
+from mlg.manifest.specs_services import ApprovalSpec, GateName, RolloutGate, RolloutSpec
+from mlg.release.rollout_types import ApprovalPlan, GatePlan, RolloutPlan
 
 MOST_SWAPS: Final = 9
 """Fewer than ten swaps in any sliding hour, whatever a manifest says."""
@@ -71,7 +71,12 @@ def plan_of(rollout: RolloutSpec | None) -> RolloutPlan:
         max_pause_s=rollout.max_pause_s or plain.max_pause_s,
         staging=rollout.staging is not None,
         gates=_gates(rollout.gates) if canary else (),
+        approval=_approval(rollout.approval),
     )
+
+
+def _approval(asked: ApprovalSpec | None) -> ApprovalPlan | None:
+    return None if asked is None else ApprovalPlan(before=asked.before, by=asked.by)
 
 
 def _gates(asked: dict[GateName, RolloutGate]) -> tuple[GatePlan, ...]:

@@ -4,8 +4,9 @@ from datetime import datetime
 
 from msgspec import Struct
 
+from mlg.release import rollout_approval
 from mlg.release.rollout_next import upcoming
-from mlg.release.rollout_types import Phase, RolloutState
+from mlg.release.rollout_types import ENDED, PAUSABLE, Phase, RolloutState
 from mlg.release.verdicts import GateResult, percent
 
 
@@ -44,6 +45,10 @@ class RolloutStatus(Struct, frozen=True, kw_only=True):
     """What happens next if nothing else does."""
     next_at: datetime | None = None
     """Event time from which on; None: when its conditions are met."""
+    only: dict[str, tuple[str, ...]] = {}
+    """Acts that would give an approval, with those who may: names and roles."""
+    acts: tuple[str, ...] = ()
+    """What a person may tell it now."""
 
 
 def status(state: RolloutState) -> RolloutStatus:
@@ -60,4 +65,28 @@ def status(state: RolloutState) -> RolloutStatus:
         explanation=explain(state),
         next=then.what,
         next_at=then.at,
+        only=_only(state),
+        acts=_acts(state),
     )
+
+
+def _only(state: RolloutState) -> dict[str, tuple[str, ...]]:
+    if state.phase in ENDED:
+        return {}
+    plans = {act: rollout_approval.needs(state, act) for act in ("approve", "promote")}
+    return {act: plan.by for act, plan in plans.items() if plan is not None}
+
+
+def _acts(state: RolloutState) -> tuple[str, ...]:
+    """Return the acts that would change something, as `rollout_acts.answer` takes them."""
+    if state.phase in ENDED:
+        return ("rollback",)
+    at = state.paused_from or state.phase
+    fitting = {
+        "pause": state.phase in PAUSABLE,
+        "resume": state.phase == "paused",
+        "approve": state.phase == "paused" or "approve" in _only(state),
+        "promote": at in {"canary", "promoting"} and not state.forced,
+        "rollback": state.phase != "rolling_back",
+    }
+    return tuple(act for act, fits in fitting.items() if fits)

@@ -30,6 +30,10 @@ Phase = Literal[
 
 ENDED: Final[frozenset[Phase]] = frozenset(("done", "rolled_back", "failed"))
 """Phases that nothing leaves."""
+PAUSABLE: Final[frozenset[Phase]] = frozenset(
+    ("pending", "staging", "warming", "canary", "promoting")
+)
+"""Phases that a person may pause."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -50,6 +54,16 @@ class GatePlan:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class ApprovalPlan:
+    """A person who must say yes."""
+
+    before: Literal["canary", "promote"]
+    """Before it sees a viewer, or before it has all of the traffic."""
+    by: tuple[str, ...]
+    """Names and roles of those who may."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class RolloutPlan:
     """How one version takes over; kept with the state, so a new manifest changes none."""
 
@@ -63,6 +77,7 @@ class RolloutPlan:
     """How long it waits for the person it called, before it gives everything back."""
     staging: bool = False
     gates: tuple[GatePlan, ...] = ()
+    approval: ApprovalPlan | None = None
 
     def required(self, share_bp: int) -> tuple[str, ...]:
         """Return the names of the gates that must speak at a share."""
@@ -98,6 +113,10 @@ class RolloutState:
     """A person said to promote."""
     back: str = ""
     """Why this is the way back to a version that served before; empty: it is no way back."""
+    awaiting: datetime | None = None
+    """Event time since which it waited for an approval last."""
+    approved: str = ""
+    """Who gave the approval that the plan asks for."""
     seq: int = 0
     """Number of transitions so far; part of every command's key."""
     waiting: str | None = None
@@ -114,7 +133,8 @@ class RolloutState:
 class OperatorAct:
     """What a person told the rollout to do; told again under the same id, it is not done again.
 
-    `approve` takes a paused step's evidence for good and goes on to the next step;
+    `approve` takes a paused step's evidence for good and goes on to the next step, or gives
+    the approval that the rollout waits for;
     `promote` goes to 100 % without further steps.
     """
 
@@ -122,6 +142,8 @@ class OperatorAct:
     act: Literal["pause", "resume", "promote", "approve", "rollback"]
     by: str
     reason: str = ""
+    roles: tuple[str, ...] = ()
+    """What he held when he said so."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -246,6 +268,17 @@ class Call(_Command, frozen=True, kw_only=True, tag="call"):
     reason: str
 
 
+class Approved(_Command, frozen=True, kw_only=True, tag="approved"):
+    """A person gave the approval that the plan asks for."""
+
+    by: str
+    before: Literal["canary", "promote"]
+    reason: str
+    share_bp: int
+    """The candidate's share at that time."""
+    gates: tuple[GateResult, ...] = ()
+
+
 class Next(_Command, frozen=True, kw_only=True, tag="next"):
     """This rollout is over; the version that waited may begin."""
 
@@ -278,6 +311,7 @@ RolloutCommand = (
     | RollBack
     | Notify
     | Call
+    | Approved
     | Next
     | Record
 )

@@ -6,11 +6,10 @@ dies between the two does the same commands again, and each may be done twice.
 """
 
 from collections.abc import Mapping
-from concurrent.futures import ThreadPoolExecutor
 from typing import Any, Final
 
 import msgspec
-from dbos import DBOS, DBOSConfiguredInstance, SetWorkflowID
+from dbos import DBOS, DBOSConfiguredInstance
 
 from mlg.core.nodes import Attr
 from mlg.core.traffic import FULL_BP
@@ -28,6 +27,7 @@ from mlg.workflows.release_acts import ReleaseActs
 from mlg.workflows.release_ports import BackRequest, ReleasePorts
 from mlg.workflows.rollouts import (
     Look,
+    forgive,
     in_flight,
     write_rollout,
 )
@@ -56,13 +56,24 @@ class Release(DBOSConfiguredInstance):
         super().__init__("release")
 
     @DBOS.workflow(name="release")
-    def run(self, service: str, model: str, artifact: str, run_id: str) -> dict[str, Any]:
-        """Bring the version to its end; return `{"state", "deployment", …}` and never raise."""
+    def run(
+        self,
+        service: str,
+        model: str,
+        artifact: str,
+        run_id: str,
+        asked: dict[str, str] | None = None,
+    ) -> dict[str, Any]:
+        """Bring the version to its end; return `{"state", "deployment", …}` and never raise.
+
+        `asked` is what a person said who started it: `by`, `reason`, and `again` to try one
+        that was taken back.
+        """
         id_ = DBOS.workflow_id or ""
-        raw = self.begin(service, model, artifact, run_id, id_)
+        raw = self.begin(service, model, artifact, run_id, id_, asked)
         while "wait" in raw:
             DBOS.sleep(QUIET_EVERY_S)
-            raw = self.begin(service, model, artifact, run_id, id_)
+            raw = self.begin(service, model, artifact, run_id, id_, asked)
         return self._follow(raw, model, artifact)
 
     @DBOS.workflow(name="release.back")
@@ -87,7 +98,13 @@ class Release(DBOSConfiguredInstance):
 
     @DBOS.step(name="release.begin", retries_allowed=True, max_attempts=_TRIES)
     def begin(
-        self, service: str, model: str, artifact: str, run_id: str, id_: str
+        self,
+        service: str,
+        model: str,
+        artifact: str,
+        run_id: str,
+        id_: str,
+        asked: dict[str, str] | None = None,
     ) -> dict[str, Any]:
         """Take the service's turn; `wait` while another rollout has it."""
         version, watch = artifact[:12], self._ports.watch
@@ -100,7 +117,9 @@ class Release(DBOSConfiguredInstance):
         plan = watch.plan(service)
         state = rollout.begin(id_, service, version, serving, plan, watch.now(service))
         facts = {"steps_bp": ",".join(map(str, plan.steps_bp)), "min_units": plan.min_units}
-        return self._begun(state, model, artifact, facts, run_id=run_id)
+        if asked and asked.get("again"):
+            forgive(self._ports.files, service, version)
+        return self._begun(state, model, artifact, {**facts, **(asked or {})}, run_id=run_id)
 
     @DBOS.step(name="release.begin_back", retries_allowed=True, max_attempts=_TRIES)
     def begin_back(self, raw_request: dict[str, Any]) -> dict[str, Any]:
@@ -215,15 +234,3 @@ class Release(DBOSConfiguredInstance):
             "hint": "mlg rollout status; what served before goes on serving.",
         }
         return {"state": state.phase, "error": error, **result}
-
-
-def start_back(release: Release, request: BackRequest) -> None:
-    """Start the way back in the background; the same request starts once."""
-
-    def start() -> None:
-        with SetWorkflowID(request.id):
-            DBOS.start_workflow(release.back, msgspec.to_builtins(request))
-
-    # a thread of its own has no step around it: within one no workflow may start
-    with ThreadPoolExecutor(1) as pool:
-        pool.submit(start).result()

@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Iterable
+from dataclasses import replace
 from datetime import timedelta
 from hashlib import sha256
 from typing import Any, Final
@@ -16,6 +17,7 @@ from mlg.core.uris import Digest
 from mlg.graph import record_rollouts, record_services
 from mlg.graph.record import deployment_uri, model_uri
 from mlg.release.rollout_types import (
+    Approved,
     Call,
     Notify,
     Promote,
@@ -87,6 +89,8 @@ class ReleaseActs:
                     self._swap(service, command.key, state)
             case Record():
                 self._moved(state, command, model)
+            case Approved():
+                self._approved(state, command)
             case Notify() | Call():
                 event = record_rollouts.rollout_told(
                     self._ports.recorder(),
@@ -237,6 +241,20 @@ class ReleaseActs:
                 rollback=rollback_of(state, command, back.deployment if back else None),
             )
         )
+
+    def _approved(self, state: RolloutState, command: Approved) -> None:
+        """Record who gave the approval; the event is his."""
+        event = record_rollouts.rollout_approved(
+            replace(self._ports.recorder(), actor=command.by),
+            key=command.key,
+            service=state.service,
+            rollout_id=state.id,
+            before=command.before,
+            reason=command.reason,
+            share_bp=command.share_bp,
+            gates=_words(command.gates),
+        )
+        self.record(event)
 
     def held(self, state: RolloutState) -> None:
         """Tell what the rollout waits for; the same want with other figures is told once."""

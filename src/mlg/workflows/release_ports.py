@@ -8,6 +8,7 @@ import msgspec
 
 from mlg.core.clock import Clock
 from mlg.core.ports import Files, GraphStore
+from mlg.core.uris import Digest
 from mlg.graph.record import Recorder
 from mlg.workflows.rollouts import RolloutWatch
 from mlg.workflows.state import WantedVersion
@@ -40,6 +41,20 @@ class BackRequest(msgspec.Struct, frozen=True, kw_only=True):
     former: WantedVersion
     reason: str
     by: str
+
+
+class StartRequest(msgspec.Struct, frozen=True, kw_only=True):
+    """The rollout of a version that was made before, because a person asks for it."""
+
+    id: str
+    """Of the workflow, the rollout and its deployment; the same id starts once."""
+    service: str
+    model: str
+    artifact: Digest
+    by: str
+    reason: str = ""
+    again: str = ""
+    """Why one that was taken back may be tried again; empty: it may not."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -159,5 +159,12 @@ def write_swaps(files: Files, service: str, swaps: Swaps) -> None:
     files.write(_swaps_path(service), msgspec.json.encode(swaps))
 
 
+def forgive(files: Files, service: str, version: str) -> None:
+    """Let a version be tried again that was taken back."""
+    swaps = read_swaps(files, service)
+    kept = tuple(one for one in swaps.rejected if one != version)
+    write_swaps(files, service, msgspec.structs.replace(swaps, rejected=kept))
+
+
 def _swaps_path(service: str) -> str:
     return f"services/{service}/swaps.json"

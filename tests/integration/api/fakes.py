@@ -8,7 +8,7 @@ from typing import Any
 from mlg.adapters.ids_uuid7 import Uuid7Ids
 from mlg.api.health import HealthAnswer, Restarts, availability_of
 from mlg.api.operations import ApiServices
-from mlg.api.schemas import ExportRequest, GameDayRequest
+from mlg.api.schemas import ExportRequest, GameDayRequest, RolloutStartRequest
 from mlg.core.clock import ManualClock, rfc3339
 from mlg.core.errors import BackendError, ManifestError, NotFoundError
 from mlg.core.events import Event, Revision, StoredEvent
@@ -259,13 +259,18 @@ class Control:
         return {"restarted": named}
 
     def rollout(self, service: str, *, evidence: bool = False) -> dict[str, Any]:
-        return {"service": service, "state": "canary", **({"evidence": {}} if evidence else {})}
+        more = {"evidence": {}} if evidence else {}
+        return {"service": service, "rollout": "d1", "state": "canary", **more}
 
     def rollout_act(
-        self, service: str, act: str, reason: str, principal: Principal
+        self, service: str, act: str, reason: str, principal: Principal, *, key: str = ""
     ) -> dict[str, Any]:
-        self.calls.append(("rollout_act", service, act, reason, principal.subject))
+        self.calls.append(("rollout_act", service, act, reason, principal.subject, key))
         return {"service": service, "act": act}
+
+    def rollout_start(self, asked: RolloutStartRequest, principal: Principal) -> dict[str, Any]:
+        self.calls.append(("rollout_start", asked.service, asked.version, principal.subject))
+        return {"service": asked.service, "rollout": "start-1", "version": asked.version}
 
     def automations(self) -> dict[str, Any]:
         return {"rules": [], "proposals": [], "runs": [], "frozen": False}

@@ -16,6 +16,10 @@ const drawn = [
     confidence: 0.1, prediction_id: hostile }]),
   eventView([{ seq: 1, at: hostile, type: hostile, subject: hostile, actor: hostile }]),
   foundView([node]),
+  rolloutView({ service: hostile, state: hostile, candidate: hostile, share_bp: 50, explanation: hostile,
+    acts: ["pause", hostile], only: { [hostile]: [hostile] },
+    gates: [{ name: hostile, verdict: hostile, e_value: 1, bound: 2, n: 3, reason: hostile }] }, {
+    rows: [{ at: hostile, by: hostile, node: node.uri, words: hostile }], act: () => 0, start: () => 0 }),
   traceView({ root: hostile, direction: "up", total: 1, truncated: true, nodes: [node], edges: [edge] },
     { turn: () => 0, exportAudit: () => 0 }),
 ].flat(Infinity);

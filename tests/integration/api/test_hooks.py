@@ -47,6 +47,7 @@ def test_the_operation_gets_the_bytes_that_were_signed(plane: Any) -> None:
     assert answer.status_code == 202
     assert answer.json() == {
         "outcome": "accepted", "reason": "", "hook_id": "mlg:1", "runs": ["r-1"],
+        "pipelines": [],
     }  # fmt: skip
     ((headers, body, who),) = hooks.taken
     assert (body, who, headers["mlg-signature"]) == (BODY, "local:ada", "t=1,v1=00")

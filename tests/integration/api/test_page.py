@@ -104,6 +104,68 @@ def test_text_has_the_contrast_of_wcag_aa_in_both_schemes() -> None:
 
 
 @pytest.mark.skipif(NODE is None, reason="no node here to run the page's script")
+def test_the_levers_shown_are_those_that_fit_and_tell_what_the_reader_wrote(
+    tmp_path: Path,
+) -> None:
+    program, static = tmp_path / "levers.mjs", files("mlg.api") / "static"
+    program.write_text(
+        (Path(__file__).parent / "dom_stub.js").read_text()
+        + (static / "dom.js").read_text()
+        + (static / "views.js").read_text()
+        + (Path(__file__).parent / "click_levers.js").read_text()
+    )
+    done = subprocess.run(
+        [str(NODE), str(program)], capture_output=True, text=True, check=False, timeout=60
+    )
+    assert done.returncode == 0, done.stderr
+    assert json.loads(done.stdout) == {
+        "buttons": ["Resume", "Roll back", "Start after this one"],
+        "calls": [["resume", "seen it"], ["rollback", "seen it"], ["start", "v3", "seen it"]],
+        "labels": ["reason-home", "version-home"],
+    }
+
+
+@pytest.mark.skipif(NODE is None, reason="no node here to run the page's script")
+def test_a_click_posts_the_act_with_its_reason_and_a_key_of_its_own(tmp_path: Path) -> None:
+    program, static, beside = tmp_path / "page.js", files("mlg.api") / "static", Path(__file__)
+    parts = [beside.with_name("dom_stub.js"), beside.with_name("page_before.js")]
+    parts += [Path(str(static / name)) for name in ("dom.js", "views.js", "page.js")]
+    parts += [beside.with_name("page_after.js")]
+    text = "\n".join(part.read_text() for part in parts)
+    program.write_text(text.replace('"use strict";', ""))
+    done = subprocess.run(
+        [str(NODE), str(program)], capture_output=True, text=True, check=False, timeout=60
+    )
+    assert done.returncode == 0, done.stderr
+    seen = json.loads(done.stdout)
+    assert seen["labels"] == ["Resume", "Roll back", "Start after this one"]
+    own = {"service": "home", "reason": "seen it"}
+    assert seen["posts"] == [
+        ["/api/v1/rollouts/acts", "application/json", {**own, "act": "resume"}],
+        ["/api/v1/rollouts/acts", "application/json", {**own, "act": "rollback"}],
+        ["/api/v1/rollouts/start", "application/json", {**own, "version": "v3"}],
+    ]
+    assert seen["keys"] == 3
+    assert seen["asked"] == [
+        "home: rollback?", "home: start the rollout of v3?", "home: promote?",
+    ]  # fmt: skip
+    assert seen["told"] == "home: v3 starts"
+    assert (seen["problem"], seen["listed"], seen["others"]) == ("", True, False)
+
+
+@pytest.mark.parametrize("path", ["acts", "start"])
+def test_another_sites_page_pulls_no_lever(client: Any, plane: Any, path: str) -> None:
+    body = {"service": "home", "reason": "x", "key": "k"}
+    body |= {"act": "rollback"} if path == "acts" else {"version": "v3"}
+    evil = {"origin": "http://evil.example", "sec-fetch-site": "cross-site"}
+    assert client.post(f"/api/v1/rollouts/{path}", json=body, headers=evil).status_code == 403
+    assert plane.control.calls == []
+    own = {"origin": "http://127.0.0.1:7070", "sec-fetch-site": "same-origin"}
+    assert client.post(f"/api/v1/rollouts/{path}", json=body, headers=own).status_code == 202
+    assert len(plane.control.calls) == 1
+
+
+@pytest.mark.skipif(NODE is None, reason="no node here to run the page's script")
 def test_a_hostile_name_stays_text_in_every_view(fakes: Any, tmp_path: Path) -> None:
     program = tmp_path / "page.mjs"
     static = files("mlg.api") / "static"
@@ -121,9 +183,9 @@ def test_a_hostile_name_stays_text_in_every_view(fakes: Any, tmp_path: Path) -> 
     drawn = json.loads(done.stdout)
     assert drawn["texts"] >= 20  # the hostile name was shown, as text, in each view
     assert set(drawn["tags"]) <= {
-        "a", "b", "button", "code", "details", "div", "h3", "h4", "li", "line", "ol", "p",
-        "path", "rect", "section", "span", "summary", "svg", "table", "tbody", "td", "text",
-        "th", "thead", "title", "tr", "ul",
+        "a", "b", "button", "code", "details", "div", "h3", "h4", "input", "label", "li",
+        "line", "ol", "p", "path", "rect", "section", "span", "summary", "svg", "table",
+        "tbody", "td", "text", "th", "thead", "title", "tr", "ul",
     }  # fmt: skip
     assert all(link.startswith("#trace=") for link in drawn["links"])
     assert drawn["links"]

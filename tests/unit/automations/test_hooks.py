@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from msgspec import structs
 
 from mlg.automations.hook_payloads import MAX_PATHS
 from mlg.automations.hooks import Hook, Refusal, pipelines_for, signature, verify_hook
@@ -270,11 +271,75 @@ def test_a_body_that_is_no_json_or_too_long_is_malformed(body: bytes) -> None:
     assert refused(verify_hook(ours(body), body, SECRET, (), NOW)) == "malformed"
 
 
-def test_many_paths_are_cut() -> None:
-    body = body_of({**OURS, "changed_paths": [f"p{n}" for n in range(MAX_PATHS + 10)]})
+@pytest.mark.parametrize(("count", "kept"), [(MAX_PATHS, MAX_PATHS), (MAX_PATHS + 1, None)])
+def test_of_more_paths_than_are_kept_none_are(count: int, kept: int | None) -> None:
+    # a part of them would say that the rest is untouched
+    body = body_of({**OURS, "changed_paths": [f"p{n}" for n in range(count)]})
     found = verify_hook(ours(body), body, SECRET, (), NOW)
     assert isinstance(found, Hook)
-    assert len(found.changed_paths) == MAX_PATHS
+    assert (None if found.changed_paths is None else len(found.changed_paths)) == kept
+
+
+def test_a_delivery_is_one_hook_however_often_it_is_signed() -> None:
+    body = body_of({**OURS, "delivery": "d-7"})
+    later = NOW + timedelta(seconds=60)
+    first = verify_hook(ours(body), body, SECRET, (), NOW)
+    again = verify_hook(ours(body, at=later), body, SECRET, (), later)
+    assert isinstance(first, Hook)
+    assert isinstance(again, Hook)
+    assert (first.id, first.delivery) == (again.id, "d-7")
+    assert refused(verify_hook(ours(body, at=later), body, SECRET, (first.id,), later)) == (
+        "replayed"
+    )
+    other = body_of({**OURS, "delivery": "d-7", "repository": "team/other"})
+    found = verify_hook(ours(other), other, SECRET, (first.id,), NOW)
+    assert isinstance(found, Hook)
+
+
+FILES = {"ranker": frozenset(("mlg.yaml", "sql/clean.sql", "movies/features.py"))}
+
+
+@pytest.mark.parametrize(
+    ("folder", "paths", "started"),
+    [
+        ("", ["sql/clean.sql"], True),
+        ("", ["README.md", "movies/features.py"], True),
+        ("", ["README.md", "shop/sql/clean.sql"], False),
+        ("shop", ["shop/sql/clean.sql"], True),
+        ("/shop/", ["shop/sql/clean.sql"], True),
+        ("shop", ["sql/clean.sql", "shopping/sql/clean.sql", "shop"], False),
+        (None, ["shop/sql/clean.sql"], True),
+        (None, ["xsql/clean.sql", "clean.sql", "sql/clean.sql/more"], False),
+        ("", [], False),
+        ("", None, True),
+        (None, None, True),
+        ("", ["prices/2026/may.csv"], True),
+        ("shop", ["prices/2026/may.csv"], False),
+        ("shop", ["shop/prices/2026/may.csv"], True),
+        ("", ["prices/readme.md"], False),
+    ],
+)
+def test_a_commit_starts_the_pipelines_whose_files_it_changes(
+    folder: str | None, paths: list[str] | None, started: bool, manifest: Any
+) -> None:
+    spec = manifest("  {}\n").spec
+    ranker = spec.pipelines["ranker"]
+    on = structs.replace(ranker.on, paths=("prices/*.csv",))
+    spec = structs.replace(spec, pipelines={"ranker": structs.replace(ranker, on=on)})
+    told = {**OURS, "folder": folder, "changed_paths": paths}
+    body = body_of({name: value for name, value in told.items() if value is not None})
+    found = verify_hook(ours(body), body, SECRET, (), NOW)
+    assert isinstance(found, Hook)
+    assert pipelines_for(found, spec, FILES) == (("ranker",) if started else ())
+
+
+def test_a_pipeline_whose_files_cannot_be_told_is_always_touched(manifest: Any) -> None:
+    spec = manifest("  {}\n").spec
+    body = body_of(OURS)
+    found = verify_hook(ours(body), body, SECRET, (), NOW)
+    assert isinstance(found, Hook)
+    assert pipelines_for(found, spec, {"ranker": None}) == ("ranker",)
+    assert pipelines_for(found, spec, {"ranker": frozenset()}) == ()
 
 
 HEADERS = ["mlg-signature", "x-hub-signature-256", "x-gitlab-token", "webhook-signature"]
@@ -304,4 +369,4 @@ def test_a_commit_on_the_branch_with_passed_tests_starts_the_pipeline(
     body = body_of({**OURS, **change})
     found = verify_hook(ours(body), body, SECRET, (), NOW)
     assert isinstance(found, Hook)
-    assert pipelines_for(found, spec) == started
+    assert pipelines_for(found, spec, {"ranker": frozenset(("a.py",))}) == started

@@ -17,6 +17,7 @@ from mlg.core.traffic import Share, TrafficSplit
 from mlg.release.rollout import begin, step
 from mlg.release.rollout_types import (
     ENDED,
+    ApprovalPlan,
     Fallen,
     GatePlan,
     Next,
@@ -68,6 +69,12 @@ class Rollouts(RuleBasedStateMachine):
             max_pause_s=1_800.0 if self.count % 2 else 86_400.0,
             staging=self.count % 2 == 0,
             gates=GATES,
+            approval=(
+                None,
+                ApprovalPlan(before="canary", by=("ann",)),
+                None,
+                ApprovalPlan(before="promote", by=("ann",)),
+            )[self.count % 4],
         )
         candidate = self.next or f"v{self.count}"
         self.next = None
@@ -194,10 +201,13 @@ class Rollouts(RuleBasedStateMachine):
         self.facts = replace(self.facts, fallen=(Fallen(label=label, reason="crash loop"),))
         self._look()
 
-    @rule(act=st.sampled_from(("pause", "resume", "promote", "approve", "rollback")))
-    def a_person_acts(self, act: Any) -> None:
+    @rule(
+        act=st.sampled_from(("pause", "resume", "promote", "approve", "rollback")),
+        by=st.sampled_from(("ann", "ann", "bob")),
+    )
+    def a_person_acts(self, act: Any, by: str) -> None:
         acts = self.facts.acts
-        told = OperatorAct(id=f"a{len(acts)}", act=act, by="ann")
+        told = OperatorAct(id=f"a{len(acts)}", act=act, by=by)
         self.facts = replace(self.facts, acts=(*acts, told))
         self._look()
 
@@ -268,6 +278,7 @@ class Rollouts(RuleBasedStateMachine):
         assert sum(now - at <= timedelta(hours=1) for at in self.swaps.values()) < LIMIT
         judged = before.share_bp > 0 and not before.forced
         assert self.facts.fresh or not judged, "promoted without metrics"
+        assert before.approved or before.plan.approval is None, "promoted without approval"
 
     def _never(
         self, before: RolloutState, facts: RolloutFacts, commands: tuple[RolloutCommand, ...]
@@ -279,6 +290,10 @@ class Rollouts(RuleBasedStateMachine):
             assert person or (facts.fresh and facts.step == before.step)
             required = set(before.plan.required(before.share_bp))
             assert person or required <= {g.name for g in facts.gates}
+        assert after.approved in {"", "ann"}, "approved by one who may not"
+        plan = before.plan.approval
+        if plan is not None and plan.before == "canary" and after.share_bp > 0:
+            assert after.approved, "viewers see what nobody approved"
         moving = before.phase not in {"rolling_back", *ENDED}
         judged = facts.watch if before.phase == "swapped" else facts.gates
         failed = before.share_bp > 0 and any(g.verdict == "FAIL" for g in judged)
@@ -298,13 +313,14 @@ class Rollouts(RuleBasedStateMachine):
             assert set(versions) == {self.serving}
 
     def teardown(self) -> None:
-        """Given verdicts, and nobody who pauses it, every rollout ends."""
-        for _ in range(40):
+        """Given verdicts, answers, and nobody who pauses it, every rollout ends."""
+        for number in range(40):
             if self.state.phase in ENDED:
                 return
-            if self.state.phase == "paused":
-                acts = self.facts.acts
-                told = OperatorAct(id=f"end{len(self.keys)}", act="resume", by="ann")
+            waits = self.state.awaiting is not None and not self.state.approved
+            if self.state.phase == "paused" or waits:
+                acts, word = self.facts.acts, "approve" if waits else "resume"
+                told = OperatorAct(id=f"end{number}", act=word, by="ann")
                 self.facts = replace(self.facts, acts=(*acts, told))
             self.time_passes(3_601)
             self._well()

@@ -84,6 +84,42 @@ async function refreshRuns() {
   if (runs.length) refresh("runs", runs.slice(0, 5).map(runView));
 }
 
+async function readRollout(service) {
+  const path = `/api/v1/services/${encodeURIComponent(service)}/rollout`;
+  const rollout = await json(path).catch(() => null);  // none yet
+  if (!rollout) return null;
+  const told = await json(path + "/timeline").catch(() => null);
+  return { rollout, rows: told ? told.rows.filter((r) => r.event.startsWith("mlg.rollout.")) : [] };
+}
+
+// After an act the view is drawn anew although the reader's focus is in it.
+async function refreshRollouts(draw = refresh) {
+  const names = ((page.status || {}).services || []).map((one) => one.service).sort();
+  const found = (await Promise.all(names.map(readRollout))).filter(Boolean);
+  if (found.length) draw("rollouts", found.map(({ rollout, rows }) => rolloutView(rollout, {
+    rows,
+    act: (lever, reason) => pull(rollout.service, lever, reason).catch(problem),
+    start: (version, reason) => begins(rollout.service, version.trim(), reason).catch(problem) })));
+}
+
+async function tell(path, body, words) {
+  await ask(path, { method: "POST", headers: { "Content-Type": "application/json" },
+    body: JSON.stringify({ ...body, key: crypto.randomUUID() }) });
+  at("told").textContent = words;
+  problem(null);
+  await refreshRollouts(show);
+}
+
+async function pull(service, act, reason) {
+  if (["promote", "rollback"].includes(act) && !confirm(`${service}: ${act}?`)) return;
+  await tell("/api/v1/rollouts/acts", { service, act, reason }, `${service}: ${act} is told`);
+}
+
+async function begins(service, version, reason) {
+  if (!version || !confirm(`${service}: start the rollout of ${version}?`)) return;
+  await tell("/api/v1/rollouts/start", { service, version, reason }, `${service}: ${version} starts`);
+}
+
 function download(name, blob) {
   const address = URL.createObjectURL(blob);
   const link = h("a", { href: address, download: name });
@@ -131,6 +167,7 @@ function followAddress() {
 
 const statusSoon = soon(refreshStatus);
 const runsSoon = soon(refreshRuns);
+const rolloutsSoon = soon(refreshRollouts);
 
 function connect() {
   const source = new EventSource("/stream?after=" + page.seq);
@@ -145,6 +182,7 @@ function connect() {
     addEvents([JSON.parse(message.data)]);
     statusSoon();
     runsSoon();
+    rolloutsSoon();
   });
   source.addEventListener("live", (message) => countLive(JSON.parse(message.data)));
   source.addEventListener("problem", (message) => problem(new Error(JSON.parse(message.data).what)));
@@ -167,6 +205,7 @@ async function begin() {
   page.seq = first.head.seq;
   addEvents(first.events);
   await Promise.all([refreshStatus(), refreshRuns()]);
+  await refreshRollouts();
   problem(null);
   connect();
   followAddress();

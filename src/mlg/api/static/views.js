@@ -120,3 +120,41 @@ function traceView(walk, { turn, exportAudit }) {
         Object.keys(node.attrs || {}).length ? h("details", {}, h("summary", {}, "attributes"),
           h("code", {}, Object.entries(node.attrs).map(([k, v]) => `${k}=${v}`).join("  "))) : null)))))];
 }
+
+const LEVERS = { pause: "Pause", resume: "Resume", approve: "Approve", promote: "Promote", rollback: "Roll back" };
+
+function verdictText(verdict) {
+  const tones = { PASS: "good", FAIL: "bad", ERROR: "bad" };
+  return h("span", { class: tones[verdict] || "warn" }, verdict);
+}
+
+function labelled(label, input) {
+  return h("label", { for: input.id || input.attributes.id }, label, " ", input);
+}
+
+// `act` and `start` get what the reader wrote; the buttons are those that would change something.
+function rolloutView(rollout, { rows, act, start }) {
+  const name = rollout.service;
+  const reason = h("input", { id: "reason-" + name, type: "text", autocomplete: "off", maxlength: 500 });
+  const version = h("input", { id: "version-" + name, type: "text", autocomplete: "off", maxlength: 64 });
+  const only = Object.entries(rollout.only || {});
+  const ended = ["done", "failed", "rolled_back"].includes(rollout.state);
+  return h("section", { "aria-label": "rollout of " + name },
+    h("div", { class: "head" }, h("h3", {}, name), stateText(rollout.state),
+      h("span", { class: "quiet" }, `${rollout.candidate}, ${number(rollout.share_bp / 100, 2)} %`)),
+    h("p", {}, rollout.explanation),
+    only.length ? h("p", { class: "warn" }, "Needs an approval: ", only.map(([what, who]) =>
+      `${what} by ${who.join(", ")}`).join("; ")) : null,
+    h("div", { class: "row levers" }, labelled("Reason", reason),
+      Object.keys(LEVERS).filter((lever) => (rollout.acts || []).includes(lever)).map((lever) =>
+        h("button", { type: "button", onclick: () => act(lever, reason.value) }, LEVERS[lever]))),
+    h("div", { class: "row levers" }, labelled("Version", version),
+      h("button", { type: "button", onclick: () => start(version.value, reason.value) },
+        ended ? "Start" : "Start after this one")),
+    (rollout.gates || []).length ? table(["gate", "verdict", "evidence against it", "n", "reason"],
+      rollout.gates.map((g) => [g.name, verdictText(g.verdict),
+        `${number(g.e_value, 2)} of ${number(g.bound)}`, number(g.n), g.reason])) : null,
+    rows && rows.length ? h("details", {}, h("summary", {}, "Who did what"),
+      table(["at", "by", "what happened"], rows.map((r) => [moment(r.at), r.by,
+        traceLink(r.node, r.words)]))) : null);
+}
