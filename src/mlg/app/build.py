@@ -318,6 +318,8 @@ def _release(
             lambda: supervisor,
             base.network,
             lambda version: read_packaged(base.files, version),
+            expected_hz=tail.busiest_hz,
+            clock=base.clock,
         ),
         artifacts=base.artifacts,
         signing=base.signing,

@@ -15,6 +15,8 @@ from mlg.app.manifests import Manifests
 from mlg.app.rollout_acts import acts_of
 from mlg.app.signing import Signing
 from mlg.app.staging import Staging
+from mlg.app.staging_clock import opening_now
+from mlg.app.staging_reports import about, keep_report
 from mlg.app.supervise import Supervisor
 from mlg.app.tail import Tail
 from mlg.core.clock import Clock, parse_time
@@ -36,11 +38,13 @@ from mlg.release.rollout_types import (
     control_label,
 )
 from mlg.release.staging import StagingReport
+from mlg.release.staging_window import Opening
 from mlg.release.verdicts import GateResult
 from mlg.serving.log import decode_feedback, decode_prediction
 from mlg.workflows.packaged import read_packaged
 from mlg.workflows.release import READY_S
 from mlg.workflows.rollouts import Look, read_swaps
+from mlg.workflows.state import read_wanted
 
 _BATCH: Final = 20_000
 _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
@@ -111,9 +115,23 @@ class ControlWatch:
             return self._tail.newest(service) or _EPOCH
         return self._clock.now()
 
-    def stage(self, service: str, version: str, artifact: str) -> StagingReport:
-        """Run the battery of tests."""
-        return self._staging.run(service, version, artifact, self._spec(service))
+    def stage(self, state: RolloutState, artifact: str) -> StagingReport:
+        """Run the battery of tests, until its window closes at the latest."""
+        opening = None if state.waived else self._opening(state)
+        found = self._staging.run(
+            state.service,
+            state.candidate,
+            artifact,
+            self._spec(state.service),
+            production=read_wanted(self._files, state.service).stable,
+            until=opening.closes if opening else None,
+            about=about(state, self._clock.now()),
+        )
+        keep_report(self._files, state, found)
+        return found
+
+    def _opening(self, state: RolloutState) -> Opening | None:
+        return opening_now(self._manifests.spec(), state, self._clock.now())
 
     def look(self, look: Look) -> tuple[Look, RolloutFacts]:
         """Return what is so now, with a mark where a step's counting begins."""
@@ -126,6 +144,8 @@ class ControlWatch:
             now=now,
             staging=look.staging,
             staging_reason=look.staging_reason,
+            staging_cut=look.staging_cut,
+            window=self._opening(state),
             ready=self._ready(service),
             fallen=self._fallen(look),
             shares=shares,

@@ -46,6 +46,7 @@ audit = typer.Typer(help="The account: export a proof, verify the log.", no_args
 
 rollout = typer.Typer(help="A new version on its way to 100 %.", no_args_is_help=True)
 rollout.command("status")(commands_rollout.status)
+rollout.command("report")(commands_rollout.report)
 rollout.command("pause")(commands_rollout.pause)
 rollout.command("resume")(commands_rollout.resume)
 rollout.command("promote")(commands_rollout.promote)

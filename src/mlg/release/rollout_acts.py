@@ -3,6 +3,7 @@
 from dataclasses import replace
 
 from mlg.release.rollout_moves import Moved, move, next_step, roll_back
+from mlg.release.rollout_staging import start_now
 from mlg.release.rollout_types import (
     Notify,
     OperatorAct,
@@ -12,7 +13,7 @@ from mlg.release.rollout_types import (
 )
 
 _PAUSABLE: frozenset[Phase] = frozenset(
-    ("pending", "staging", "warming", "canary", "promoting")
+    ("pending", "scheduled", "staging", "warming", "canary", "promoting")
 )
 
 
@@ -28,6 +29,8 @@ def answer(state: RolloutState, facts: RolloutFacts, act: OperatorAct) -> Moved:
         moved = move(heard, facts, "paused", reason, by=act.by)
     elif act.act == "resume" and state.phase == "paused":
         moved = _resume(heard, facts, reason, act.by)
+    elif act.act == "approve" and at == "scheduled":
+        moved = start_now(heard, facts, reason, act.by)
     elif act.act == "approve" and state.phase == "paused":
         if at == "canary":
             moved = next_step(heard, facts, state.step + 1, reason, by=act.by)
@@ -47,6 +50,8 @@ def _resume(state: RolloutState, facts: RolloutFacts, reason: str, by: str) -> M
     One that was paused while it warmed up starts its versions again: starting is idempotent.
     """
     before = state.paused_from or "pending"
+    if before == "scheduled":
+        state = replace(state, windows_missed=0, window_opens=None)
     if before == "warming":
         before = "pending" if not state.plan.staging else "staging"
     return move(state, facts, before, reason, by=by)

@@ -5,6 +5,7 @@ from typing import Final
 from mlg.core.traffic import FULL_BP
 from mlg.manifest.specs_services import GateName, RolloutGate, RolloutSpec
 from mlg.release.rollout_types import GatePlan, RolloutPlan
+from mlg.release.staging_window import window_of
 
 ALPHA: Final = 0.01
 """Chance that one rollout stops a good version, over all gates together."""
@@ -63,6 +64,8 @@ def plan_of(rollout: RolloutSpec | None) -> RolloutPlan:
         swap_back_s=rollout.swap_back_s or plain.swap_back_s,
         staging=rollout.staging is not None,
         gates=_gates(rollout.gates) if canary else (),
+        window=window_of(rollout.staging),
+        compose=rollout.staging is not None and rollout.staging.compose,
     )
 
 

@@ -39,6 +39,7 @@ from mlg.release.rollout_types import (
     StartStaging,
     StartVersions,
 )
+from mlg.release.staging import StagingReport
 from mlg.release.verdicts import GateResult
 from mlg.workflows.packaged import read_packaged
 from mlg.workflows.record import append_once
@@ -57,6 +58,10 @@ READY_S: Final = 90.0
 LOOK_EVERY_S: Final = 0.5
 QUIET_EVERY_S: Final = 2.0
 """The same where nothing hurries: waiting for a turn, or while the old version is warm."""
+STAND_BY_S: Final = 600.0
+"""How long one durable step may wait for staging's window."""
+
+_QUIET: Final = frozenset(("swapped", "paused"))
 
 _TRIES: Final = 12
 """A full disk or a silent gateway does not end a rollout: DBOS waits 1, 1.5, 2.25, … s."""
@@ -101,8 +106,10 @@ class Release(DBOSConfiguredInstance):
             if commands:
                 raw = self.act(raw, commands, model, artifact)
             elif "done" not in raw:
-                quiet = raw["state"]["phase"] in {"swapped", "paused"}
-                DBOS.sleep(QUIET_EVERY_S if quiet else LOOK_EVERY_S)
+                phase = raw["state"]["phase"]
+                if phase == "scheduled":
+                    self.stand_by(raw)
+                DBOS.sleep(QUIET_EVERY_S if phase in _QUIET else LOOK_EVERY_S)
         return raw["done"]
 
     @DBOS.step(name="release.begin", retries_allowed=True, max_attempts=_TRIES)
@@ -198,6 +205,20 @@ class Release(DBOSConfiguredInstance):
             return {**kept, "done": self._result(state)}, []
         return kept, msgspec.to_builtins(commands)
 
+    @DBOS.step(name="release.stand_by", retries_allowed=True, max_attempts=_TRIES)
+    def stand_by(self, raw: dict[str, Any]) -> None:
+        """Return once the next look would change something, or after ten minutes.
+
+        Looks are not kept one by one, so that a night's wait is some rows and not thousands.
+        """
+        look, clock = msgspec.convert(raw, Look), self._ports.clock
+        until_s = clock.monotonic_s() + STAND_BY_S
+        while clock.monotonic_s() < until_s:
+            state, commands = rollout.step(look.state, self._ports.watch.look(look)[1])
+            if commands or state.reason != look.state.reason:
+                return
+            clock.wait(QUIET_EVERY_S)
+
     @DBOS.step(name="release.act", retries_allowed=True, max_attempts=_TRIES)
     def act(
         self, raw: dict[str, Any], commands: list[dict[str, Any]], model: str, artifact: str
@@ -249,14 +270,13 @@ class Release(DBOSConfiguredInstance):
     def _stage(self, look: Look, command: StartStaging, model: str, artifact: str) -> Look:
         """Start the version without traffic, test it, and keep the verdict."""
         state = look.state
-        self._want(state, [command.version], artifact)
         try:
-            self._ports.fleet.wait_ready(state.service, command.version, READY_S)
-            report = self._ports.watch.stage(state.service, command.version, artifact)
-            verdict, reason = report.verdict, report.reason
-            results = {r.name: f"{r.verdict}: {r.reason}" for r in report.results}
+            if not state.plan.compose:
+                self._want(state, [command.version], artifact)
+                self._ports.fleet.wait_ready(state.service, command.version, READY_S)
+            report = self._ports.watch.stage(state, artifact)
         except LifecycleError as error:
-            verdict, reason, results = "ERROR", str(error), dict[str, str]()
+            report = StagingReport(verdict="ERROR", reason=str(error), results=())
         recorder = self._ports.recorder()
         self._record(
             record_rollouts.staging_ended(
@@ -266,12 +286,18 @@ class Release(DBOSConfiguredInstance):
                 rollout_id=state.id,
                 number=state.seq,
                 model_version=model_uri(recorder, model, command.version),
-                verdict=verdict,
-                reason=reason,
-                results=results,
+                verdict=report.verdict,
+                reason=report.reason,
+                results={r.name: f"{r.verdict}: {r.reason}" for r in report.results},
+                figures=report.figures,
             )
         )
-        return msgspec.structs.replace(look, staging=verdict, staging_reason=reason)
+        return msgspec.structs.replace(
+            look,
+            staging=report.verdict,
+            staging_reason=report.reason,
+            staging_cut=report.cut,
+        )
 
     def _want(self, state: RolloutState, labels: list[str], artifact: str) -> None:
         """Let replicas of these labels run, without traffic."""
