@@ -44,6 +44,7 @@ from mlg.app.settings import Settings, read_settings
 from mlg.app.signing import Signing, prepare_signing
 from mlg.app.specs import Specs
 from mlg.app.staging import Staging
+from mlg.app.staging_stack import ComposeStacks
 from mlg.app.supervise import Supervisor
 from mlg.app.tail import Tail
 from mlg.core.reading import NodeQuery
@@ -320,6 +321,14 @@ def _release(
             lambda version: read_packaged(base.files, version),
             expected_hz=tail.busiest_hz,
             clock=base.clock,
+            stacks=ComposeStacks(
+                base.home,
+                base.files,
+                base.artifacts,
+                base.manifests.spec,
+                base.network,
+                base.clock,
+            ),
         ),
         artifacts=base.artifacts,
         signing=base.signing,

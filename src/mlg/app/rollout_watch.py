@@ -44,7 +44,7 @@ from mlg.serving.log import decode_feedback, decode_prediction
 from mlg.workflows.packaged import read_packaged
 from mlg.workflows.release import READY_S
 from mlg.workflows.rollouts import Look, read_swaps
-from mlg.workflows.state import read_wanted
+from mlg.workflows.state import WantedVersion, read_wanted
 
 _BATCH: Final = 20_000
 _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
@@ -123,7 +123,7 @@ class ControlWatch:
             state.candidate,
             artifact,
             self._spec(state.service),
-            production=read_wanted(self._files, state.service).stable,
+            production=_wanted(self._files, state.service, state.stable),
             until=opening.closes if opening else None,
             about=about(state, self._clock.now()),
         )
@@ -407,6 +407,11 @@ def _arm_seen(arm: Arm, attempts: int, errors: int, insane: int) -> ArmSeen:
         watchers=arm.watchers,
         watched=arm.watched,
     )
+
+
+def _wanted(files: Files, service: str, version: str | None) -> WantedVersion | None:
+    versions = read_wanted(files, service).versions
+    return next((one for one in versions if one.version == version), None)
 
 
 def _time(text: str) -> datetime | None:

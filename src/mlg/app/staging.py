@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping
 from contextlib import ExitStack
 from dataclasses import replace
 from datetime import datetime
+from functools import partial
 from pathlib import Path
 from typing import Any, Final, Protocol
 
@@ -194,8 +195,8 @@ class Staging:
         for one in self._supervisor().processes():
             asked = (one.kind, one.service, one.version) == ("replica", service, version)
             if asked and one.ready:
-                pid = one.pid
-                return Target(port=one.port, version=version, alive=lambda: runs(pid)), pid
+                alive = partial(runs, one.pid)
+                return Target(port=one.port, version=version, alive=alive), one.pid
         return None
 
     def _known(

@@ -63,6 +63,7 @@ automations.command("dismiss")(commands_automations.dismiss)
 
 renders = typer.Typer(help="Write what runs here for another place.", no_args_is_help=True)
 renders.command("kubernetes")(commands_render.kubernetes)
+renders.command("compose")(commands_render.compose)
 
 app.command()(demo)
 app.command()(commands_instance.up)

@@ -3,12 +3,16 @@
 from collections.abc import Iterator
 from difflib import get_close_matches
 from functools import lru_cache
+from typing import Final
 from zoneinfo import available_timezones
 
 from mlg.manifest.specs_services import ServiceSpec, StagingSpec
 
 Mistake = tuple[tuple[str, ...], str, str]
 """Path of keys under `staging`, what is wrong, and what to do."""
+
+_LEAST_REQUESTS: Final = 100
+"""Fewer say nothing of a p99."""
 
 
 def staging_mistakes(service: ServiceSpec) -> Iterator[Mistake]:
@@ -20,6 +24,10 @@ def staging_mistakes(service: ServiceSpec) -> Iterator[Mistake]:
     if staging.load.seconds > staging.deadline_s:
         what = f"expected at most the deadline, {staging.deadline_s:g} s, got more"
         yield ("load", "for"), what, "raise `deadline`, or test for less long."
+    rate_hz = staging.load.rate_hz
+    if rate_hz is not None and _LEAST_REQUESTS / rate_hz > staging.deadline_s:
+        what = f"expected {_LEAST_REQUESTS} requests within {staging.deadline_s:g} s, got fewer"
+        yield ("load", "rate"), what, "raise `rate`, or `deadline`."
     budget = staging.budget
     if budget is None:
         return
