@@ -86,11 +86,10 @@ class StackPlanner:
         """
         made = _Made(files={"keys/trusted.pem": self._files.read(TRUSTED_KEYS) or b""})
         needed = _closure(self._spec, service)
-        image = self._versioned(service, version, made, needs=tuple(needed))
         for name in needed:
             declared = self._spec.services[name]
             if declared.command is not None:
-                self._command(name, declared, service, image, made)
+                self._command(name, declared, self._image(service, version), made)
             elif declared.model is None:
                 made.notes.append(f"service {name} is adopted: it runs elsewhere already.")
             else:
@@ -102,6 +101,7 @@ class StackPlanner:
                         hint=f"release a version of {name} first.",
                     )
                 self._versioned(name, stable.version, made)
+        self._versioned(service, version, made, needs=tuple(needed), inside=made.owner)
         made.notes.append("the gateway is not in it: who tests asks the replica.")
         there = {one.name for one in made.services}
         services = tuple(
@@ -115,21 +115,34 @@ class StackPlanner:
             notes=tuple(made.notes),
         )
 
-    def _versioned(
-        self, name: str, version: str, made: "_Made", needs: tuple[str, ...] = ()
-    ) -> StackImage:
-        """Add a version's replica and its popularity server; return its image.
+    def _packaged(self, name: str, version: str) -> Packaged:
+        """Return what a version was packaged as.
 
         Raises:
             NotFoundError: The service, or the version, is not known here.
         """
-        declared = self._spec.services.get(name)
         packaged = read_packaged(self._files, version)
-        if declared is None or packaged is None:
+        if name not in self._spec.services or packaged is None:
             raise NotFoundError(
                 f"no packaged version {version!r} of {name!r}",
                 hint="mlg run PIPELINE makes one; mlg status lists services.",
             )
+        return packaged
+
+    def _image(self, name: str, version: str) -> StackImage:
+        return self._image_of(self._packaged(name, version))
+
+    def _versioned(
+        self,
+        name: str,
+        version: str,
+        made: "_Made",
+        needs: tuple[str, ...] = (),
+        inside: str = "",
+    ) -> None:
+        """Add a version's replica and its popularity server."""
+        declared = self._spec.services[name]
+        packaged = self._packaged(name, version)
         image = self._image_of(packaged)
         made.images.append(image)
         made.files[f"services/{name}/policy.json"] = (
@@ -156,6 +169,7 @@ class StackPlanner:
             env=(("PYTHONDONTWRITEBYTECODE", "1"), *THREAD_ENV),
             binds=(*_binds(name, signed=bool(signed)), *image.binds),
             home=HOME,
+            inside=inside,
             needs=needs,
             memory_bytes=resources.memory_bytes if resources else None,
             cpu=resources.cpu if resources else None,
@@ -168,20 +182,19 @@ class StackPlanner:
                 name=name + FALLBACK,
                 entrypoint=(image.python, "-m", "mlg.app.fallback"),
                 command=(*common, "--id", f"staging-{name}-fallback"),
+                inside="",
                 needs=(),
             )
         )
-        return image
 
     def _command(
         self,
         name: str,
         declared: ServiceSpec,
-        beside: str,
         image: StackImage,
         made: "_Made",
     ) -> None:
-        """Add a server of the operator's own: it listens on 127.0.0.1, beside the replica."""
+        """Add a server of the operator's own: it listens on 127.0.0.1, with the replica."""
         port = _FIRST_INSIDE + made.inside
         made.inside += 1
         made.ports[name] = port
@@ -201,12 +214,14 @@ class StackPlanner:
                 ),
                 binds=(Bind(source=self._folder(), target=PROJECT), *image.binds),
                 working_dir=PROJECT,
-                inside=beside,
+                published=False,
+                inside=made.owner,
                 memory_bytes=resources.memory_bytes if resources else None,
                 cpu=resources.cpu if resources else None,
                 open_files=resources.open_files if resources else None,
             )
         )
+        made.owner = made.owner or name
 
     def _addresses(self, declared: ServiceSpec, made: "_Made") -> list[tuple[str, str]]:
         """Return where the servers that this one asks answer, in the stack."""
@@ -245,6 +260,8 @@ class _Made:
         self.notes: list[str] = []
         self.ports: dict[str, int] = {}
         self.inside = 0
+        self.owner = ""
+        """Whose network the servers on 127.0.0.1 share."""
 
 
 def host_image(artifacts: ArtifactStore, packaged: Packaged) -> StackImage:

@@ -126,8 +126,12 @@ class ComposeStacks:
                     f"the container of {_service_of(gone[0])} ended: {words}",
                     where=f"stack {project}",
                 )
-            ports = {name: port for name, c in found.items() if (port := _port_of(c))}
-            asked = [one for one in stack.services if one.published and not one.inside]
+            ports = {
+                one.name: _port_of(found[one.inside or one.name])
+                for one in stack.services
+                if one.published and (one.inside or one.name) in found
+            }
+            asked = [one for one in stack.services if one.published]
             silent = [one.name for one in asked if not self._answers(ports.get(one.name, 0))]
             silent += sorted(wanted - found.keys())
             if not silent:

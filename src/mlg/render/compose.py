@@ -46,7 +46,8 @@ class StackService:
     published: bool = True
     """Whether a free port on loopback leads to `PORT`."""
     inside: str = ""
-    """Service whose network it shares: for servers that listen on 127.0.0.1 only."""
+    """Service whose network it shares, which starts before and publishes its port: for
+    servers that listen on 127.0.0.1 only, and for who asks them."""
     needs: tuple[str, ...] = ()
     """Services that start before."""
     memory_bytes: int | None = None
@@ -72,10 +73,16 @@ class Stack:
 def compose(stack: Stack) -> Object:
     """Return the Compose file as a JSON value; equal stacks give equal values."""
     labels = dict(stack.labels)
-    return {"services": {one.name: _service(one, labels) for one in stack.services}}
+    publish = {one.inside or one.name for one in stack.services if one.published}
+    return {
+        "services": {
+            one.name: _service(one, labels, publishes=one.name in publish)
+            for one in stack.services
+        }
+    }
 
 
-def _service(one: StackService, labels: dict[str, str]) -> Object:
+def _service(one: StackService, labels: dict[str, str], *, publishes: bool) -> Object:
     made: Object = {
         "image": one.image,
         "entrypoint": list(one.entrypoint),
@@ -103,7 +110,7 @@ def _service(one: StackService, labels: dict[str, str]) -> Object:
     }
     if one.inside:
         made["network_mode"] = f"service:{one.inside}"
-    elif one.published:
+    elif publishes:
         made["ports"] = [f"127.0.0.1::{PORT}"]
     needs = tuple(dict.fromkeys((*one.needs, *([one.inside] if one.inside else []))))
     if needs:
