@@ -43,8 +43,7 @@ from mlg.app.seals import Seals
 from mlg.app.settings import Settings, read_settings
 from mlg.app.signing import Signing, prepare_signing
 from mlg.app.specs import Specs
-from mlg.app.staging import Staging
-from mlg.app.staging_stack import ComposeStacks
+from mlg.app.staging_stack import staging_of
 from mlg.app.supervise import Supervisor
 from mlg.app.tail import Tail
 from mlg.core.reading import NodeQuery
@@ -53,7 +52,7 @@ from mlg.graph import record_models
 from mlg.graph.record import Recorder, image_uri
 from mlg.telemetry.tracing import tracing_of, wanted_endpoint
 from mlg.workflows import durable
-from mlg.workflows.packaged import Packaged, read_packaged
+from mlg.workflows.packaged import Packaged
 from mlg.workflows.release import Release, start_back
 from mlg.workflows.release_ports import BackRequest, ReleasePorts
 from mlg.workflows.state import read_wanted
@@ -314,21 +313,15 @@ def _release(
         supervisor=lambda: supervisor,
         network=base.network,
         tail=tail,
-        staging=Staging(
+        staging=staging_of(
+            base.home,
+            base.files,
             base.artifacts,
-            lambda: supervisor,
+            base.manifests.spec,
             base.network,
-            lambda version: read_packaged(base.files, version),
-            expected_hz=tail.busiest_hz,
-            clock=base.clock,
-            stacks=ComposeStacks(
-                base.home,
-                base.files,
-                base.artifacts,
-                base.manifests.spec,
-                base.network,
-                base.clock,
-            ),
+            base.clock,
+            lambda: supervisor,
+            tail.busiest_hz,
         ),
         artifacts=base.artifacts,
         signing=base.signing,

@@ -16,7 +16,7 @@ from mlg.app.rollout_acts import acts_of
 from mlg.app.signing import Signing
 from mlg.app.staging import Staging
 from mlg.app.staging_clock import opening_now
-from mlg.app.staging_reports import about, keep_report
+from mlg.app.staging_reports import run_staging
 from mlg.app.supervise import Supervisor
 from mlg.app.tail import Tail
 from mlg.core.clock import Clock, parse_time
@@ -38,13 +38,11 @@ from mlg.release.rollout_types import (
     control_label,
 )
 from mlg.release.staging import StagingReport
-from mlg.release.staging_window import Opening
 from mlg.release.verdicts import GateResult
 from mlg.serving.log import decode_feedback, decode_prediction
 from mlg.workflows.packaged import read_packaged
 from mlg.workflows.release import READY_S
 from mlg.workflows.rollouts import Look, read_swaps
-from mlg.workflows.state import WantedVersion, read_wanted
 
 _BATCH: Final = 20_000
 _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
@@ -117,21 +115,8 @@ class ControlWatch:
 
     def stage(self, state: RolloutState, artifact: str) -> StagingReport:
         """Run the battery of tests, until its window closes at the latest."""
-        opening = None if state.waived else self._opening(state)
-        found = self._staging.run(
-            state.service,
-            state.candidate,
-            artifact,
-            self._spec(state.service),
-            production=_wanted(self._files, state.service, state.stable),
-            until=opening.closes if opening else None,
-            about=about(state, self._clock.now()),
-        )
-        keep_report(self._files, state, found)
-        return found
-
-    def _opening(self, state: RolloutState) -> Opening | None:
-        return opening_now(self._manifests.spec(), state, self._clock.now())
+        spec, now = self._manifests.spec(), self._clock.now()
+        return run_staging(self._staging, self._files, spec, state, artifact, now)
 
     def look(self, look: Look) -> tuple[Look, RolloutFacts]:
         """Return what is so now, with a mark where a step's counting begins."""
@@ -145,7 +130,7 @@ class ControlWatch:
             staging=look.staging,
             staging_reason=look.staging_reason,
             staging_cut=look.staging_cut,
-            window=self._opening(state),
+            window=opening_now(self._manifests.spec(), state, self._clock.now()),
             ready=self._ready(service),
             fallen=self._fallen(look),
             shares=shares,
@@ -407,11 +392,6 @@ def _arm_seen(arm: Arm, attempts: int, errors: int, insane: int) -> ArmSeen:
         watchers=arm.watchers,
         watched=arm.watched,
     )
-
-
-def _wanted(files: Files, service: str, version: str | None) -> WantedVersion | None:
-    versions = read_wanted(files, service).versions
-    return next((one for one in versions if one.version == version), None)
 
 
 def _time(text: str) -> datetime | None:

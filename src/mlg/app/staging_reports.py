@@ -8,12 +8,52 @@ import msgspec
 
 from mlg.adapters.artifacts_local import LocalArtifacts
 from mlg.adapters.files_local import LocalFiles
+from mlg.app.staging import Staging
+from mlg.app.staging_clock import opening_now
 from mlg.core.errors import BackendError, NotFoundError
 from mlg.core.nodes import Attr
 from mlg.core.ports import Files
 from mlg.core.uris import Digest
+from mlg.manifest.specs import ManifestSpec
 from mlg.release.rollout_types import RolloutState
 from mlg.release.staging import StagingReport
+from mlg.workflows.state import read_wanted
+
+
+def run_staging(
+    staging: Staging,
+    files: Files,
+    spec: ManifestSpec | None,
+    state: RolloutState,
+    artifact: str,
+    now: datetime,
+) -> StagingReport:
+    """Return what the battery says of a rollout's version, and keep it as the newest report.
+
+    Args:
+        staging: Asks.
+        files: The instance's small files.
+        spec: The manifest in force.
+        state: The rollout.
+        artifact: Digest of the version's model.
+        now: Wall time.
+
+    Raises:
+        BackendError: No replica of the version is ready, or a file is damaged.
+    """
+    opening = None if state.waived else opening_now(spec, state, now)
+    versions = read_wanted(files, state.service).versions
+    found = staging.run(
+        state.service,
+        state.candidate,
+        artifact,
+        spec.services.get(state.service) if spec else None,
+        production=next((one for one in versions if one.version == state.stable), None),
+        until=opening.ends if opening else None,
+        about=about(state, now),
+    )
+    keep_report(files, state, found)
+    return found
 
 
 def about(state: RolloutState, now: datetime) -> dict[str, Attr]:

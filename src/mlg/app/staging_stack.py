@@ -23,8 +23,10 @@ from mlg.adapters.compose_engine import ComposeEngine, find_engine
 from mlg.adapters.files_local import LocalFiles
 from mlg.app.data_plane import KEY_BYTES
 from mlg.app.stack_plan import ImageOf, StackPlan, StackPlanner, host_image
+from mlg.app.staging import Staging
 from mlg.app.staging_battery import Target
 from mlg.app.staging_memory import runs
+from mlg.app.supervise import Supervisor
 from mlg.core.clock import Clock
 from mlg.core.errors import BackendError, LifecycleError, NotFoundError
 from mlg.core.ports import ArtifactStore, Files, Network
@@ -32,6 +34,7 @@ from mlg.manifest.specs import ManifestSpec
 from mlg.release.staging import TestResult
 from mlg.render.compose import PORT, Stack, StackService, compose
 from mlg.render.text import yaml_text
+from mlg.workflows.packaged import read_packaged
 
 COMPOSE_FILE: Final = "docker-compose.yaml"
 LABEL: Final = "mlg.staging"
@@ -158,6 +161,28 @@ class ComposeStacks:
             return
         shutil.rmtree(self._home / _FOLDER / project, ignore_errors=True)
         self._files.remove(mark)
+
+
+def staging_of(
+    home: Path,
+    files: Files,
+    artifacts: ArtifactStore,
+    manifest: Callable[[], ManifestSpec | None],
+    network: Network,
+    clock: Clock,
+    supervisor: Callable[[], Supervisor],
+    expected_hz: Callable[[str], float | None],
+) -> Staging:
+    """Return the staging of an instance: of processes, and of containers where asked for."""
+    return Staging(
+        artifacts,
+        supervisor,
+        network,
+        lambda version: read_packaged(files, version),
+        stacks=ComposeStacks(home, files, artifacts, manifest, network, clock),
+        expected_hz=expected_hz,
+        clock=clock,
+    )
 
 
 def sweep_stacks(home: Path) -> None:

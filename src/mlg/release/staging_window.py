@@ -71,6 +71,11 @@ class Opening:
             and (self.closes is None or self.at < self.closes)
         )
 
+    @property
+    def ends(self) -> datetime | None:
+        """Until when tests that begin now may run: not at all while it is shut."""
+        return self.closes if self.is_open else self.at
+
 
 def window_of(staging: StagingSpec | None) -> StagingWindow | None:
     """Return the window of a service's staging; None where no staging is asked for.

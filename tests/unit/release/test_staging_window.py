@@ -54,6 +54,14 @@ def test_a_span_goes_over_midnight() -> None:
     assert opening_at(late, (), utc("2026-06-10T23:00")).is_open
 
 
+def test_tests_that_begin_may_run_to_the_close_and_not_at_all_while_it_is_shut() -> None:
+    night, closes = of("01:00", "05:00"), utc("2026-06-10T05:00")
+    assert opening_at(night, (), utc("2026-06-10T03:00")).ends == closes
+    # begun in it, and again by the next control plane after it closed
+    for now in (closes, utc("2026-06-10T12:00")):
+        assert opening_at(night, (), now).ends == now
+
+
 def test_clocks_of_a_place_count_in_summer_and_in_winter() -> None:
     # Berlin is at UTC+1 in winter and at UTC+2 in summer
     night = of("01:00", "05:00", BERLIN)
