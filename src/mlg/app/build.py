@@ -47,7 +47,7 @@ from mlg.app.seals import Seals
 from mlg.app.settings import Settings, read_settings
 from mlg.app.signing import Signing, prepare_signing
 from mlg.app.specs import Specs
-from mlg.app.staging import Staging
+from mlg.app.staging_stack import staging_of
 from mlg.app.supervise import Supervisor
 from mlg.app.tail import Tail
 from mlg.core.reading import NodeQuery
@@ -56,7 +56,7 @@ from mlg.graph import record_models
 from mlg.graph.record import Recorder, image_uri
 from mlg.telemetry.tracing import tracing_of, wanted_endpoint
 from mlg.workflows import durable
-from mlg.workflows.packaged import Packaged, read_packaged
+from mlg.workflows.packaged import Packaged
 from mlg.workflows.release import Release
 from mlg.workflows.release_ports import ReleasePorts
 from mlg.workflows.release_starts import start_back, start_version
@@ -334,8 +334,15 @@ def _release(
         supervisor=lambda: supervisor,
         network=base.network,
         tail=tail,
-        staging=Staging(
-            base.artifacts, lambda: supervisor, base.network, partial(read_packaged, base.files)
+        staging=staging_of(
+            base.home,
+            base.files,
+            base.artifacts,
+            base.manifests.spec,
+            base.network,
+            base.clock,
+            lambda: supervisor,
+            tail.busiest_hz,
         ),
         artifacts=base.artifacts,
         signing=base.signing,

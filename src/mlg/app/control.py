@@ -29,6 +29,7 @@ from mlg.app.ending import end_all
 from mlg.app.operations import ControlOperations
 from mlg.app.parts import Parts
 from mlg.app.serve_api import ApiServer, start_api
+from mlg.app.staging_stack import sweep_stacks
 from mlg.core.errors import BackendError, LifecycleError
 from mlg.telemetry.logs import setup_logs
 from mlg.workflows import durable
@@ -50,6 +51,7 @@ def serve(home: Path, control_port: int, gateway_port: int) -> None:
     home.mkdir(parents=True, exist_ok=True)
     with (home / "control.lock").open("w") as lock:
         _take(lock, home)
+        sweep_stacks(home)
         control_port, gateway_port = _ports(home, control_port, gateway_port)
         parts = build(home, control_port, gateway_port)
         asked = _signals(parts)
@@ -94,6 +96,7 @@ def serve(home: Path, control_port: int, gateway_port: int) -> None:
         closing.join()
         parts.store.close()
         parts.reader.close()
+        sweep_stacks(home)  # tests that are under way begin anew at the next start
         parts.files.remove("control.json")
 
 

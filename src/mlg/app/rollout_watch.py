@@ -18,6 +18,8 @@ from mlg.app.objectives import ObjectiveCounts, Objectives, waited_s
 from mlg.app.rollout_acts import acts_of
 from mlg.app.signing import Signing
 from mlg.app.staging import Staging
+from mlg.app.staging_clock import opening_now
+from mlg.app.staging_reports import run_staging
 from mlg.app.supervise import Supervisor
 from mlg.app.tail import Tail
 from mlg.core.clock import Clock, parse_time
@@ -116,9 +118,10 @@ class ControlWatch:
             return self._tail.newest(service) or _EPOCH
         return self._clock.now()
 
-    def stage(self, service: str, version: str, artifact: str) -> StagingReport:
-        """Run the battery of tests."""
-        return self._staging.run(service, version, artifact, self._spec(service))
+    def stage(self, state: RolloutState, artifact: str) -> StagingReport:
+        """Run the battery of tests, until its window closes at the latest."""
+        spec, now = self._manifests.spec(), self._clock.now()
+        return run_staging(self._staging, self._files, spec, state, artifact, now)
 
     def look(self, look: Look) -> tuple[Look, RolloutFacts]:
         """Return what is so now, with a mark where a step's counting begins."""
@@ -132,6 +135,8 @@ class ControlWatch:
             waited_s=waited_s(look, self._clock),
             staging=look.staging,
             staging_reason=look.staging_reason,
+            staging_cut=look.staging_cut,
+            window=opening_now(self._manifests.spec(), state, self._clock.now()),
             ready=self._ready(service),
             fallen=self._fallen(look),
             shares=shares,

@@ -84,7 +84,7 @@ class Specs:
                 argv[2] = "mlg.app.adopted"
                 argv += ["--url", declared.adopt or "", *self._list(declared)]
             else:
-                argv += [*self._model(found.artifact), *_faster(declared)]
+                argv += [*self._model(found.artifact), *faster_options(declared)]
             brought_by = found.deployment
             limits = declared.resources or limits
         elif (artifact := _list_of(wanted)) is not None:
@@ -191,7 +191,7 @@ def url_variable(service: str) -> str:
     return f"MLG_SERVICE_{service.upper().replace('-', '_')}_URL"
 
 
-def _faster(service: ServiceSpec) -> list[str]:
+def faster_options(service: ServiceSpec) -> list[str]:
     """Return the options of a replica that keeps answers, or ranks requests together."""
     found: list[str] = []
     if service.cache:

@@ -1,56 +1,67 @@
-"""The battery of tests on a version that is warm and takes no traffic yet."""
+"""The battery of tests on a version that takes no traffic yet: who is asked, and until when."""
 
-import contextlib
+import tempfile
 import threading
-import time
-from collections.abc import Callable, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Callable, Mapping
+from contextlib import ExitStack
 from dataclasses import replace
-from itertools import cycle, islice
+from datetime import datetime
+from functools import partial
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, Protocol
 
 import msgspec
 
+from mlg.adapters.clock_system import SystemClock
+from mlg.app.staging_battery import Battery, Known, Target
+from mlg.app.staging_memory import MemoryWatch, runs
 from mlg.app.supervise import Supervisor
-from mlg.core.errors import BackendError
+from mlg.core.clock import Clock, rfc3339
+from mlg.core.errors import BackendError, LifecycleError
+from mlg.core.nodes import Attr
 from mlg.core.ports import ArtifactStore, Network
-from mlg.core.predict import Key
-from mlg.core.processes import ProcessState
 from mlg.core.uris import Digest
 from mlg.manifest.specs_services import ServiceSpec, StagingSpec
 from mlg.recsys.golden import ANSWERS
-from mlg.release.staging import (
-    Answer,
-    GroupScore,
-    LoadBudget,
-    StagingReport,
-    TestResult,
-    failed_to_run,
-    judge_bias_by,
-    judge_contract,
-    judge_golden,
-    judge_load,
-    judge_recorded,
-    report,
-)
+from mlg.release.staging import Answer, StagingReport, TestResult, failed_to_run, report
+from mlg.release.staging_bias import GroupScore
+from mlg.release.staging_page import page
 from mlg.serving.warmup import golden_requests
 from mlg.workflows.packaged import Packaged
+from mlg.workflows.state import WantedVersion
 
-LOAD_REQUESTS: Final = 400
-LOAD_HZ: Final = 100.0
-P99_MS: Final = 150.0
-"""Budget where the manifest has no objective for latency."""
+STACK_READY_S: Final = 120.0
+"""How long containers may take until the version answers; less where the window closes."""
+
+
+class Stacks(Protocol):
+    """Starts a version's containers, and takes them down again."""
+
+    def start(
+        self, service: str, version: str, deadline_s: float, stage: ExitStack
+    ) -> tuple[Target, int, TestResult]:
+        """Return whom to ask, its process, and the result of the test `compose`.
+
+        Leaving `stage` takes everything down, whatever happened.
+
+        Raises:
+            LifecycleError: No engine answers, or the version does not in time; nothing
+                is left running.
+        """
+        ...
 
 
 class Staging:
     """Asks one replica of the version, directly and as no viewer.
 
     Args:
-        artifacts: Where the version's recorded requests are.
-        supervisor: Knows its replicas.
+        artifacts: Where the versions' recorded requests are, and reports are kept.
+        supervisor: Knows the replicas.
         network: Reaches them.
         packaged: What a version was packaged as, which names its evaluation's report.
+        stacks: Starts containers; None: versions are tested as processes only.
+        expected_hz: Requests a second of a service in its busiest minute of late.
+        clock: Wall time, by which windows close.
     """
 
     def __init__(
@@ -59,48 +70,161 @@ class Staging:
         supervisor: Callable[[], Supervisor],
         network: Network,
         packaged: Callable[[str], Packaged | None],
+        *,
+        stacks: Stacks | None = None,
+        expected_hz: Callable[[str], float | None] = lambda _: None,
+        clock: Clock | None = None,
     ) -> None:
         self._artifacts, self._supervisor, self._network = artifacts, supervisor, network
-        self._packaged = packaged
+        self._packaged, self._stacks, self._expected_hz = packaged, stacks, expected_hz
+        self._clock = clock or SystemClock()
 
     def run(
-        self, service: str, version: str, artifact: str, spec: ServiceSpec | None
+        self,
+        service: str,
+        version: str,
+        artifact: str,
+        spec: ServiceSpec | None,
+        *,
+        production: WantedVersion | None = None,
+        until: datetime | None = None,
+        about: Mapping[str, Attr] | None = None,
     ) -> StagingReport:
         """Return what the battery says; a test that hangs is an ERROR.
 
+        Args:
+            service: The service.
+            version: What is tested.
+            artifact: Digest of its model.
+            spec: The service as it is declared.
+            production: What serves; None before the first version.
+            until: Wall time at which the window closes: what has no result by then is
+                INCONCLUSIVE, and the report is marked so.
+            about: More facts for the report's page; None keeps no page.
+
         Raises:
-            BackendError: No replica of the version is ready.
+            BackendError: No replica of the version is ready, or what it was packaged with
+                cannot be read.
         """
         asked = (spec.rollout.staging if spec and spec.rollout else None) or StagingSpec()
-        replicas = [
-            p
-            for p in self._supervisor().processes()
-            if (p.kind, p.service, p.version) == ("replica", service, version) and p.ready
-        ]
-        if not replicas:
-            raise BackendError(f"no replica of {version} is ready", where=f"service {service}")
-        folder = self._artifacts.open(Digest(artifact))
-        battery = _Battery(
-            self._network,
-            service,
-            replicas[0],
-            golden_requests(folder),
-            spec,
-            # answers were recorded at the requests' own times, which this clock does not use
-            recorded_answers(folder) if spec and spec.clock == "request" else None,
-            self._groups(version) if "bias" in asked.tests else None,
-        )
+        began = self._clock.now()
+        if self._stacks is not None and asked.compose:
+            tests = ("compose", *asked.tests)
+        else:
+            tests = asked.tests
+        with ExitStack() as stage:
+            try:
+                target, results = self._target(service, version, asked, until, stage)
+            except _StackError as error:
+                cut = self._left_s(until) <= 0.0
+                results = [] if cut else [failed_to_run("compose", str(error.__cause__))]
+                found = report(tests, results, cut=cut)
+            else:
+                known = self._known(service, version, artifact, spec, production)
+                battery = Battery(self._network, service, target, spec, known)
+                found = self._judged(battery, tests, results, asked, until)
+        if about is None:
+            return found
+        told: dict[str, Attr] = {
+            "begun": rfc3339(began),
+            "ended": rfc3339(self._clock.now()),
+            **about,
+        }
+        return self._kept(service, version, found, told)
+
+    def _target(
+        self,
+        service: str,
+        version: str,
+        asked: StagingSpec,
+        until: datetime | None,
+        stage: ExitStack,
+    ) -> tuple[Target, list[TestResult]]:
+        """Return whom to ask, in a container that is started now or a process that runs.
+
+        Raises:
+            BackendError: No replica of the version is ready.
+            _StackError: The containers could not be started.
+        """
+        if self._stacks is None or not asked.compose:
+            found = self._replica(service, version)
+            if found is None:
+                raise BackendError(
+                    f"no replica of {version} is ready", where=f"service {service}"
+                )
+            watch = stage.enter_context(MemoryWatch(found[1]))
+            return _watched(found[0], watch), []
+        try:
+            left_s = min(STACK_READY_S, self._left_s(until))
+            target, pid, result = self._stacks.start(service, version, left_s, stage)
+        except LifecycleError as error:
+            raise _StackError from error
+        watch = stage.enter_context(MemoryWatch(pid))
+        return _watched(target, watch), [result]
+
+    def _judged(
+        self,
+        battery: Battery,
+        tests: tuple[str, ...],
+        results: list[TestResult],
+        asked: StagingSpec,
+        until: datetime | None,
+    ) -> StagingReport:
+        """Run the battery until it is done, or its time or its window is over."""
         worker = threading.Thread(target=battery.run, args=(asked.tests,), daemon=True)
         worker.start()
-        worker.join(asked.deadline_s)
-        hung = worker.is_alive()
+        left_s = self._left_s(until)
+        worker.join(max(0.0, min(asked.deadline_s, left_s)))
+        late = worker.is_alive()
         battery.stopped.set()  # the request under way ends by its own timeout
-        results = list(battery.done)
-        if hung:
-            named = {result.name for result in results}
+        found = [*results, *battery.done]
+        cut = late and left_s < asked.deadline_s
+        if late and not cut:
+            named = {result.name for result in found}
             why = f"it hung: no result in {asked.deadline_s:g} s"
-            results += [failed_to_run(n, why) for n in asked.tests if n not in named]
-        return report(asked.tests, results)
+            found += [failed_to_run(n, why) for n in tests if n not in named]
+        return report(tests, found, cut=cut)
+
+    def _left_s(self, until: datetime | None) -> float:
+        if until is None:
+            return float("inf")
+        return (until - self._clock.now()).total_seconds()
+
+    def _replica(self, service: str, version: str) -> tuple[Target, int] | None:
+        """Return a ready replica of a version and its process, or None."""
+        for one in self._supervisor().processes():
+            asked = (one.kind, one.service, one.version) == ("replica", service, version)
+            if asked and one.ready:
+                alive = partial(runs, one.pid)
+                return Target(port=one.port, version=version, alive=alive), one.pid
+        return None
+
+    def _known(
+        self,
+        service: str,
+        version: str,
+        artifact: str,
+        spec: ServiceSpec | None,
+        production: WantedVersion | None,
+    ) -> Known:
+        """Return what the tests compare with."""
+        asked = (spec.rollout.staging if spec and spec.rollout else None) or StagingSpec()
+        folder = self._artifacts.open(Digest(artifact))
+        served, bodies = None, ()
+        if production is not None and "compare" in asked.tests:
+            served = self._replica(service, production.version)
+            if production.artifact and self._artifacts.has(Digest(production.artifact)):
+                bodies = golden_requests(self._artifacts.open(Digest(production.artifact)))
+        expected_hz = self._expected_hz(service)
+        return Known(
+            bodies=golden_requests(folder),
+            # answers were recorded at the requests' own times, which this clock does not use
+            recorded=recorded_answers(folder) if spec and spec.clock == "request" else None,
+            groups=self._groups(version) if "bias" in asked.tests else None,
+            production=served[0] if served else None,
+            production_bodies=bodies,
+            expected_hz=expected_hz / spec.replicas if expected_hz and spec else None,
+        )
 
     def _groups(self, version: str) -> dict[str, list[GroupScore]] | None:
         """Return the scores by group of the version's evaluation, if there are any."""
@@ -109,111 +233,20 @@ class Staging:
             return None
         return read_groups(self._artifacts.open(packaged.report))
 
+    def _kept(
+        self, service: str, version: str, found: StagingReport, about: Mapping[str, Attr]
+    ) -> StagingReport:
+        """Keep the report as a page among the artifacts."""
+        title = f"Staging of {version} for {service}"
+        with tempfile.TemporaryDirectory(prefix="mlg-staging-") as folder:
+            path = Path(folder) / "staging.html"
+            path.write_text(page(title, found, about), encoding="utf-8")
+            kept = self._artifacts.put(path)
+        return replace(found, document=kept, about=tuple(about.items()))
 
-class _Battery:
-    """The tests of one version, asked of one replica one after the other."""
 
-    def __init__(
-        self,
-        network: Network,
-        service: str,
-        replica: ProcessState,
-        bodies: Sequence[bytes],
-        spec: ServiceSpec | None,
-        recorded: tuple[Answer, ...] | None,
-        groups: dict[str, list[GroupScore]] | None,
-    ) -> None:
-        self._recorded, self._groups = recorded, groups
-        self._network, self._service, self._replica = network, service, replica
-        self._bodies, self._spec = bodies, spec
-        self.done: list[TestResult] = []
-        self.stopped = threading.Event()
-
-    def run(self, tests: Sequence[str]) -> None:
-        """Run the tests until all are done or the battery is stopped."""
-        with contextlib.suppress(_StoppedError):
-            self._run(tests)
-
-    def _run(self, tests: Sequence[str]) -> None:
-        bodies = self._bodies
-        first = [self._ask(body) for body in bodies]
-        for name in tests:
-            if name == "contract":
-                # the replica itself withholds answers with items outside its catalogue
-                version = self._replica.version
-                self.done.append(judge_contract(first, version=version, known=_any))
-            elif name == "golden":
-                self.done.append(self._golden(first))
-            elif name == "load":
-                self.done.append(self._load())
-            else:
-                self.done.append(self._bias())
-
-    def _golden(self, first: Sequence[Answer]) -> TestResult:
-        """Compare with what was recorded; where nothing was, with a second round."""
-        if self._recorded is not None and len(self._recorded) == len(first):
-            return judge_recorded(self._recorded, first)
-        again = [self._ask(body) for body in self._bodies]
-        pairs = [
-            (a, b)
-            for a, b in zip(first, again, strict=True)
-            if a.served_by == b.served_by  # exploration is drawn anew each time
-        ]
-        judged = judge_golden([a for a, _ in pairs], [b for _, b in pairs])
-        words = f"{judged.reason}; asked twice, no recorded answers apply"
-        return replace(judged, reason=words)
-
-    def _bias(self) -> TestResult:
-        staging = self._spec.rollout.staging if self._spec and self._spec.rollout else None
-        bias = staging.bias if staging else None
-        return judge_bias_by(bias.groups if bias else (), self._groups)
-
-    def _load(self) -> TestResult:
-        spec = self._spec
-        latency = spec.rollback.latency_p99 if spec and spec.rollback else None
-        budget = LoadBudget(
-            p99_ms=latency.max_ms if latency else P99_MS, errors=0.0, rate_hz=LOAD_HZ
-        )
-        began = time.monotonic()
-
-        def one(number: int, body: bytes) -> tuple[bool, float]:
-            due = began + number / LOAD_HZ
-            time.sleep(max(0.0, due - time.monotonic()))
-            answer = self._ask(body)
-            return answer.status == 200, (time.monotonic() - due) * 1e3
-
-        with ThreadPoolExecutor(max_workers=8, thread_name_prefix="load") as pool:
-            bodies = list(islice(cycle(self._bodies), LOAD_REQUESTS))
-            timed = list(pool.map(one, range(len(bodies)), bodies))
-        good = [ms for ok, ms in timed if ok]
-        seconds = time.monotonic() - began
-        return judge_load(good, failed=len(timed) - len(good), seconds=seconds, budget=budget)
-
-    def _ask(self, body: bytes) -> Answer:
-        if self.stopped.is_set():
-            raise _StoppedError
-        reply = self._network.request(
-            "POST",
-            f"http://127.0.0.1:{self._replica.port}/v1/services/{self._service}/recommend",
-            body=body,
-            headers=(("content-type", "application/json"),),
-            timeout_s=5.0,
-        )
-        k = int(msgspec.json.decode(body).get("k") or 10)
-        if reply.status != 200:
-            fault = dict(reply.headers).get("mlg-fault", "")
-            return Answer(status=reply.status, k=k, fault=fault)
-        found: Mapping[str, Any] = msgspec.json.decode(reply.body)
-        return Answer(
-            status=200,
-            items=tuple(item["id"] for item in found["items"]),
-            scores=tuple(item["score"] for item in found["items"]),
-            confidence=found["confidence"],
-            served_by=found["served_by"],
-            version=found["model_version"],
-            prediction_id=found["prediction_id"],
-            k=k,
-        )
+def _watched(target: Target, watch: MemoryWatch) -> Target:
+    return replace(target, held_bytes=watch.peak_bytes)
 
 
 def recorded_answers(artifact: Path) -> tuple[Answer, ...] | None:
@@ -268,10 +301,5 @@ class _Report(msgspec.Struct):
     groups: dict[str, list[_Level]] | None = None
 
 
-class _StoppedError(Exception):
-    """The battery's time is over."""
-
-
-def _any(item: Key) -> bool:
-    del item
-    return True
+class _StackError(Exception):
+    """The containers could not be started; the cause says why."""

@@ -18,6 +18,7 @@ from mlg.core.clock import Clock, parse_time
 from mlg.core.errors import LifecycleError
 from mlg.core.ports import Cursor, Files
 from mlg.monitors.live import LiveState, update
+from mlg.monitors.minutes import Minutes, busiest_hz, counted
 from mlg.serving.log import decode_feedback, decode_prediction
 
 _PATH = "live.json"
@@ -34,6 +35,8 @@ class _Stored(msgspec.Struct, kw_only=True):
     gaps: int = 0
     newest: dict[str, str] = {}
     """Largest event time of an answer by service, RFC 3339."""
+    minutes: dict[str, Minutes] = {}
+    """Answers a minute of late, by service."""
 
 
 class Tail:
@@ -77,6 +80,12 @@ class Tail:
         with self._lock:
             text = self._stored.newest.get(service)
         return parse_time(text) if text else None
+
+    def busiest_hz(self, service: str) -> float | None:
+        """Return answers a second in the busiest minute of the last day; None: no answer."""
+        with self._lock:
+            counted = self._stored.minutes.get(service, {})
+        return busiest_hz(counted, self._clock.now())
 
     def cursor(self, service: str) -> Cursor:
         """Return how far the service's log was read, after one more round."""
@@ -138,6 +147,10 @@ class Tail:
             newest={
                 **self._stored.newest,
                 service: max(newest, self._stored.newest.get(service, "")),
+            },
+            minutes={
+                **self._stored.minutes,
+                service: counted(self._stored.minutes.get(service, {}), predictions),
             },
         )
         return len(batch.records)

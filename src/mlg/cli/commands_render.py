@@ -1,4 +1,4 @@
-"""What runs here, written down for other places: render kubernetes."""
+"""What runs here, written down for other places: render kubernetes, render compose."""
 
 import sys
 from pathlib import Path
@@ -73,6 +73,45 @@ def kubernetes(
         else:
             _print_files(rendering.files, out_dir)
         for note in rendering.notes:
+            err.print(f"note: {note}", markup=False, soft_wrap=True)
+
+
+def compose(
+    service: str = typer.Argument(help="Name of the service whose staging is meant."),
+    version: str = typer.Option("", "--version", help="Default: the version that serves."),
+    file: Path = FileOption,
+    out_dir: Path | None = typer.Option(
+        None, "--out", help="Folder for docker-compose.yaml and what it names; default: print."
+    ),
+    image: str = typer.Option(
+        "",
+        "--image",
+        help="Image of the version, with its own Python; default: its layers over this "
+        "machine's.",
+    ),
+    home: Path | None = HomeOption,
+    as_json: bool = JsonOption,
+) -> None:
+    """Write the stack that tests a version in staging, as a Compose file.
+
+    Its replica, its popularity server and what the service depends on, as `staging:
+    {compose: true}` starts them. Reads the manifest and the instance's files; starts nothing.
+
+    Example: mlg render compose home --out stack
+    """
+    with reported(as_json):
+        from mlg.app.rendering_compose import compose_document
+
+        found = compose_document(file, home_of(home, file), service, version, image, out_dir)
+        if as_json:
+            emit(found)
+            return
+        if out_dir is None:
+            sys.stdout.write(found["text"])
+        else:
+            for name in found["files"]:
+                out.print(str(out_dir / name), markup=False, soft_wrap=True)
+        for note in found["notes"]:
             err.print(f"note: {note}", markup=False, soft_wrap=True)
 
 

@@ -5,6 +5,7 @@ from typing import Any
 
 import typer
 
+from mlg.adapters.files_local import LocalFiles
 from mlg.cli.instance import (
     HomeOption,
     JsonOption,
@@ -128,6 +129,8 @@ def approve(
 ) -> None:
     """Give the approval that it waits for, or take a paused step's evidence for good.
 
+    Of a rollout that waits for staging's window: test now.
+
     Example: mlg rollout approve home --reason "seen it on the dashboard"
     """
     _act("approve", service, reason, key, home, as_json)
@@ -145,6 +148,37 @@ def rollback(
     Example: mlg rollout rollback home --reason "seen it on the dashboard"
     """
     _act("rollback", service, reason, key, home, as_json)
+
+
+def report(
+    service: str = _SERVICE,
+    to: Path | None = typer.Option(None, "--out", help="Copy the page to this file."),
+    home: Path | None = HomeOption,
+    as_json: bool = JsonOption,
+) -> None:
+    """Show what staging said of the newest version that it tested, and where its page lies.
+
+    Reads the home's files; no control plane is needed.
+
+    Example: mlg rollout report home --out staging.html
+    """
+    with reported(as_json):
+        from mlg.app.staging_reports import report_of
+
+        found, page = report_of(home_of(home), service)
+        if to is not None:
+            LocalFiles(to.parent).write(to.name, page.read_bytes())
+        show({**found, "page": str(to or page)}, as_json, _print_report)
+
+
+def _print_report(found: dict[str, Any]) -> None:
+    words = f"{found['version']} for {found['service']}: {found['verdict']}"
+    out.print(words, markup=False, soft_wrap=True)
+    rows: list[list[object]] = [
+        [r["test"], r["verdict"], r["reason"]] for r in found["results"]
+    ]
+    table("tests", ["test", "verdict", "reason"], rows)
+    out.print(found["page"], markup=False, soft_wrap=True)
 
 
 def _act(

@@ -50,6 +50,7 @@ rollout = typer.Typer(help="A new version on its way to 100 %.", no_args_is_help
 rollout.command("status")(commands_rollout.status)
 rollout.command("timeline")(commands_rollout.timeline)
 rollout.command("start")(commands_rollout.start)
+rollout.command("report")(commands_rollout.report)
 rollout.command("pause")(commands_rollout.pause)
 rollout.command("resume")(commands_rollout.resume)
 rollout.command("promote")(commands_rollout.promote)
@@ -72,6 +73,7 @@ automations.command("dismiss")(commands_automations.dismiss)
 
 renders = typer.Typer(help="Write what runs here for another place.", no_args_is_help=True)
 renders.command("kubernetes")(commands_render.kubernetes)
+renders.command("compose")(commands_render.compose)
 
 app.command()(demo)
 app.command()(commands_instance.up)

@@ -339,6 +339,7 @@ def staging_ended(
     verdict: str,
     reason: str,
     results: Mapping[str, str],
+    figures: Mapping[str, Attr] | None = None,
     cause: EventId | None = None,
 ) -> Event:
     """Return the event that the battery of tests has judged a version.
@@ -353,6 +354,8 @@ def staging_ended(
         verdict: PASS, FAIL, INCONCLUSIVE or ERROR.
         reason: Why, in words.
         results: Verdict and reason of each test, by name.
+        figures: What was measured: `figure.TEST.NAME`, `report` (digest of the page), and
+            under `staging.` when it ran and what it waited for.
         cause: The event that led to it.
     """
     check = recorder.uri("health_check", f"{service}/staging", rollout_id)
@@ -360,6 +363,7 @@ def staging_ended(
     step = rollout_step_uri(recorder, service, rollout_id, number)
     attrs: dict[str, Attr] = {"service": service, "verdict": verdict, "reason": reason}
     attrs |= {f"test.{name}": text for name, text in sorted(results.items())}
+    attrs |= figures or {}
     return recorder.event(
         "mlg.staging.ended",
         key=key,

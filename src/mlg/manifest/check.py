@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from mlg.core.traffic import FULL_BP
+from mlg.manifest.check_staging import staging_mistakes
 from mlg.manifest.order import SOURCE_PREFIX, find_cycle, step_inputs, step_kind, step_out
 from mlg.manifest.specs import ManifestSpec
 from mlg.manifest.specs_data import DatasetSpec, ReferencesCheck
@@ -253,6 +254,8 @@ def _service(
         yield from _known((*path, "depends_on", index), "a service", name, spec.services)
     if service.rollout:
         yield from _rollout((*path, "rollout"), service.rollout)
+    for at, what, hint in staging_mistakes(service):
+        yield _wrong((*path, "rollout", "staging", *at), what, hint)
 
 
 def _command(path: tuple[str | int, ...], service: ServiceSpec) -> Iterator[Found]:

@@ -4,7 +4,13 @@ from dataclasses import dataclass
 from typing import Final
 
 from mlg.manifest.load import Manifest
-from mlg.manifest.specs_services import RolloutGate, RolloutSpec, ServiceSpec
+from mlg.manifest.specs_services import (
+    LoadSpec,
+    RolloutGate,
+    RolloutSpec,
+    ServiceSpec,
+    StagingSpec,
+)
 
 INACTIVE: Final[dict[str, str]] = {
     "pipelines.*.schedule": "no scheduler runs pipelines yet; start one with `mlg run`.",
@@ -76,20 +82,34 @@ def _of_rollout(manifest: Manifest, name: str, service: ServiceSpec) -> list[Ina
     at = ("services", name, "rollout")
     asked: list[tuple[tuple[str, ...], str]] = []
     staging = service.rollout.staging if service.rollout else None
-    if staging and staging.window != "always":
-        asked.append((("staging", "window"), "staging runs as soon as a version is there."))
-    if staging and staging.compose:
-        asked.append((("staging", "compose"), "the version is tested as a process."))
-    if staging and "bias" in staging.tests and staging.bias is None:
-        asked.append((("staging", "tests"), "bias has no groups to compare and says so."))
-    if staging and staging.bias is not None and "bias" not in staging.tests:
-        asked.append((("staging", "bias"), "the test is not among `tests`."))
+    if staging is not None:
+        asked += [(("staging", *path), why) for path, why in _of_staging(staging)]
     if service.rollout:
         asked += _of_gates(service.rollout)
     return [
         InactiveKey(key=".".join((*at, *path)), where=manifest.where(*at, *path), why=why)
         for path, why in asked
     ]
+
+
+def _of_staging(staging: StagingSpec) -> list[tuple[tuple[str, ...], str]]:
+    """Return the settings of tests that are not among `tests`."""
+    asked: list[tuple[tuple[str, ...], str]] = []
+    if staging.timezone != "UTC" and staging.window == "always":
+        asked.append((("timezone",), "`window` is always."))
+    if "bias" in staging.tests and staging.bias is None:
+        asked.append((("tests",), "bias has no groups to compare and says so."))
+    budget = staging.budget
+    unread = {
+        ("bias",): staging.bias is not None and "bias" not in staging.tests,
+        ("robustness",): staging.robustness is not None and "robustness" not in staging.tests,
+        ("compare",): staging.compare is not None and "compare" not in staging.tests,
+        ("load",): staging.load != LoadSpec() and "load" not in staging.tests,
+        ("budget", "p99"): budget and budget.p99_ms and "load" not in staging.tests,
+        ("budget", "memory"): budget and budget.memory_bytes and "memory" not in staging.tests,
+    }
+    why = "its test is not among `tests`."
+    return asked + [(path, why) for path, idle in unread.items() if idle]
 
 
 def _of_gates(rollout: RolloutSpec) -> list[tuple[tuple[str, ...], str]]:

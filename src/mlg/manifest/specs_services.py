@@ -48,6 +48,46 @@ class BiasSpec(Spec, frozen=True, kw_only=True):
     """Text features of viewers, named in the train step's roles; each splits them anew."""
 
 
+class LoadSpec(Spec, frozen=True, kw_only=True):
+    """How hard the test `load` asks."""
+
+    rate_hz: Annotated[float, Meta(gt=0, le=10_000)] | None = field(name="rate", default=None)
+    """Requests a second; if left out, one replica's part of the busiest minute of late."""
+    seconds: Annotated[Seconds, Meta(le=600)] = field(name="for", default=4.0)
+    """How long."""
+
+
+class BudgetSpec(Spec, frozen=True, kw_only=True):
+    """What a version may take in staging."""
+
+    p99_ms: Milliseconds | None = field(name="p99", default=None)
+    """Time in which 99 of 100 answers come under load; if left out, that of `rollback`."""
+    memory_bytes: Bytes | None = field(name="memory", default=None)
+    """Most that its replica may hold; if left out, `resources.memory`."""
+
+
+class RobustnessSpec(Spec, frozen=True, kw_only=True):
+    """What may become of an answer when a field of the request is missing."""
+
+    min_overlap: Ratio = 0.0
+    """Least part of the recommended items that must stay, averaged over requests, for each
+    missing field; 0 asks for an answer that keeps the contract."""
+
+
+class CompareSpec(Spec, frozen=True, kw_only=True):
+    """How far the version may differ from the one that serves; left out is not limited."""
+
+    min_overlap: Ratio | None = None
+    """Least part of the recommended items that both name, averaged over requests."""
+    max_top_changed: Ratio | None = None
+    """Largest share of requests of which the first item is another."""
+    max_confidence_shift: Ratio | None = None
+    """Largest change of the mean confidence, up or down."""
+
+
+StagingTest = Literal["contract", "golden", "load", "memory", "robustness", "compare", "bias"]
+
+
 class StagingSpec(Spec, frozen=True, kw_only=True):
     """What a version must pass before it sees a viewer."""
 
@@ -58,11 +98,23 @@ class StagingSpec(Spec, frozen=True, kw_only=True):
             extra={"expected": '"always" or a daily span, like "01:00-05:00"'},
         ),
     ] = "always"
-    """When staging may run: `always`, or a daily span in UTC."""
+    """When staging may run: `always`, or a daily span, which may go over midnight. Wall time,
+    also with `clock: request`."""
+    timezone: Text = "UTC"
+    """Whose clocks `window` means: an IANA name, like Europe/Berlin."""
     compose: bool = False
-    """Also start the version's image beside its dependencies."""
-    tests: tuple[Literal["contract", "golden", "load", "bias"], ...] = ("contract", "golden")
+    """Test the version's image in containers, beside its popularity server and what the
+    service depends on, in place of a process."""
+    tests: tuple[StagingTest, ...] = ("contract", "golden")
     """Batteries to run."""
+    load: LoadSpec = field(default_factory=LoadSpec)
+    """How hard the test `load` asks."""
+    budget: BudgetSpec | None = None
+    """What the tests `load` and `memory` allow."""
+    robustness: RobustnessSpec | None = None
+    """What the test `robustness` allows."""
+    compare: CompareSpec | None = None
+    """What the test `compare` allows."""
     bias: BiasSpec | None = None
     """What the test `bias` compares."""
     deadline_s: Seconds = field(name="deadline", default=60.0)

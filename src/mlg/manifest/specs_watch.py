@@ -73,3 +73,6 @@ class CalendarEntry(Spec, frozen=True, kw_only=True):
     """Last day, or a UTC time."""
     services: tuple[Name, ...] = ()
     """Services that it concerns; all if left out."""
+    staging: bool = True
+    """`false`: no version is tested in staging while it lasts; its days are those of the
+    service's `timezone`."""

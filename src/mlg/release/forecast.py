@@ -7,7 +7,7 @@ traffic that is expected.
 
 from dataclasses import dataclass
 from math import ceil, log
-from typing import Final, Literal
+from typing import Any, Final, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -156,10 +156,8 @@ class _Step:
         self._hz = traffic.rate_hz * self._share
         self._random = np.random.default_rng([traffic.seed, share_bp])
         most = max(1.0, self._hz * plan.max_hold_s)
-        looks = np.unique(np.ceil(_GROWTH ** np.arange(_LOOKS))).astype(np.int64)
-        self._requests = looks[looks <= most]
-        if not len(self._requests):
-            self._requests = np.array([1], dtype=np.int64)
+        looks = np.unique(np.ceil(_GROWTH ** np.arange(_LOOKS, dtype=np.float64)))
+        self._requests: _Floats = looks[looks <= most]
 
     def unsupported(self) -> tuple[str, ...]:
         """Return the gates of engagement that too few viewers come to."""
@@ -270,7 +268,7 @@ class _Step:
         enough = viewers >= 100
         return self._first((mixed(terms) >= log(1.0 / gate.alpha)) & enough)
 
-    def _counts(self, units: _Floats, rate: float) -> _Floats:
+    def _counts(self, units: NDArray[Any], rate: float) -> _Floats:
         """Return cumulative events of independent units at each look, shape (runs, looks)."""
         steps = np.diff(np.round(units), prepend=0.0)
         drawn = self._random.binomial(

@@ -4,7 +4,8 @@
 the same facts asked again give no command twice, because the state has moved on. A fact
 that is missing holds the rollout: nothing is promoted on silence.
 
-    pending → staging → warming → canary (step 0, 1, …) → promoting → swapped → done
+    pending → (scheduled →) staging → warming → canary (step 0, 1, …) → promoting → swapped
+    → done
     from canary on: → paused (and back), → rolling_back → rolled_back; before it: → failed
 
 The way back to a version that served before is a rollout too, without tests and gates:
@@ -31,6 +32,7 @@ from mlg.release.rollout_moves import (
     waited_s,
     wanted_shares,
 )
+from mlg.release.rollout_staging import cut_off, to_staging
 from mlg.release.rollout_status import RolloutStatus, explain, status
 from mlg.release.rollout_types import (
     ENDED,
@@ -44,7 +46,6 @@ from mlg.release.rollout_types import (
     RolloutPlan,
     RolloutState,
     SetShares,
-    StartStaging,
     StartVersions,
     VersionStart,
     control_label,
@@ -197,19 +198,15 @@ def _pending(state: RolloutState, facts: RolloutFacts) -> Moved:
             state, facts, "failed", "it was rolled back before and nothing about it changed"
         )
     if state.plan.staging:
-        return move(
-            state,
-            facts,
-            "staging",
-            "the battery of tests runs",
-            StartStaging(version=state.candidate),
-        )
+        return to_staging(state, facts)
     return _warm(state, facts, state.back or "no staging is asked for")
 
 
 def _staging(state: RolloutState, facts: RolloutFacts) -> Moved:
     if facts.staging is None:
         return hold(state, facts, "the battery of tests runs")
+    if facts.staging_cut and facts.staging == "INCONCLUSIVE":
+        return cut_off(state, facts)
     if facts.staging == "PASS":
         return _warm(state, facts, facts.staging_reason or "staging passed")
     reason = f"staging {facts.staging}: {facts.staging_reason or 'no reason given'}"
@@ -389,6 +386,7 @@ def _control_fallen(state: RolloutState, facts: RolloutFacts) -> bool:
 
 _HANDLERS: Final[dict[Phase, Callable[[RolloutState, RolloutFacts], Moved]]] = {
     "pending": _pending,
+    "scheduled": to_staging,
     "staging": _staging,
     "warming": _warming,
     "canary": _canary,

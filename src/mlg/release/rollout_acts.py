@@ -4,6 +4,7 @@ from dataclasses import replace
 
 from mlg.release import rollout_approval
 from mlg.release.rollout_moves import Moved, move, next_step, roll_back
+from mlg.release.rollout_staging import start_now
 from mlg.release.rollout_types import (
     PAUSABLE,
     Notify,
@@ -37,6 +38,8 @@ def _answer(
         moved = move(heard, facts, "paused", reason, by=act.by)
     elif act.act == "resume" and state.phase == "paused":
         moved = _resume(heard, facts, reason, act.by)
+    elif act.act == "approve" and at == "scheduled":
+        moved = start_now(heard, facts, reason, act.by)
     elif act.act == "approve" and state.phase == "paused":
         if at == "canary":
             moved = next_step(heard, facts, state.step + 1, reason, by=act.by)
@@ -58,6 +61,8 @@ def _resume(state: RolloutState, facts: RolloutFacts, reason: str, by: str) -> M
     One that was paused while it warmed up starts its versions again: starting is idempotent.
     """
     before = state.paused_from or "pending"
+    if before == "scheduled":
+        state = replace(state, windows_missed=0, window_opens=None)
     if before == "warming":
         before = "pending" if not state.plan.staging else "staging"
     return move(state, facts, before, reason, by=by)

@@ -5,6 +5,7 @@ from typing import Final
 from mlg.core.traffic import FULL_BP
 from mlg.manifest.specs_services import ApprovalSpec, GateName, RolloutGate, RolloutSpec
 from mlg.release.rollout_types import ApprovalPlan, GatePlan, RolloutPlan
+from mlg.release.staging_window import window_of
 
 MOST_SWAPS: Final = 9
 """Fewer than ten swaps in any sliding hour, whatever a manifest says."""
@@ -72,6 +73,8 @@ def plan_of(rollout: RolloutSpec | None) -> RolloutPlan:
         staging=rollout.staging is not None,
         gates=_gates(rollout.gates) if canary else (),
         approval=_approval(rollout.approval),
+        window=window_of(rollout.staging),
+        compose=rollout.staging is not None and rollout.staging.compose,
     )
 
 

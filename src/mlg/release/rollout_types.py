@@ -12,10 +12,12 @@ from msgspec import Struct
 
 from mlg.core.measure import Verdict
 from mlg.core.traffic import FULL_BP, Share
+from mlg.release.staging_window import Opening, StagingWindow
 from mlg.release.verdicts import GateResult
 
 Phase = Literal[
     "pending",
+    "scheduled",
     "staging",
     "warming",
     "canary",
@@ -31,7 +33,7 @@ Phase = Literal[
 ENDED: Final[frozenset[Phase]] = frozenset(("done", "rolled_back", "failed"))
 """Phases that nothing leaves."""
 PAUSABLE: Final[frozenset[Phase]] = frozenset(
-    ("pending", "staging", "warming", "canary", "promoting")
+    ("pending", "scheduled", "staging", "warming", "canary", "promoting")
 )
 """Phases that a person may pause."""
 
@@ -78,6 +80,10 @@ class RolloutPlan:
     staging: bool = False
     gates: tuple[GatePlan, ...] = ()
     approval: ApprovalPlan | None = None
+    window: StagingWindow | None = None
+    """When staging may run; None: at any time."""
+    compose: bool = False
+    """Staging asks containers, so no process of the version is needed yet."""
 
     def required(self, share_bp: int) -> tuple[str, ...]:
         """Return the names of the gates that must speak at a share."""
@@ -127,14 +133,23 @@ class RolloutState:
     """What the gates said last."""
     reason: str = ""
     """Why it stands where it stands."""
+    scheduled_at: datetime | None = None
+    """Wall time from which on staging waited for its window; None: it did not."""
+    window_opens: datetime | None = None
+    """Wall time of the opening that it waits for."""
+    windows_missed: int = 0
+    """Openings that went by, or ended the tests, since it began or a person resumed it."""
+    waived: bool = False
+    """A person said to test now, whatever the window."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class OperatorAct:
     """What a person told the rollout to do; told again under the same id, it is not done again.
 
-    `approve` takes a paused step's evidence for good and goes on to the next step, or gives
-    the approval that the rollout waits for;
+    `approve` takes a paused step's evidence for good and goes on to the next step, gives the
+    approval that the rollout waits for, or of a rollout that waits for its staging's window
+    starts the tests now;
     `promote` goes to 100 % without further steps.
     """
 
@@ -166,6 +181,10 @@ class RolloutFacts:
     staging: Verdict | None = None
     """None while the battery runs; ERROR when it hung or could not run."""
     staging_reason: str = ""
+    staging_cut: bool = False
+    """The window closed before the battery was done."""
+    window: Opening | None = None
+    """The opening of staging's window that holds now, or the next one."""
     ready: tuple[str, ...] = ()
     """Labels (versions and control group) whose replicas are all warm."""
     fallen: tuple[Fallen, ...] = ()

@@ -4,9 +4,9 @@ Nothing here asks a replica anything: the workflow asks, and hands in answers as
 test that could not be done, or that hung, is an ERROR, and an ERROR does not pass.
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
-from math import ceil, isclose, isfinite, sqrt
+from math import ceil, isclose, isfinite
 from typing import Final
 
 from mlg.core.measure import Verdict
@@ -15,13 +15,7 @@ from mlg.core.predict import Key
 
 GOLDEN_REL: Final = 1e-9
 """How far, relatively, a score may lie from the recorded one."""
-FOUR_FIFTHS: Final = 0.8
-"""Least ratio of a group's score to everyone's: the four-fifths rule."""
-_LEAST_FOR_BIAS: Final = 30
-"""Viewers below which a normal interval says nothing."""
 _LEAST_FOR_P99: Final = 100
-_Z: Final = 2.326
-"""99 % one-sided normal quantile."""
 _SHOWN: Final = 3
 
 
@@ -41,20 +35,6 @@ class Answer:
     """How many items were asked for."""
     fault: str = ""
     """What the replica says was wrong with an answer that it withheld: `nan`, `length`, …"""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class GroupScore:
-    """How well one declared group of viewers is served."""
-
-    group: str
-    """In words: `gender = F`."""
-    n: int
-    """Viewers."""
-    mean: float
-    """Hit rate or NDCG, averaged over viewers."""
-    sd: float | None = None
-    """Its standard deviation over viewers; None means that the score is a share."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -89,21 +69,44 @@ class StagingReport:
     verdict: Verdict
     reason: str
     results: tuple[TestResult, ...]
+    cut: bool = False
+    """The window closed before every test had its result."""
+    document: str = ""
+    """Digest of the report as a page; empty: none was kept."""
+    about: tuple[tuple[str, Attr], ...] = ()
+    """When it ran, and what it waited for."""
+
+    @property
+    def figures(self) -> dict[str, Attr]:
+        """Every figure for the graph: `figure.load.p99_ms`, the page's digest, when it ran."""
+        found: dict[str, Attr] = {
+            f"figure.{one.name}.{key}": value
+            for one in self.results
+            for key, value in one.facts
+        }
+        found |= {f"staging.{key}": value for key, value in self.about}
+        return {**found, "report": self.document} if self.document else found
 
 
-def report(asked: Sequence[str], results: Sequence[TestResult]) -> StagingReport:
+def report(
+    asked: Sequence[str], results: Sequence[TestResult], *, cut: bool = False
+) -> StagingReport:
     """Return the battery's verdict: FAIL before ERROR before INCONCLUSIVE before PASS.
 
     Args:
         asked: Tests that the manifest names; one without a result is an ERROR.
         results: What was found, one a test.
+        cut: Whether the window closed on it. What was not run is INCONCLUSIVE then, so such
+            a battery never passes, and one that failed already has failed.
 
     Examples:
         >>> report(["contract"], []).reason
         'contract ERROR: it was not run'
     """
     found = {result.name: result for result in results}
-    whole = tuple(found.get(n) or failed_to_run(n, "it was not run") for n in asked)
+    not_run = cut_off if cut else failed_to_run
+    words = "the window closed" if cut else "it was not run"
+    whole = tuple(found.get(name) or not_run(name, words) for name in asked)
     odd = [r for r in whole if r.verdict != "PASS"]
     stopping = [r for r in odd if r.blocks]
     words = "; ".join(f"{r.name} {r.verdict}: {r.reason}" for r in odd)
@@ -114,12 +117,17 @@ def report(asked: Sequence[str], results: Sequence[TestResult]) -> StagingReport
         verdict = word if any(r.verdict == word for r in stopping) else verdict
     if verdict == "PASS":
         words = f"{passed or 'no test'} PASS" + (f"; {words}" if words else "")
-    return StagingReport(verdict=verdict, reason=words, results=whole)
+    return StagingReport(verdict=verdict, reason=words, results=whole, cut=cut)
 
 
 def failed_to_run(name: str, reason: str) -> TestResult:
     """Return the result of a test that hung or could not be done."""
     return TestResult(name=name, verdict="ERROR", reason=reason)
+
+
+def cut_off(name: str, reason: str) -> TestResult:
+    """Return the result of a test for which no time was left; it does not pass."""
+    return TestResult(name=name, verdict="INCONCLUSIVE", reason=reason)
 
 
 def judge_contract(
@@ -139,7 +147,7 @@ def judge_contract(
     """
     if not answers:
         return failed_to_run("contract", "there was no answer to judge")
-    broken = [fault for a in answers if (fault := _fault(a, version, known, at_least))]
+    broken = [fault for a in answers if (fault := fault_of(a, version, known, at_least))]
     facts = (("answers", len(answers)), ("broken", len(broken)))
     if not broken:
         reason = f"{len(answers)} answers keep the contract"
@@ -231,7 +239,14 @@ def judge_load(
         return failed_to_run("load", reason)
     share = failed / total
     p99_ms = _quantile(latencies_ms, 0.99)
-    facts = (("requests", total), ("rate_hz", rate_hz), ("failed", failed), ("p99_ms", p99_ms))
+    facts = (
+        ("requests", total),
+        ("rate_hz", rate_hz),
+        ("failed", failed),
+        ("p50_ms", _quantile(latencies_ms, 0.5)),
+        ("p99_ms", p99_ms),
+        ("p99_budget_ms", budget.p99_ms),
+    )
     over: list[str] = []
     if share > budget.errors:
         over.append(f"{share:.2%} failed, {budget.errors:.2%} may")
@@ -244,91 +259,10 @@ def judge_load(
     return TestResult(name="load", verdict="PASS", reason=reason, facts=facts)
 
 
-def judge_bias(groups: Sequence[GroupScore], *, least: float = FOUR_FIFTHS) -> TestResult:
-    """Return whether each declared group is served at least so well as `least` of everyone.
-
-    FAIL when a group's ratio to the mean over all viewers is below `least` beyond chance
-    (99 %, one-sided, a group); PASS when every
-    ratio is above beyond chance; else INCONCLUSIVE, which says so and stops nothing. A group
-    of fewer than 30 is never sure; a group's standard deviation is not taken below that of
-    all groups together, as a few viewers without a hit have none of their own.
-
-    Args:
-        groups: Disjoint groups; those without viewers are left out.
-        least: Least ratio.
-
-    Source:
-        29 CFR 1607.4 D (four-fifths rule); normal interval of the group's mean, everyone's
-        mean taken as known.
-    """
-    there = [g for g in groups if g.n > 0]
-    viewers = sum(g.n for g in there)
-    mean = sum(g.n * g.mean for g in there) / viewers if viewers else 0.0
-    if len(there) < 2 or not mean > 0.0:
-        reason = "no two groups that can be compared"
-        return TestResult(name="bias", verdict="INCONCLUSIVE", reason=reason, blocks=False)
-    low: list[tuple[float, str]] = []
-    unsure: list[tuple[float, str]] = []
-    sds = [g.sd if g.sd is not None else sqrt(g.mean * (1.0 - g.mean)) for g in there]
-    pooled = sqrt(sum(g.n * sd * sd for g, sd in zip(there, sds, strict=True)) / viewers)
-    for group, own in zip(there, sds, strict=True):
-        error = _Z * max(own, pooled) / sqrt(group.n)
-        ratio = group.mean / mean
-        words = f"{group.group}: {ratio:.2f} of everyone's ({group.n} viewers)"
-        if group.n < _LEAST_FOR_BIAS:
-            unsure.append((ratio, words))
-        elif group.mean + error < least * mean:
-            low.append((ratio, words))
-        elif group.mean - error < least * mean:
-            unsure.append((ratio, words))
-    worst = min(g.mean for g in there) / mean
-    facts = (("groups", len(there)), ("viewers", viewers), ("worst_ratio", worst))
-    verdict: Verdict = "FAIL" if low else "INCONCLUSIVE" if unsure else "PASS"
-    told = sorted(low or unsure)
-    more = [f"{len(told) - _SHOWN} more"] if len(told) > _SHOWN else []
-    shown = [words for _, words in told[:_SHOWN]]
-    reason = "; ".join(shown + more) or f"{len(there)} groups, the worst at {worst:.2f}"
-    return TestResult(
-        name="bias", verdict=verdict, reason=reason, facts=facts, blocks=verdict == "FAIL"
-    )
-
-
-def judge_bias_by(
-    wanted: Sequence[str], recorded: Mapping[str, Sequence[GroupScore]] | None
-) -> TestResult:
-    """Return whether the groups of each declared feature of viewers are served alike.
-
-    Args:
-        wanted: Features that the manifest names; each splits the viewers anew.
-        recorded: Scores by feature, from the version's evaluation; None when it recorded
-            none, which stops nothing. A feature that is not there is an ERROR.
-    """
-    if recorded is None or not wanted:
-        reason = "no scores by group" if wanted else "no groups are declared"
-        return TestResult(name="bias", verdict="INCONCLUSIVE", reason=reason, blocks=False)
-    missing = [name for name in wanted if name not in recorded]
-    if missing:
-        known = ", ".join(sorted(recorded)) or "none"
-        return failed_to_run(
-            "bias", f"the evaluation has no groups of {', '.join(missing)} (it has {known})"
-        )
-    results = {name: judge_bias(recorded[name]) for name in wanted}
-    verdicts = [result.verdict for result in results.values()]
-    ranked: tuple[Verdict, ...] = ("FAIL", "INCONCLUSIVE", "PASS")
-    verdict: Verdict = next(word for word in ranked if word in verdicts)
-    said = [f"{n}: {r.reason}" for n, r in results.items() if r.verdict == verdict]
-    facts = tuple((f"{n}.{key}", v) for n, r in results.items() for key, v in r.facts)
-    return TestResult(
-        name="bias",
-        verdict=verdict,
-        reason="; ".join(said),
-        facts=facts,
-        blocks=verdict == "FAIL",
-    )
-
-
-def _fault(answer: Answer, version: str, known: Callable[[Key], bool], at_least: int) -> str:
-    """Return what is wrong with an answer, or nothing."""
+def fault_of(
+    answer: Answer, version: str, known: Callable[[Key], bool], at_least: int = 1
+) -> str:
+    """Return how an answer breaks the serving contract, or nothing; see `judge_contract`."""
     confidence = answer.confidence
     found = {
         " ".join(filter(None, (f"status {answer.status}", answer.fault))): answer.status != 200,

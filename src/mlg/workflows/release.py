@@ -40,6 +40,10 @@ CANARY_SPAN_S: Final = 2.0
 """How long one durable look at a canary lasts when nothing happens: each leaves a row."""
 QUIET_EVERY_S: Final = 2.0
 """The same where nothing hurries: waiting for a turn, or while the old version is warm."""
+STAND_BY_S: Final = 600.0
+"""How long one durable step may wait for staging's window."""
+
+_QUIET: Final = frozenset(("swapped", "paused"))
 
 _TRIES: Final = 12
 """A full disk or a silent gateway does not end a rollout: DBOS waits 1, 1.5, 2.25, … s."""
@@ -92,8 +96,10 @@ class Release(DBOSConfiguredInstance):
             if commands:
                 raw = self.act(raw, commands, model, artifact)
             elif "done" not in raw and raw["state"]["phase"] != "canary":
-                quiet = raw["state"]["phase"] in {"swapped", "paused"}
-                DBOS.sleep(QUIET_EVERY_S if quiet else LOOK_EVERY_S)
+                phase = raw["state"]["phase"]
+                if phase == "scheduled":
+                    self.stand_by(raw)
+                DBOS.sleep(QUIET_EVERY_S if phase in _QUIET else LOOK_EVERY_S)
         return raw["done"]
 
     @DBOS.step(name="release.begin", retries_allowed=True, max_attempts=_TRIES)
@@ -208,6 +214,20 @@ class Release(DBOSConfiguredInstance):
         spoken = facts.watch if look.state.phase == "swapped" else facts.gates
         keep_evidence(self._ports.files, look.state, spoken, facts.now)
         return look, *rollout.step(look.state, facts)
+
+    @DBOS.step(name="release.stand_by", retries_allowed=True, max_attempts=_TRIES)
+    def stand_by(self, raw: dict[str, Any]) -> None:
+        """Return once the next look would change something, or after ten minutes.
+
+        Looks are not kept one by one, so that a night's wait is some rows and not thousands.
+        """
+        look, clock = msgspec.convert(raw, Look), self._ports.clock
+        until_s = clock.monotonic_s() + STAND_BY_S
+        while clock.monotonic_s() < until_s:
+            state, commands = rollout.step(look.state, self._ports.watch.look(look)[1])
+            if commands or state.reason != look.state.reason:
+                return
+            clock.wait(QUIET_EVERY_S)
 
     @DBOS.step(name="release.act", retries_allowed=True, max_attempts=_TRIES)
     def act(

@@ -30,6 +30,7 @@ from mlg.release.rollout_types import (
     StartStaging,
     StartVersions,
 )
+from mlg.release.staging import StagingReport
 from mlg.release.verdicts import GateResult
 from mlg.workflows.record import append_once
 from mlg.workflows.release_figures import figures_of, rollback_of, swap_of
@@ -107,14 +108,13 @@ class ReleaseActs:
     def _stage(self, look: Look, command: StartStaging, model: str, artifact: str) -> Look:
         """Start the version without traffic, test it, and keep the verdict."""
         state = look.state
-        self._want(state, [command.version], artifact)
         try:
-            self._ports.fleet.wait_ready(state.service, command.version, READY_S)
-            report = self._ports.watch.stage(state.service, command.version, artifact)
-            verdict, reason = report.verdict, report.reason
-            results = {r.name: f"{r.verdict}: {r.reason}" for r in report.results}
+            if not state.plan.compose:
+                self._want(state, [command.version], artifact)
+                self._ports.fleet.wait_ready(state.service, command.version, READY_S)
+            report = self._ports.watch.stage(state, artifact)
         except LifecycleError as error:
-            verdict, reason, results = "ERROR", str(error), dict[str, str]()
+            report = StagingReport(verdict="ERROR", reason=str(error), results=())
         recorder = self._ports.recorder()
         self.record(
             record_rollouts.staging_ended(
@@ -124,12 +124,18 @@ class ReleaseActs:
                 rollout_id=state.id,
                 number=state.seq,
                 model_version=model_uri(recorder, model, command.version),
-                verdict=verdict,
-                reason=reason,
-                results=results,
+                verdict=report.verdict,
+                reason=report.reason,
+                results={r.name: f"{r.verdict}: {r.reason}" for r in report.results},
+                figures=report.figures,
             )
         )
-        return msgspec.structs.replace(look, staging=verdict, staging_reason=reason)
+        return msgspec.structs.replace(
+            look,
+            staging=report.verdict,
+            staging_reason=report.reason,
+            staging_cut=report.cut,
+        )
 
     def _want(self, state: RolloutState, labels: list[str], artifact: str) -> None:
         """Let replicas of these labels run, without traffic."""

@@ -33,6 +33,8 @@ class Look(msgspec.Struct, frozen=True, kw_only=True):
     staging: Verdict | None = None
     """Verdict of the battery, once there is one."""
     staging_reason: str = ""
+    staging_cut: bool = False
+    """The window closed before the battery was done."""
     began_at: datetime | None = None
     """Wall time at which the phase began: for things that must happen soon."""
 
@@ -56,8 +58,11 @@ class RolloutWatch(Protocol):
         """Keep what was seen in the step that is over, before its split changes."""
         ...
 
-    def stage(self, service: str, version: str, artifact: str) -> StagingReport:
-        """Run the battery of tests on a version that is warm and takes no traffic."""
+    def stage(self, state: RolloutState, artifact: str) -> StagingReport:
+        """Run the battery of tests on a version that takes no traffic.
+
+        In a process that is warm already, or in containers that this starts and ends.
+        """
         ...
 
 

@@ -157,8 +157,6 @@ automations:
     told = {key.key for key in inactive_keys(manifest)}
     assert told == {
         "pipelines.ranker.schedule",
-        "services.home.rollout.staging.window",
-        "services.home.rollout.staging.compose",
         "services.home.rollout.staging.tests",
     }
 

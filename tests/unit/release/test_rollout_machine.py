@@ -29,7 +29,9 @@ from mlg.release.rollout_types import (
     RolloutPlan,
     RolloutState,
     SetShares,
+    StartStaging,
 )
+from mlg.release.staging_window import Opening, StagingWindow
 from mlg.release.verdicts import GateResult
 
 T0 = datetime(2026, 3, 1, tzinfo=UTC)
@@ -39,6 +41,14 @@ GATES = (
     GatePlan(name="ctr", alpha=0.005, margin=0.1, from_bp=500, engagement=True),
 )
 VERDICTS = st.sampled_from(("PASS", "PASS", "PASS", "INCONCLUSIVE", "FAIL", "ERROR"))
+
+
+def opening(now: datetime, *, is_open: bool, ever: bool = True) -> Opening:
+    """Return an opening that holds now, or the next one, which is of the next hour."""
+    if is_open:
+        return Opening(at=now, opens=now, closes=now + timedelta(hours=4))
+    later = now.replace(minute=0) + timedelta(hours=1)
+    return Opening(at=now, opens=later if ever else None, why="later")
 
 
 class Rollouts(RuleBasedStateMachine):
@@ -68,6 +78,7 @@ class Rollouts(RuleBasedStateMachine):
             swap_back_s=60.0,
             max_pause_s=1_800.0 if self.count % 2 else 86_400.0,
             staging=self.count % 2 == 0,
+            window=StagingWindow(start="01:00", end="05:00") if self.count % 4 == 0 else None,
             gates=GATES,
             approval=(
                 None,
@@ -84,6 +95,7 @@ class Rollouts(RuleBasedStateMachine):
             shares=self.wanted,
             ready=(),
             fresh=True,
+            window=self.facts.window,
         )
         name = f"r{self.count}"
         return begin(name, "home", candidate, self.serving, plan, self.facts.now)
@@ -105,6 +117,8 @@ class Rollouts(RuleBasedStateMachine):
         self.facts = replace(
             self.facts,
             staging="PASS",
+            staging_cut=False,
+            window=opening(self.facts.now, is_open=True),
             ready=(self.state.candidate, f"{self.state.stable}~control"),
             shares=self.wanted,
             step=self.state.step,
@@ -166,6 +180,8 @@ class Rollouts(RuleBasedStateMachine):
                 {"staging": None},
                 {"staging": "FAIL"},
                 {"staging": "ERROR"},
+                {"staging": "INCONCLUSIVE", "staging_cut": True},
+                {"window": None},
                 {"ready": ()},
                 {"watch": (GateResult(name="error_rate", verdict="FAIL"),)},
             )
@@ -194,6 +210,15 @@ class Rollouts(RuleBasedStateMachine):
         self._well()
         self.facts = replace(self.facts, **change)
         self._look()
+
+    @rule(days=st.integers(1, 4), ever=st.booleans())
+    def its_window_is_shut(self, days: int, ever: bool) -> None:
+        for _ in range(days):
+            self.time_passes(3_601)
+            self._well()
+            shut = opening(self.facts.now, is_open=False, ever=ever)
+            self.facts = replace(self.facts, window=shut)
+            self._look()
 
     @rule(candidate=st.booleans())
     def replicas_fall(self, candidate: bool) -> None:
@@ -284,6 +309,12 @@ class Rollouts(RuleBasedStateMachine):
         self, before: RolloutState, facts: RolloutFacts, commands: tuple[RolloutCommand, ...]
     ) -> None:
         after = self.state
+        if any(isinstance(command, StartStaging) for command in commands):
+            window = facts.window
+            assert before.plan.window is None or after.waived or (window and window.is_open)
+        if before.phase == "scheduled" and after.phase not in {"staging", "scheduled"}:
+            assert after.phase in {"paused", "failed"}
+            assert not after.share_bp
         grew = after.phase == "canary" and after.share_bp > before.share_bp
         if before.phase == "canary" and (grew or after.phase == "promoting"):
             person = after.forced

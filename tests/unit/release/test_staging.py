@@ -6,18 +6,16 @@ import pytest
 
 from mlg.release.staging import (
     Answer,
-    GroupScore,
     LoadBudget,
     TestResult,
     failed_to_run,
-    judge_bias,
-    judge_bias_by,
     judge_contract,
     judge_golden,
     judge_load,
     judge_recorded,
     report,
 )
+from mlg.release.staging_bias import GroupScore, judge_bias, judge_bias_by
 
 GOOD = Answer(
     status=200,
