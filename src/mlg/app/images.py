@@ -93,7 +93,7 @@ def runtime() -> tuple[LayerFile, ...]:
 def host_digest() -> Digest:
     """Return the digest of what an image takes from this machine."""
     parts = [(file.path, digest_of(file.content)) for file in runtime()]
-    return sha256([_PLACES, parts, serving_lock(), _architecture()])
+    return sha256([_PLACES, parts, serving_lock(), architecture()])
 
 
 def image_of(call: StepCall, artifact: Digest, folder: Path, lock: str) -> OciImage:
@@ -128,7 +128,7 @@ def image_of(call: StepCall, artifact: Digest, folder: Path, lock: str) -> OciIm
         entrypoint=("python", "-m", "mlg.app.replica", "--artifact", "/opt/mlg/model"),
         env={"PYTHONPATH": "/opt/mlg/lib:/opt/mlg/model/code"},
         working_dir="/opt/mlg",
-        architecture=_architecture(),
+        architecture=architecture(),
         base=BaseImage(name=f"python:{version}-slim"),
     )
 
@@ -210,6 +210,7 @@ def _plain(name: str) -> str:
     return re.sub(r"[-_.]+", "-", name).lower()
 
 
-def _architecture() -> str:
+def architecture() -> str:
+    """Return this machine's architecture, as Go calls it."""
     machine = platform.machine()
     return _ARCHITECTURES.get(machine, machine)
