@@ -1,17 +1,20 @@
 """What an image takes from this machine: its Python, the C library, installed packages.
 
 Nothing of the operating system but what the loader says these need: no shell, no package
-manager. Modules are taken as source; byte code is not the same twice.
+manager. Byte code is made anew from the source, in a form that is the same each time.
 """
 
 import hashlib
+import importlib.util
+import marshal
 import os
 import re
 import stat
 import subprocess
 import sys
 import sysconfig
-from collections.abc import Iterator, Sequence
+import warnings
+from collections.abc import Iterable, Iterator, Sequence
 from importlib.metadata import PackageNotFoundError, distribution
 from pathlib import Path, PurePosixPath
 from typing import Final
@@ -24,7 +27,7 @@ PACKAGES: Final = "opt/mlg/packages"
 LIBRARIES: Final = "opt/mlg/libraries"
 """Where the shared libraries lie that packages need and do not bring, glibc aside."""
 USER: Final = 65_532
-PLACES: Final = 1
+PLACES: Final = 2
 """Number of what lies where; another one makes the cached layers anew."""
 
 _PREFIX: Final = "usr/local"
@@ -71,6 +74,7 @@ def base_entries() -> Iterator[TreeEntry]:
     version = f"python{sys.version_info.major}.{sys.version_info.minor}"
     library = Path(sysconfig.get_paths()["stdlib"])
     modules = list(_library(library, f"{_PREFIX}/{sys.platlibdir}/{version}"))
+    modules += _bytecode(modules)
     yield TreeEntry(path=f"{_PREFIX}/bin/{version}", source=python, mode=0o755)
     yield TreeEntry(path=f"{_PREFIX}/bin/python3", link=version)
     yield TreeEntry(path=f"{_PREFIX}/bin/python", link=version)
@@ -110,6 +114,7 @@ def package_entries(lock: str) -> Iterator[TreeEntry]:
         if version:
             entries |= {entry.path: entry for entry in _files_of(name, version)}
     yield from entries.values()
+    yield from _bytecode(entries.values())
     binaries = [e.source for e in entries.values() if e.source and _is_elf(e)]
     own = {source.name for source in binaries}
     for name, path in sorted(libraries_of(binaries).items()):
@@ -118,9 +123,7 @@ def package_entries(lock: str) -> Iterator[TreeEntry]:
 
 
 def base_key() -> str:
-    """Return the digest of what the base depends on: a changed Python or C library makes
-    another one.
-    """
+    """Return the digest of what the base depends on: another Python, another C library."""
     library = Path(sysconfig.get_paths()["stdlib"])
     told = [str(PLACES), sys.version, *sorted(f"{n}:{_ETC[n]}" for n in _ETC)]
     watched = [_interpreter(), library, library / "os.py", library / "lib-dynload"]
@@ -234,6 +237,35 @@ def _record_of(name: str) -> Path | None:
 def _entry(path: str, file: Path) -> TreeEntry:
     runs = bool(file.stat().st_mode & stat.S_IXUSR)
     return TreeEntry(path=path, source=file, mode=0o755 if runs else 0o644)
+
+
+def _bytecode(entries: Iterable[TreeEntry]) -> list[TreeEntry]:
+    """Return the byte code of modules, for containers that may not write their own.
+
+    Format 2 of marshal knows no references, whose place depends on who else holds an object;
+    the header has the source's hash in place of its time, and is not compared (PEP 552).
+    """
+    tag = sys.implementation.cache_tag
+    found: list[TreeEntry] = []
+    for entry in entries:
+        if entry.source is None or not entry.path.endswith(".py"):
+            continue
+        text = entry.source.read_bytes()
+        try:
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore")
+                code = compile(text, f"/{entry.path}", "exec", dont_inherit=True)
+        except (SyntaxError, ValueError):
+            continue  # a template, or for another Python
+        path = PurePosixPath(entry.path)
+        head = importlib.util.MAGIC_NUMBER + (1).to_bytes(4, "little")
+        found.append(
+            TreeEntry(
+                path=f"{path.parent}/__pycache__/{path.stem}.{tag}.pyc",
+                content=head + importlib.util.source_hash(text) + marshal.dumps(code, 2),
+            )
+        )
+    return found
 
 
 def _is_elf(entry: TreeEntry) -> bool:

@@ -5,7 +5,7 @@ import io
 import os
 import tarfile
 import tempfile
-from collections.abc import Generator, Iterable
+from collections.abc import Callable, Generator, Iterable
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
@@ -51,13 +51,15 @@ class LayerPool:
     def __init__(self, root: Path) -> None:
         self._root = root
 
-    def layer(self, name: str, key: str, entries: Iterable[TreeEntry]) -> LayerBlob:
+    def layer(
+        self, name: str, key: str, entries: Callable[[], Iterable[TreeEntry]]
+    ) -> LayerBlob:
         """Return the layer of a key, made from the entries where it is not there yet.
 
         Args:
             name: Name of the layer.
             key: Digest of all that the entries depend on.
-            entries: Read only where the layer is made.
+            entries: What lies in it; called only where the layer is made.
 
         Raises:
             BackendError: It could not be written.
@@ -66,7 +68,7 @@ class LayerPool:
         with _guarded(self._root):
             kept = self._noted(note)
             if kept is None:
-                digest, size = self._write(entries)
+                digest, size = self._write(entries())
                 kept = _Kept(digest=digest, size=size)
                 replace_file(note, msgspec.json.encode(kept))
         return LayerBlob(name=name, digest=Digest(kept.digest), size=kept.size)

@@ -9,13 +9,13 @@ import os
 import shutil
 import tempfile
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
-from typing import Any, Final
-
-import msgspec
+from typing import Final
 
 from mlg.adapters.artifacts_local import LocalArtifacts
 from mlg.adapters.files_local import LocalFiles
+from mlg.adapters.image_base import SCHEME, take_base
 from mlg.adapters.image_host import (
     LIBRARIES,
     PACKAGES,
@@ -26,21 +26,37 @@ from mlg.adapters.image_host import (
     packages_key,
 )
 from mlg.adapters.image_layout import read_from_layout, verify_layout
+from mlg.adapters.keys_signing import sign_statement, signing_key
 from mlg.adapters.layer_pool import LayerPool
+from mlg.app.image_facts import labels_of
 from mlg.app.images import ARTIFACT, LOCK, architecture
 from mlg.core.errors import BackendError, ManifestError, NotFoundError
 from mlg.core.uris import Digest
 from mlg.release.image import (
     INDEX_FILE,
+    INDEX_TYPE,
     LAYOUT_FILE,
     LAYOUT_MARKER,
+    BaseImage,
     ContainerConfig,
     LayerBlob,
     blob_path,
+    descriptor,
+    digest_of,
     documents_of,
     index_of,
 )
+from mlg.release.image_bom import image_bom
 from mlg.release.image_check import CheckedImage
+from mlg.release.image_referrers import (
+    BOM_TYPE,
+    SIGNATURE_TYPE,
+    referrer_of,
+    referrers_index,
+    referrers_tag,
+    tagged_entry,
+)
+from mlg.serving.integrity import IMAGE_PREDICATE, image_statement
 from mlg.workflows.packaged import Packaged, read_packaged
 
 HOST: Final = "host"
@@ -49,6 +65,11 @@ IMAGES: Final = "images"
 """Folder of the home that has built images and their layers; a cache."""
 PORT: Final = 8080
 
+SIGNED: Final = {
+    "dev.sigstore.bundle.content": "dsse-envelope",
+    "dev.sigstore.bundle.predicateType": IMAGE_PREDICATE,
+}
+"""Annotations of a signature, as cosign writes them."""
 _LAYERS: Final = ("runtime", "lock", "code", "model")
 
 
@@ -64,6 +85,10 @@ class StartableImage:
     """sha256 of its manifest."""
     artifact: Digest
     """The model that it serves."""
+    signed: bool
+    """False: the home has no key."""
+    starts: bool
+    """False: its base is only named."""
     built: bool
     """False: it was there already."""
 
@@ -74,48 +99,142 @@ def startable_image(home: Path, version: str, *, base: str = HOST) -> StartableI
     Args:
         home: The instance's folder.
         version: The model version: the first 12 characters of its artifact's digest.
-        base: `host`.
+        base: `host`: this machine's Python. `oci:PATH[:REF]`: an image of a local layout.
+            Another text is a reference that is only named: no engine starts that one.
 
     Raises:
-        NotFoundError: The version was not packaged here, or its packages are not installed.
-        ManifestError: There is no such base.
-        BackendError: The packaged image is damaged, or the new one could not be written.
+        NotFoundError: The version was not packaged here, its packages are not installed, or
+            there is no such layout.
+        ManifestError: The layout does not say which image is meant, or it is for another
+            architecture or another Python.
+        BackendError: The packaged image or the base is damaged, or the new one could not be
+            written.
     """
-    if base != HOST:
-        raise ManifestError(f"no base {base!r}", where="--base", hint="host.")
     packaged, layout, checked = _packaged(home, version)
     pool = LayerPool(home / IMAGES)
     lock = read_from_layout(layout, checked.layers, LOCK).decode()
-    layers = [
-        pool.layer("base", base_key(), base_entries()),
-        pool.layer("packages", packages_key(lock), package_entries(lock)),
-        *_own_layers(pool, layout, checked),
-    ]
+    own = _own_layers(pool, layout, checked)
+    layers, env, under = _under(base, pool, lock)
+    layers = [*layers, *own]
+    facts, beside = labels_of(home, packaged.artifact)
+    labels = {**checked.labels, **facts}
     made = documents_of(
         layers,
-        checked.labels,
+        labels,
         ContainerConfig(
             entrypoint=("python", "-m", "mlg.app.replica", "--artifact", "/opt/mlg/model"),
-            env=_environment(),
+            env=env,
             working_dir="/opt/mlg",
             user=f"{USER}:{USER}",
         ),
         architecture=architecture(),
+        base=under,
     )
-    for content in (made.config, made.manifest):
-        pool.put(content)
-    blobs = [made.digest, Digest(_digest_of_config(made.manifest)), *(o.digest for o in layers)]
-    target = home / IMAGES / f"{version}-{made.digest[:12]}"
-    built = not target.is_dir()
+    bom = image_bom(checked.name, made.digest, layers, lock, {**labels, **beside})
+    referrers = [referrer_of(made.manifest, BOM_TYPE, bom, beside)]
+    if (signature := _signature(home, packaged.image, made.digest)) is not None:
+        referrers.append(
+            referrer_of(made.manifest, SIGNATURE_TYPE, signature, {**beside, **SIGNED})
+        )
+    listed = referrers_index(referrers)
+    small = [made.config, made.manifest, *(b for one in referrers for b in one.blobs), listed]
+    blobs = [*dict.fromkeys([*map(pool.put, small), *(layer.digest for layer in layers)])]
+    index = index_of(
+        [
+            made.entry(checked.name),
+            tagged_entry(descriptor(INDEX_TYPE, listed), referrers_tag(made.digest)),
+        ]
+    )
+    target = home / IMAGES / f"{version}-{digest_of(index)[:12]}"
+    built = not _whole(target)
     if built:
-        _publish(pool, blobs, index_of([made.entry(checked.name)]), target)
+        _publish(pool, blobs, index, target)
     return StartableImage(
         path=target,
         name=checked.name,
         digest=made.digest,
         artifact=packaged.artifact,
+        signed=signature is not None,
+        starts=len(layers) > len(own),
         built=built,
     )
+
+
+def forget_images(home: Path, version: str) -> None:
+    """Remove what was built of a version, and the layers that no other image has.
+
+    Raises:
+        BackendError: Something could not be removed.
+    """
+    root = home / IMAGES
+    try:
+        for folder in root.glob(f"{version}*"):
+            shutil.rmtree(folder)
+        for blob in (root / "blobs" / "sha256").glob("*"):
+            if blob.stat().st_nlink == 1:
+                blob.unlink()
+    except OSError as error:
+        raise BackendError(
+            f"could not be removed: {error.strerror or error}",
+            where=str(root),
+            hint="remove this folder by hand; it is a cache.",
+        ) from error
+
+
+def _whole(target: Path) -> bool:
+    """Return whether a layout is there; a damaged one is removed, with its blobs.
+
+    Raises:
+        BackendError: It cannot be removed.
+    """
+    if not target.is_dir():
+        return False
+    try:
+        verify_layout(target)
+    except BackendError:
+        # its blobs are those of the pool: a change in one is a change in the other
+        forget_images(target.parent.parent, target.name)
+        return False
+    return True
+
+
+def _under(
+    base: str, pool: LayerPool, lock: str
+) -> tuple[list[LayerBlob], tuple[tuple[str, str], ...], BaseImage | None]:
+    """Return the layers under those of the packaged image, the environment, and the base.
+
+    Raises:
+        ManifestError: There can be no such base.
+    """
+    if base != HOST and not base.startswith(SCHEME):
+        name, _, digest = base.partition("@sha256:")
+        if not name or (digest and not set(digest) <= set("0123456789abcdef")):
+            raise ManifestError(
+                f"expected host, oci:PATH[:REF] or a reference, got {base!r}", where="--base"
+            )
+        named = BaseImage(name=name, digest=Digest(digest) if digest else None)
+        return [], (("PYTHONPATH", "/opt/mlg/lib:/opt/mlg/model/code"),), named
+    ours = {
+        "LD_LIBRARY_PATH": f"/{LIBRARIES}",
+        "PATH": "/usr/local/bin:/usr/bin:/bin",
+        "PYTHONDONTWRITEBYTECODE": "1",
+        "PYTHONPATH": f"/opt/mlg/lib:/{PACKAGES}:/opt/mlg/model/code",
+    }
+    packages = partial(
+        pool.layer, "packages", packages_key(lock), partial(package_entries, lock)
+    )
+    if base == HOST:
+        found = [pool.layer("base", base_key(), base_entries), packages()]
+        return found, tuple(sorted(ours.items())), None
+    under = take_base(base, pool, architecture())
+    env = {**ours, **dict(under.env), **{k: v for k, v in ours.items() if k != "PATH"}}
+    return [*under.layers, packages()], tuple(sorted(env.items())), under.image
+
+
+def _signature(home: Path, name: str, digest: Digest) -> bytes | None:
+    """Return the signature of an image by the home's key; None without a key."""
+    key = signing_key(LocalFiles(home))
+    return None if key is None else sign_statement(key, image_statement(name, digest))
 
 
 def _packaged(home: Path, version: str) -> tuple[Packaged, Path, CheckedImage]:
@@ -157,20 +276,6 @@ def _own_layers(pool: LayerPool, layout: Path, checked: CheckedImage) -> list[La
     return found
 
 
-def _environment() -> tuple[tuple[str, str], ...]:
-    return (
-        ("LD_LIBRARY_PATH", f"/{LIBRARIES}"),
-        ("PATH", "/usr/local/bin:/usr/bin:/bin"),
-        ("PYTHONPATH", f"/opt/mlg/lib:/{PACKAGES}:/opt/mlg/model/code"),
-        ("PYTHONDONTWRITEBYTECODE", "1"),
-    )
-
-
-def _digest_of_config(manifest: bytes) -> str:
-    told: dict[str, Any] = msgspec.json.decode(manifest)
-    return str(told["config"]["digest"]).removeprefix("sha256:")
-
-
 def _publish(pool: LayerPool, blobs: list[Digest], index: bytes, target: Path) -> None:
     """Write a layout whose blobs are links to the pool's, whole or not at all.
 
@@ -187,7 +292,11 @@ def _publish(pool: LayerPool, blobs: list[Digest], index: bytes, target: Path) -
             (staging / LAYOUT_FILE).write_bytes(LAYOUT_MARKER)
             (staging / INDEX_FILE).write_bytes(index)
             staging.chmod(0o755)
-            os.rename(staging, target)
+            try:
+                os.rename(staging, target)
+            except OSError:
+                if not target.is_dir():  # else another process was first
+                    raise
         finally:
             shutil.rmtree(staging, ignore_errors=True)
     except OSError as error:
