@@ -65,7 +65,7 @@ class LayerPool:
             BackendError: It could not be written.
         """
         note = self._root / "made" / f"{key}.json"
-        with _guarded(self._root):
+        with guarded(self._root):
             kept = self._noted(note)
             if kept is None:
                 digest, size = self._write(entries())
@@ -80,7 +80,7 @@ class LayerPool:
             BackendError: They could not be written.
         """
         digest = hashlib.sha256(content).hexdigest()
-        with _guarded(self._root):
+        with guarded(self._root):
             path = self.path(digest)
             if not path.is_file() or path.stat().st_size != len(content):
                 replace_file(path, content)
@@ -92,7 +92,7 @@ class LayerPool:
         Raises:
             BackendError: It is not there, is another one, or could not be written.
         """
-        with _guarded(source):
+        with guarded(source):
             path = self.path(digest)
             if path.is_file() and path.stat().st_size == source.stat().st_size:
                 return
@@ -227,7 +227,7 @@ def _beside(path: Path) -> Generator[tuple[io.BufferedWriter, Path], None, None]
 
 
 @contextmanager
-def _guarded(path: Path) -> Generator[None, None, None]:
+def guarded(path: Path) -> Generator[None, None, None]:
     """Say what the system refused, and where.
 
     Raises:

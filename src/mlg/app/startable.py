@@ -27,7 +27,7 @@ from mlg.adapters.image_host import (
 )
 from mlg.adapters.image_layout import read_from_layout, verify_layout
 from mlg.adapters.keys_signing import sign_statement, signing_key
-from mlg.adapters.layer_pool import LayerPool
+from mlg.adapters.layer_pool import LayerPool, guarded
 from mlg.app.image_facts import labels_of
 from mlg.app.images import ARTIFACT, LOCK, architecture
 from mlg.core.errors import BackendError, ManifestError, NotFoundError
@@ -146,9 +146,16 @@ def startable_image(home: Path, version: str, *, base: str = HOST) -> StartableI
         ]
     )
     target = home / IMAGES / f"{version}-{digest_of(index)[:12]}"
-    built = not _whole(target)
+    built = not target.is_dir()
     if built:
         _publish(pool, blobs, index, target)
+    else:
+        try:
+            verify_layout(target)
+        except BackendError:
+            # its blobs are those of every image here: what is damaged in one is in all
+            forget_images(home)
+            return startable_image(home, version, base=base)
     return StartableImage(
         path=target,
         name=checked.name,
@@ -160,42 +167,48 @@ def startable_image(home: Path, version: str, *, base: str = HOST) -> StartableI
     )
 
 
-def forget_images(home: Path, version: str) -> None:
+def copy_layout(image: StartableImage, target: Path) -> Path:
+    """Write an image's layout into a folder of the caller's; return the folder.
+
+    Raises:
+        BackendError: Something else is there, or it could not be written.
+    """
+    if target.exists():
+        if (target / LAYOUT_FILE).is_file() and verify_layout(target).digest == image.digest:
+            return target
+        raise BackendError(
+            "something else is there already",
+            where=str(target),
+            hint="choose another folder, or remove this one.",
+        )
+    with guarded(target):
+        target.parent.mkdir(parents=True, exist_ok=True)
+        staging = Path(tempfile.mkdtemp(prefix=f".{target.name}-", dir=target.parent))
+        try:
+            shutil.copytree(image.path, staging, dirs_exist_ok=True)
+            _renamed(staging, target)
+        finally:
+            shutil.rmtree(staging, ignore_errors=True)
+    return target
+
+
+def forget_images(home: Path, version: str = "") -> None:
     """Remove what was built of a version, and the layers that no other image has.
+
+    Args:
+        home: The instance.
+        version: The version; empty: every one.
 
     Raises:
         BackendError: Something could not be removed.
     """
     root = home / IMAGES
-    try:
-        for folder in root.glob(f"{version}*"):
+    with guarded(root):
+        for folder in root.glob(f"{version}*-*"):
             shutil.rmtree(folder)
         for blob in (root / "blobs" / "sha256").glob("*"):
             if blob.stat().st_nlink == 1:
                 blob.unlink()
-    except OSError as error:
-        raise BackendError(
-            f"could not be removed: {error.strerror or error}",
-            where=str(root),
-            hint="remove this folder by hand; it is a cache.",
-        ) from error
-
-
-def _whole(target: Path) -> bool:
-    """Return whether a layout is there; a damaged one is removed, with its blobs.
-
-    Raises:
-        BackendError: It cannot be removed.
-    """
-    if not target.is_dir():
-        return False
-    try:
-        verify_layout(target)
-    except BackendError:
-        # its blobs are those of the pool: a change in one is a change in the other
-        forget_images(target.parent.parent, target.name)
-        return False
-    return True
 
 
 def _under(
@@ -282,7 +295,7 @@ def _publish(pool: LayerPool, blobs: list[Digest], index: bytes, target: Path) -
     Raises:
         BackendError: It could not be written.
     """
-    try:
+    with guarded(target):
         target.parent.mkdir(parents=True, exist_ok=True)
         staging = Path(tempfile.mkdtemp(prefix=".layout-", dir=target.parent))
         try:
@@ -291,17 +304,20 @@ def _publish(pool: LayerPool, blobs: list[Digest], index: bytes, target: Path) -
                 os.link(pool.path(digest), staging / blob_path(digest))
             (staging / LAYOUT_FILE).write_bytes(LAYOUT_MARKER)
             (staging / INDEX_FILE).write_bytes(index)
-            staging.chmod(0o755)
-            try:
-                os.rename(staging, target)
-            except OSError:
-                if not target.is_dir():  # else another process was first
-                    raise
+            _renamed(staging, target)
         finally:
             shutil.rmtree(staging, ignore_errors=True)
-    except OSError as error:
-        raise BackendError(
-            f"could not be written: {error.strerror or error}",
-            where=str(target),
-            hint="check the free space and the rights of this folder.",
-        ) from error
+
+
+def _renamed(staging: Path, target: Path) -> None:
+    """Put a layout in its place; where another process was first, that one stays.
+
+    Raises:
+        OSError: There is none afterwards.
+    """
+    staging.chmod(0o755)
+    try:
+        os.rename(staging, target)
+    except OSError:
+        if not target.is_dir():
+            raise
