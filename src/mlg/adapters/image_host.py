@@ -5,20 +5,18 @@ manager. Byte code is made anew from the source, in a form that is the same each
 """
 
 import hashlib
-import importlib.util
-import marshal
 import os
 import re
 import stat
 import subprocess
 import sys
 import sysconfig
-import warnings
 from collections.abc import Iterable, Iterator, Sequence
 from importlib.metadata import PackageNotFoundError, distribution
 from pathlib import Path, PurePosixPath
 from typing import Final
 
+from mlg.adapters.bytecode import bytecode_of
 from mlg.adapters.layer_pool import TreeEntry
 from mlg.core.errors import BackendError, NotFoundError
 
@@ -240,32 +238,13 @@ def _entry(path: str, file: Path) -> TreeEntry:
 
 
 def _bytecode(entries: Iterable[TreeEntry]) -> list[TreeEntry]:
-    """Return the byte code of modules, for containers that may not write their own.
-
-    Format 2 of marshal knows no references, whose place depends on who else holds an object;
-    the header has the source's hash in place of its time, and is not compared (PEP 552).
-    """
-    tag = sys.implementation.cache_tag
-    found: list[TreeEntry] = []
-    for entry in entries:
-        if entry.source is None or not entry.path.endswith(".py"):
-            continue
-        text = entry.source.read_bytes()
-        try:
-            with warnings.catch_warnings():
-                warnings.simplefilter("ignore")
-                code = compile(text, f"/{entry.path}", "exec", dont_inherit=True)
-        except (SyntaxError, ValueError):
-            continue  # a template, or for another Python
-        path = PurePosixPath(entry.path)
-        head = importlib.util.MAGIC_NUMBER + (1).to_bytes(4, "little")
-        found.append(
-            TreeEntry(
-                path=f"{path.parent}/__pycache__/{path.stem}.{tag}.pyc",
-                content=head + importlib.util.source_hash(text) + marshal.dumps(code, 2),
-            )
-        )
-    return found
+    """Return the byte code of modules, for containers that may not write their own."""
+    made = (
+        bytecode_of(entry.path, entry.source.read_bytes())
+        for entry in entries
+        if entry.source is not None and entry.path.endswith(".py")
+    )
+    return [TreeEntry(path=one[0], content=one[1]) for one in made if one is not None]
 
 
 def _is_elf(entry: TreeEntry) -> bool:

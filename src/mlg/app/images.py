@@ -145,8 +145,11 @@ def pack(
     return image.digest, store_image(image, artifacts, work)
 
 
-def check_image(artifacts: ArtifactStore, packaged: Packaged) -> None:
+def check_image(artifacts: ArtifactStore, packaged: Packaged) -> tuple[str, ...]:
     """Check every byte of a version's image, and that its packages are those here.
+
+    Returns:
+        The digests of its layers, lowest first; empty where no image was built.
 
     Raises:
         NotFoundError: The store does not have the image.
@@ -154,7 +157,7 @@ def check_image(artifacts: ArtifactStore, packaged: Packaged) -> None:
             packages than those that are installed.
     """
     if packaged.image_artifact is None:
-        return
+        return ()
     where = f"image {packaged.image}"
     folder = artifacts.open(packaged.image_artifact)
     found = verify_layout(folder)
@@ -175,6 +178,7 @@ def check_image(artifacts: ArtifactStore, packaged: Packaged) -> None:
             where=where,
             hint="install the packages of serving.lock, or run the pipeline again.",
         )
+    return found.layers
 
 
 def lock_differences(locked: str, here: str) -> tuple[str, ...]:

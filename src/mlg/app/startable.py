@@ -63,6 +63,8 @@ HOST: Final = "host"
 """The base that is made of this machine's Python and C library."""
 IMAGES: Final = "images"
 """Folder of the home that has built images and their layers; a cache."""
+UNPACKED: Final = "images/unpacked"
+"""Folder of the home that has the layers of images from which replicas run; a cache."""
 PORT: Final = 8080
 
 SIGNED: Final = {
@@ -204,7 +206,8 @@ def forget_images(home: Path, version: str = "") -> None:
     """
     root = home / IMAGES
     with guarded(root):
-        for folder in root.glob(f"{version}*-*"):
+        unpacked = (home / UNPACKED).glob(f"{version}-*") if version else ()
+        for folder in (*root.glob(f"{version}*-*"), *unpacked):
             shutil.rmtree(folder)
         for blob in (root / "blobs" / "sha256").glob("*"):
             if blob.stat().st_nlink == 1:
