@@ -109,6 +109,7 @@ class RegistryPush:
         clock: For the pauses.
         plain_http: Speak http; without it, https.
         progress: Is told of each blob.
+        piece_bytes: A larger blob is sent in pieces of this size.
     """
 
     def __init__(
@@ -121,6 +122,7 @@ class RegistryPush:
         *,
         plain_http: bool = False,
         progress: Progress = lambda _what, _digest, _bytes: None,
+        piece_bytes: int = PIECE_BYTES,
     ) -> None:
         scheme = "http" if plain_http else "https"
         self._plain = plain_http
@@ -128,7 +130,7 @@ class RegistryPush:
         self._base = f"{self._origin}/v2/{target.name}"
         self._target, self._network, self._clock = target, network, clock
         self._credentials, self._secrets = credentials, secrets
-        self._progress = progress
+        self._progress, self._piece_bytes = progress, piece_bytes
         self._token: tuple[tuple[str, str], ...] | None = None
 
     def push(self, layout: Path, image: CheckedImage) -> Pushed:
@@ -206,10 +208,10 @@ class RegistryPush:
             return reply
         octets = ("content-type", "application/octet-stream")
         with path.open("rb") as reader:
-            if size <= PIECE_BYTES:
+            if size <= self._piece_bytes:
                 at = _with_digest(self._location(reply), digest)
                 return self._once("PUT", at, reader.read(), (octets,))
-            for begin, piece in _pieces(reader.read):
+            for begin, piece in _pieces(reader.read, self._piece_bytes):
                 where = ("content-range", f"{begin}-{begin + len(piece) - 1}")
                 location = self._location(reply)
                 reply = self._once("PATCH", location, piece, (octets, where))
@@ -347,9 +349,9 @@ class RegistryPush:
         )
 
 
-def _pieces(read: Callable[[int], bytes]) -> Iterator[tuple[int, bytes]]:
+def _pieces(read: Callable[[int], bytes], size: int) -> Iterator[tuple[int, bytes]]:
     begin = 0
-    while piece := read(PIECE_BYTES):
+    while piece := read(size):
         yield begin, piece
         begin += len(piece)
 
