@@ -36,7 +36,7 @@ class Registry:
     def __init__(self, folder: Path, more: dict[str, Any] | None = None) -> None:
         program = shutil.which("docker-registry")
         if program is None:
-            pytest.skip("no docker-registry: apt-get install docker-registry")
+            pytest.skip("docker-registry is not installed")
         with socket.create_server(("127.0.0.1", 0)) as free:
             self.port = free.getsockname()[1]
         self._program = program
@@ -50,6 +50,11 @@ class Registry:
         }
         self._config.write_text(json.dumps(told))
         self._process: subprocess.Popen[bytes] | None = None
+
+    @staticmethod
+    def or_none(folder: Path) -> "Registry | None":
+        """Return a registry, not begun yet; None where there is no program for it."""
+        return Registry(folder) if shutil.which("docker-registry") else None
 
     @property
     def host(self) -> str:
