@@ -208,9 +208,10 @@ def forget_images(home: Path, version: str = "") -> None:
     with guarded(root):
         unpacked = (home / UNPACKED).glob(f"{version}-*") if version else ()
         for folder in (*root.glob(f"{version}*-*"), *unpacked):
-            shutil.rmtree(folder)
+            if not folder.name.startswith("."):  # else it is being written
+                shutil.rmtree(folder)
         for blob in (root / "blobs" / "sha256").glob("*"):
-            if blob.stat().st_nlink == 1:
+            if blob.stat().st_nlink == 1 and not blob.name.startswith("."):
                 blob.unlink()
 
 
