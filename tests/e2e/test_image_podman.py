@@ -19,6 +19,16 @@ from mlg.adapters.loopback_ports import free_port
 from mlg.app.container_run import container_run, podman_words
 from mlg.app.staging import recorded_answers
 from mlg.app.startable import startable_image
+from mlg.core.uris import Digest
+from mlg.release.image import (
+    LAYOUT_MARKER,
+    ContainerConfig,
+    LayerBlob,
+    blob_path,
+    digest_of,
+    documents_of,
+    index_of,
+)
 from mlg.release.staging import Answer, judge_recorded
 from mlg.serving.warmup import golden_requests
 
@@ -54,6 +64,20 @@ def asked(port: int, path: str, body: bytes | None = None) -> tuple[int, Any]:
             return error.code, {}
     except OSError:
         return 0, {}
+
+
+def base_layout(folder: Path, source: Path, digest: str) -> Path:
+    """Write an image of one layer of another one."""
+    layer = source / blob_path(digest)
+    blob = LayerBlob(name="base", digest=Digest(digest), size=layer.stat().st_size)
+    made = documents_of([blob], {}, ContainerConfig(env=(("PATH", "/usr/local/bin"),)))
+    (folder / "blobs" / "sha256").mkdir(parents=True)
+    (folder / blob_path(digest)).hardlink_to(layer)
+    for content in (made.config, made.manifest):
+        (folder / blob_path(digest_of(content))).write_bytes(content)
+    (folder / "oci-layout").write_bytes(LAYOUT_MARKER)
+    (folder / "index.json").write_bytes(index_of([made.entry("root:1")]))
+    return folder
 
 
 def answer_to(port: int, body: bytes) -> Answer:
@@ -96,6 +120,12 @@ def test_an_image_starts_and_answers_as_it_was_packaged(
         finally:
             registry.end()
 
+    if FULL:  # the same root filesystem as a base in a layout of its own
+        base = base_layout(tmp_path / "base", Path(built["path"]), built["layers"][0]["digest"])
+        over = cli.json("image", "build", "list", "--base", f"oci:{base}:root:1")
+        assert over["layers"] == built["layers"]
+        assert over["labels"] == built["labels"]
+
     ready = startable_image(cli.home, run["version"])
     assert (ready.digest, ready.built) == (built["digest"], False)
     told = container_run(cli.home, ready, service="front", model="list", clock="request")
@@ -114,9 +144,12 @@ def test_an_image_starts_and_answers_as_it_was_packaged(
     answers = [answer_to(port, body) for body in golden_requests(artifact)]
     judged = judge_recorded(recorded, answers)
     assert judged.verdict == "PASS", judged.reason
-
-    # what was not signed does not start: it ends by itself, and says why
     podman("rm", "-f", "-t", "0", NAME)
+    ends_and_says_why(words)
+
+
+def ends_and_says_why(words: list[str]) -> None:
+    """Start what was not signed: it ends by itself, and says why."""
     words[words.index("--digest") + 1] = "0" * 64
     podman(*(word for word in words[1:] if word != "--rm"))
     until(lambda: podman("inspect", "--format", "{{.State.Status}}", NAME) == "exited", 60)

@@ -27,7 +27,7 @@ from mlg.app.graphs import Reader, open_graph
 from mlg.app.happenings import Happenings
 from mlg.app.healing import monitoring_of
 from mlg.app.hooks import CommitHooks
-from mlg.app.launch_images import ImageLaunch
+from mlg.app.launch_images import launched
 from mlg.app.load_check import refusal_of
 from mlg.app.manifests import Manifests
 from mlg.app.parts import Parts
@@ -264,14 +264,6 @@ def _tell_signed(base: _Base, packaged: Packaged) -> None:
         )
 
 
-def _specs(base: _Base, gateway_port: int) -> Specs | ImageLaunch:
-    """Return how processes are started, as the settings say."""
-    specs = Specs(base.home, base.files, base.artifacts, gateway_port, base.manifests.spec)
-    if base.settings.launch == "artifact":
-        return specs
-    return ImageLaunch(specs, base.home, base.files, base.artifacts, os.environ)
-
-
 def _data_plane(
     base: _Base, launcher: ProcessLauncher, gateway_port: int
 ) -> tuple[EnvoyRouter, Supervisor]:
@@ -296,7 +288,10 @@ def _data_plane(
             router=router,
             network=base.network,
             clock=base.clock,
-            spec_for=_specs(base, gateway_port),
+            spec_for=launched(
+                Specs(base.home, base.files, base.artifacts, gateway_port, base.manifests.spec),
+                base.settings.launch,
+            ),
             record=Happenings(base.files, base.store, base.recorder, base.model),
             admin_url=lambda gateway: admin_url(folder, gateway),
             gateways=len(GATEWAYS),

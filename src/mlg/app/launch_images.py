@@ -13,9 +13,9 @@ from typing import Final
 
 from mlg.adapters.image_unpacked import UnpackedImages
 from mlg.app.images import check_image
+from mlg.app.settings import Launch
 from mlg.app.specs import Specs
 from mlg.app.startable import UNPACKED
-from mlg.core.ports import ArtifactStore, Files
 from mlg.core.processes import ProcessKind, ProcessSpec
 from mlg.core.uris import Digest
 from mlg.workflows.packaged import Packaged, read_packaged
@@ -29,25 +29,16 @@ class ImageLaunch:
     A version without an image, and what mlg did not make, starts as `Specs` says.
 
     Args:
-        specs: How processes are started from artifacts.
-        home: The instance's folder; keeps the unpacked layers.
-        files: What is packaged.
-        artifacts: Where the images are.
+        specs: How processes are started from artifacts; knows the home, which keeps the
+            unpacked layers, and where the images are.
         env: Of this process: its `PYTHONPATH` comes after the image's.
     """
 
-    def __init__(
-        self,
-        specs: Specs,
-        home: Path,
-        files: Files,
-        artifacts: ArtifactStore,
-        env: Mapping[str, str],
-    ) -> None:
-        self._specs, self._files, self._artifacts = specs, files, artifacts
-        self._images = UnpackedImages(home / UNPACKED)
+    def __init__(self, specs: Specs, env: Mapping[str, str]) -> None:
+        self._specs, self._files, self._artifacts = specs, specs.files, specs.artifacts
+        self._root = specs.home / UNPACKED
+        self._images = UnpackedImages(self._root)
         self._more = env.get("PYTHONPATH", "")
-        self._root = home / UNPACKED
 
     def __call__(self, kind: ProcessKind, service: str, version: str, n: int) -> ProcessSpec:
         """Return the specification of process number `n` of the group.
@@ -80,6 +71,11 @@ class ImageLaunch:
             return self._root / name
         layers = check_image(self._artifacts, packaged)
         return self._images.folder(name, self._artifacts.open(stored), layers)
+
+
+def launched(specs: Specs, launch: Launch) -> Specs | ImageLaunch:
+    """Return how processes are started, as the setting says."""
+    return specs if launch == "artifact" else ImageLaunch(specs, os.environ)
 
 
 def _told(argv: tuple[str, ...], option: str) -> str:

@@ -47,6 +47,27 @@ def image_bom(
         "hashes": [_hash(digest)],
         "properties": _properties(labels),
     }
+    parts = _components(layers, lock, labels)
+    document: dict[str, Any] = {
+        "bomFormat": "CycloneDX",
+        "specVersion": "1.6",
+        "version": 1,
+        "metadata": {
+            "tools": {"components": [{"type": "application", "name": "mlg"}]},
+            "component": subject,
+        },
+        "components": parts,
+        "dependencies": [
+            {"ref": subject["bom-ref"], "dependsOn": sorted({p["bom-ref"] for p in parts})}
+        ],
+    }
+    serial = uuid.uuid5(_SPACE, rfc8785.dumps(document).decode())
+    return rfc8785.dumps({**document, "serialNumber": f"urn:uuid:{serial}"})
+
+
+def _components(
+    layers: Sequence[LayerBlob], lock: str, labels: Mapping[str, str]
+) -> list[dict[str, Any]]:
     packages = [line.split("==") for line in lock.splitlines() if "==" in line]
     parts: list[dict[str, Any]] = [
         {
@@ -88,21 +109,7 @@ def image_bom(
                 "properties": _properties({"mlg.artifact": artifact}),
             }
         )
-    document: dict[str, Any] = {
-        "bomFormat": "CycloneDX",
-        "specVersion": "1.6",
-        "version": 1,
-        "metadata": {
-            "tools": {"components": [{"type": "application", "name": "mlg"}]},
-            "component": subject,
-        },
-        "components": parts,
-        "dependencies": [
-            {"ref": subject["bom-ref"], "dependsOn": sorted({p["bom-ref"] for p in parts})}
-        ],
-    }
-    serial = uuid.uuid5(_SPACE, rfc8785.dumps(document).decode())
-    return rfc8785.dumps({**document, "serialNumber": f"urn:uuid:{serial}"})
+    return parts
 
 
 def _hash(digest: str) -> dict[str, str]:

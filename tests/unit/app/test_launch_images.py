@@ -55,7 +55,7 @@ class Home:
 
     def launch(self, pythonpath: str = "") -> ImageLaunch:
         env = {"PYTHONPATH": pythonpath} if pythonpath else {}
-        return ImageLaunch(self.specs, self.folder, self.files, self.artifacts, env)
+        return ImageLaunch(self.specs, env)
 
     @property
     def unpacked(self) -> Path:
