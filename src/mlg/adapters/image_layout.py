@@ -67,8 +67,13 @@ def store_image(image: OciImage, store: ArtifactStore, scratch: Path) -> Digest:
             shutil.rmtree(folder, ignore_errors=True)
 
 
-def verify_layout(path: Path) -> CheckedImage:
+def verify_layout(path: Path, *, ref: str = "", architecture: str = "") -> CheckedImage:
     """Return the image of a layout after hashing every blob.
+
+    Args:
+        path: Folder of the layout.
+        ref: Which one of several, by its reference name.
+        architecture: Which one of an image for several systems.
 
     Raises:
         NotFoundError: There is no such folder.
@@ -78,7 +83,9 @@ def verify_layout(path: Path) -> CheckedImage:
         raise NotFoundError("no image layout", where=str(path), hint="build the image first.")
     with _guarded(path):
         try:
-            return check_layout(lambda name: _chunks(path / name))
+            return check_layout(
+                lambda name: _chunks(path / name), ref=ref, architecture=architecture
+            )
         except LayoutError as error:
             raise BackendError(
                 error.what, where=str(path / error.path), hint="build the image again."

@@ -28,6 +28,7 @@ from mlg.app.graphs import Reader, open_graph
 from mlg.app.happenings import Happenings
 from mlg.app.healing import monitoring_of
 from mlg.app.hooks import CommitHooks
+from mlg.app.launch_images import launched
 from mlg.app.load_check import refusal_of
 from mlg.app.manifests import Manifests
 from mlg.app.objectives import Objectives
@@ -303,8 +304,9 @@ def _data_plane(
             router=router,
             network=base.network,
             clock=base.clock,
-            spec_for=Specs(
-                base.home, base.files, base.artifacts, gateway_port, base.manifests.spec
+            spec_for=launched(
+                Specs(base.home, base.files, base.artifacts, gateway_port, base.manifests.spec),
+                base.settings.launch,
             ),
             record=Happenings(base.files, base.store, base.recorder, base.model),
             admin_url=lambda gateway: admin_url(folder, gateway),

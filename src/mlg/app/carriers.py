@@ -59,6 +59,7 @@ class Carriers:
         reader: Which models there are.
         recorder: Makes events.
         services: Every service that may serve something.
+        forget: Removes what was built of a version's image.
     """
 
     def __init__(
@@ -70,7 +71,9 @@ class Carriers:
         reader: GraphReader,
         recorder: Callable[[], Recorder],
         services: Callable[[], Iterable[str]],
+        forget: Callable[[str], None] = lambda _version: None,
     ) -> None:
+        self._forget = forget
         self._files, self._artifacts, self._store = files, artifacts, store
         self._reader, self._recorder, self._services = reader, recorder, services
 
@@ -130,6 +133,7 @@ class Carriers:
                     erasure=erasure, uri=carrier.uri, artifacts=carrier.artifacts
                 )
             elif carrier.carries:
+                self._forget(carrier.artifacts[0][:12])
                 for digest in carrier.artifacts:
                     self._artifacts.remove(digest)
         if len(waiting) > 0:
@@ -147,6 +151,7 @@ class Carriers:
         held = self._held()
         gone = [one for one in waiting if one.artifacts[0][:12] not in held]
         for one in gone:
+            self._forget(one.artifacts[0][:12])
             for digest in one.artifacts:
                 self._artifacts.remove(digest)
             recorder = self._recorder()

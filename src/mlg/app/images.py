@@ -93,7 +93,7 @@ def runtime() -> tuple[LayerFile, ...]:
 def host_digest() -> Digest:
     """Return the digest of what an image takes from this machine."""
     parts = [(file.path, digest_of(file.content)) for file in runtime()]
-    return sha256([_PLACES, parts, serving_lock(), _architecture()])
+    return sha256([_PLACES, parts, serving_lock(), architecture()])
 
 
 def image_of(call: StepCall, artifact: Digest, folder: Path, lock: str) -> OciImage:
@@ -128,7 +128,7 @@ def image_of(call: StepCall, artifact: Digest, folder: Path, lock: str) -> OciIm
         entrypoint=("python", "-m", "mlg.app.replica", "--artifact", "/opt/mlg/model"),
         env={"PYTHONPATH": "/opt/mlg/lib:/opt/mlg/model/code"},
         working_dir="/opt/mlg",
-        architecture=_architecture(),
+        architecture=architecture(),
         base=BaseImage(name=f"python:{version}-slim"),
     )
 
@@ -145,8 +145,11 @@ def pack(
     return image.digest, store_image(image, artifacts, work)
 
 
-def check_image(artifacts: ArtifactStore, packaged: Packaged) -> None:
+def check_image(artifacts: ArtifactStore, packaged: Packaged) -> tuple[str, ...]:
     """Check every byte of a version's image, and that its packages are those here.
+
+    Returns:
+        The digests of its layers, lowest first; empty where no image was built.
 
     Raises:
         NotFoundError: The store does not have the image.
@@ -154,7 +157,7 @@ def check_image(artifacts: ArtifactStore, packaged: Packaged) -> None:
             packages than those that are installed.
     """
     if packaged.image_artifact is None:
-        return
+        return ()
     where = f"image {packaged.image}"
     folder = artifacts.open(packaged.image_artifact)
     found = verify_layout(folder)
@@ -175,6 +178,7 @@ def check_image(artifacts: ArtifactStore, packaged: Packaged) -> None:
             where=where,
             hint="install the packages of serving.lock, or run the pipeline again.",
         )
+    return found.layers
 
 
 def lock_differences(locked: str, here: str) -> tuple[str, ...]:
@@ -210,6 +214,7 @@ def _plain(name: str) -> str:
     return re.sub(r"[-_.]+", "-", name).lower()
 
 
-def _architecture() -> str:
+def architecture() -> str:
+    """Return this machine's architecture, as Go calls it."""
     machine = platform.machine()
     return _ARCHITECTURES.get(machine, machine)

@@ -13,6 +13,7 @@ from mlg.app.manifests import Manifests
 from mlg.app.monitoring import Monitoring
 from mlg.app.retention import Retention
 from mlg.app.seals import Seals
+from mlg.app.startable import forget_images
 from mlg.app.tail import Tail
 from mlg.app.upkeep import Upkeep
 from mlg.core.clock import Clock
@@ -65,6 +66,7 @@ def privacy_of(
         reader=reader,
         recorder=system,
         services=services,
+        forget=partial(forget_images, home),
     )
     erasures = Erasures(
         home=home,

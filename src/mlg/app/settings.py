@@ -16,6 +16,8 @@ SETTINGS_FILE: Final = "mlg.env.yaml"
 
 GatewayXds = Literal["files", "ads"]
 """How gateways are told what to do."""
+Launch = Literal["artifact", "image"]
+"""What replicas are started from."""
 
 
 class SmtpSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -85,6 +87,7 @@ class _File(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
     providers: dict[str, ProviderSettings] = {}
     signing: SigningSettings | None = None
     gateway: GatewaySettings = GatewaySettings()
+    launch: Launch = "artifact"
 
 
 class Settings(msgspec.Struct, frozen=True, kw_only=True):
@@ -101,6 +104,8 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     """Files of public keys that are believed beside the home's own."""
     xds: GatewayXds = "files"
     """How the gateways are told what to do."""
+    launch: Launch = "artifact"
+    """What replicas are started from: the model's artifact, or the layers of its image."""
 
 
 def read_settings(env: Mapping[str, str], folder: Path) -> Settings:
@@ -109,7 +114,8 @@ def read_settings(env: Mapping[str, str], folder: Path) -> Settings:
     Args:
         env: `MLG_SMTP_URL`, `MLG_SMTP_PASSWORD`, `MLG_SMTP_FROM`, `MLG_HOOK_SECRET`,
             `MLG_GRAPH_URL`, `MLG_GRAPH_PASSWORD`, `MLG_MLFLOW_URL`, `MLG_SIGNING_TRUSTED`
-            (files with `:` between), `MLG_GATEWAY_XDS`; a variable that is set and not empty
+            (files with `:` between), `MLG_GATEWAY_XDS`, `MLG_LAUNCH`; a variable that is set
+            and not empty
             wins over the file's key.
         folder: Where `mlg.env.yaml` may lie: beside the manifest.
 
@@ -150,7 +156,24 @@ def read_settings(env: Mapping[str, str], folder: Path) -> Settings:
         providers=_providers(env, written.providers, path.name),
         trusted=tuple(folder / one for one in named_keys),
         xds=_xds(env, written.gateway),
+        launch=_launch(env, written.launch),
     )
+
+
+def _launch(env: Mapping[str, str], written: Launch) -> Launch:
+    """Return what replicas are started from.
+
+    Raises:
+        ManifestError: The variable says neither.
+    """
+    told = env.get("MLG_LAUNCH") or written
+    if told not in {"artifact", "image"}:
+        raise ManifestError(
+            f"expected artifact or image, got {told!r}",
+            where="MLG_LAUNCH",
+            hint="leave it out to start replicas from the model's folder.",
+        )
+    return "image" if told == "image" else "artifact"
 
 
 def _xds(env: Mapping[str, str], written: GatewaySettings) -> GatewayXds:
@@ -265,5 +288,5 @@ def _from_file(path: Path) -> _File:
             where=path.name,
             hint="known are smtp: {url, password, from}, hooks: {secret},"
             " graph: {url, password}, providers: {NAME: {url, …}}, signing: {trusted},"
-            " gateway: {xds: files or ads}.",
+            " gateway: {xds: files or ads}, launch: artifact or image.",
         ) from error

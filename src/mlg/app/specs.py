@@ -47,6 +47,7 @@ class Specs:
         manifest: Callable[[], ManifestSpec | None],
     ) -> None:
         self._home, self._files, self._artifacts = home, files, artifacts
+        self.home, self.files, self.artifacts = home, files, artifacts
         self._gateway_port, self._manifest = gateway_port, manifest
 
     def __call__(self, kind: ProcessKind, service: str, version: str, n: int) -> ProcessSpec:

@@ -13,7 +13,9 @@ from mlg.adapters.image_layout import verify_layout
 from mlg.adapters.keys_signing import trusted_keys
 from mlg.core.errors import BackendError, ManifestError, NotFoundError
 from mlg.core.uris import Digest, parse_uri
-from mlg.release.image import LAYOUT_FILE
+from mlg.release.image import LAYOUT_FILE, blob_path
+from mlg.release.image_check import CheckedImage
+from mlg.release.image_referrers import SIGNATURE_TYPE
 from mlg.serving.integrity import (
     Checked,
     Keys,
@@ -93,7 +95,15 @@ def _checked(found: _Target, keys: Keys) -> tuple[Checked, str]:
             f"expected image {found.digest[:12]}…, found {image.digest[:12]}…",
             where=str(found.folder),
         )
-    return check_image(read_bundle(found.signature), image.digest, keys), image.digest
+    return check_image(_bundle_of(found, image), image.digest, keys), image.digest
+
+
+def _bundle_of(found: _Target, image: CheckedImage) -> bytes:
+    """Return the signature that is known beside an image, else the one that it carries."""
+    carried = [one for one in image.referrers if one.artifact_type == SIGNATURE_TYPE]
+    if found.signature is None and carried:
+        return read_bundle(found.folder / blob_path(carried[0].content))
+    return read_bundle(found.signature)
 
 
 def _target(target: str, home: Path, signature: Path | None) -> _Target:

@@ -57,7 +57,10 @@ rollout.command("promote")(commands_rollout.promote)
 rollout.command("approve")(commands_rollout.approve)
 rollout.command("rollback")(commands_rollout.rollback)
 
-image = typer.Typer(help="Models and their images, as they were signed.", no_args_is_help=True)
+image = typer.Typer(help="Images of models: build, verify, push.", no_args_is_help=True)
+image.command("build")(commands_image.build)
+image.command("inspect")(commands_image.inspect)
+image.command("push")(commands_image.push)
 image.command("verify")(commands_image.verify)
 
 simulate = typer.Typer(help="What something would do, before it is done.", no_args_is_help=True)

@@ -26,6 +26,8 @@ REF_NAME: Final = "org.opencontainers.image.ref.name"
 BASE_NAME: Final = "org.opencontainers.image.base.name"
 BASE_DIGEST: Final = "org.opencontainers.image.base.digest"
 
+LAYOUT_MARKER: Final = b'{"imageLayoutVersion":"1.0.0"}'
+
 _FILE_MODE: Final = 0o644
 _RUN_MODE: Final = 0o755
 
@@ -72,6 +74,53 @@ class OciImage:
         return iter(self.files)
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LayerBlob:
+    """A layer that lies somewhere already."""
+
+    name: str
+    digest: Digest
+    size: int
+    """Bytes of the blob."""
+    media_type: str = LAYER_TYPE
+    diff_id: Digest | None = None
+    """sha256 of its plain tar; None: it is plain, and the digest is that."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ContainerConfig:
+    """What a container of an image runs, unless it is told otherwise."""
+
+    entrypoint: tuple[str, ...] = ()
+    env: tuple[tuple[str, str], ...] = ()
+    """In the order in which it is written."""
+    working_dir: str = "/"
+    user: str = ""
+    """`uid:gid`; empty: root."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ImageDocuments:
+    """The two documents of an image; its layers lie elsewhere."""
+
+    config: bytes = field(repr=False)
+    manifest: bytes = field(repr=False)
+    architecture: str
+
+    @property
+    def digest(self) -> Digest:
+        """sha256 of the manifest: the image's identity."""
+        return digest_of(self.manifest)
+
+    def entry(self, name: str) -> dict[str, Any]:
+        """Return its entry of a layout's index, under this reference name."""
+        return {
+            **descriptor(MANIFEST_TYPE, self.manifest),
+            "platform": {"architecture": self.architecture, "os": "linux"},
+            "annotations": {REF_NAME: name},
+        }
+
+
 def build_image(
     layers: Sequence[LayerSpec],
     labels: Mapping[str, str],
@@ -112,17 +161,66 @@ def build_image(
         raise ValueError("an image needs a name and at least one layer")
     tars = [layer_tar(layer) for layer in layers]
     blobs: dict[Digest, bytes] = {digest_of(tar): tar for tar in tars}
+    made = documents_of(
+        [
+            LayerBlob(name=layer.name, digest=digest_of(tar), size=len(tar))
+            for layer, tar in zip(layers, tars, strict=True)
+        ],
+        labels,
+        ContainerConfig(
+            entrypoint=tuple(entrypoint),
+            env=tuple(sorted((env or {}).items())),
+            working_dir=working_dir,
+        ),
+        architecture=architecture,
+        base=base,
+    )
+    blobs |= {digest_of(made.config): made.config, made.digest: made.manifest}
+    files = {blob_path(digest): content for digest, content in blobs.items()}
+    files[LAYOUT_FILE] = LAYOUT_MARKER
+    files[INDEX_FILE] = index_of([made.entry(name)])
+    return OciImage(
+        digest=made.digest,
+        config=digest_of(made.config),
+        layers=tuple(digest_of(tar) for tar in tars),
+        files=tuple(sorted(files.items())),
+    )
+
+
+def documents_of(
+    layers: Sequence[LayerBlob],
+    labels: Mapping[str, str],
+    container: ContainerConfig,
+    *,
+    architecture: str = "amd64",
+    base: BaseImage | None = None,
+) -> ImageDocuments:
+    """Return configuration and manifest of an image whose layers are known by their digests.
+
+    Args:
+        layers: Lowest first.
+        labels: Labels of the configuration, annotations of the manifest.
+        container: What a container of it runs.
+        architecture: As Go calls it.
+        base: What the layers lie on, where it is named only.
+    """
+    told: dict[str, Any] = {
+        "Entrypoint": list(container.entrypoint),
+        "Env": [f"{key}={value}" for key, value in container.env],
+        "WorkingDir": container.working_dir,
+        "Labels": dict(labels),
+    }
+    if container.user:
+        told["User"] = container.user
     config = rfc8785.dumps(
         {
             "architecture": architecture,
             "os": "linux",
-            "config": {
-                "Entrypoint": list(entrypoint),
-                "Env": [f"{key}={value}" for key, value in sorted((env or {}).items())],
-                "WorkingDir": working_dir,
-                "Labels": dict(labels),
+            "config": told,
+            "rootfs": {
+                "type": "layers",
+                "diff_ids": [f"sha256:{one.diff_id or one.digest}" for one in layers],
             },
-            "rootfs": {"type": "layers", "diff_ids": [f"sha256:{digest_of(t)}" for t in tars]},
             "history": [{"created_by": f"mlg layer {layer.name}"} for layer in layers],
         }
     )
@@ -130,26 +228,21 @@ def build_image(
         {
             "schemaVersion": 2,
             "mediaType": MANIFEST_TYPE,
-            "config": _descriptor(CONFIG_TYPE, config),
-            "layers": [_descriptor(LAYER_TYPE, tar) for tar in tars],
+            "config": descriptor(CONFIG_TYPE, config),
+            "layers": [
+                {"mediaType": o.media_type, "digest": f"sha256:{o.digest}", "size": o.size}
+                for o in layers
+            ],
             "annotations": {**labels, **_base(base)},
         }
     )
-    blobs |= {digest_of(config): config, digest_of(manifest): manifest}
-    entry = {
-        **_descriptor(MANIFEST_TYPE, manifest),
-        "platform": {"architecture": architecture, "os": "linux"},
-        "annotations": {REF_NAME: name},
-    }
-    index = {"schemaVersion": 2, "mediaType": INDEX_TYPE, "manifests": [entry]}
-    files = {blob_path(digest): content for digest, content in blobs.items()}
-    files[LAYOUT_FILE] = rfc8785.dumps({"imageLayoutVersion": "1.0.0"})
-    files[INDEX_FILE] = rfc8785.dumps(index)
-    return OciImage(
-        digest=digest_of(manifest),
-        config=digest_of(config),
-        layers=tuple(digest_of(tar) for tar in tars),
-        files=tuple(sorted(files.items())),
+    return ImageDocuments(config=config, manifest=manifest, architecture=architecture)
+
+
+def index_of(entries: Sequence[Mapping[str, Any]]) -> bytes:
+    """Return the index of a layout, or of referrers, as canonical JSON."""
+    return rfc8785.dumps(
+        {"schemaVersion": 2, "mediaType": INDEX_TYPE, "manifests": [dict(e) for e in entries]}
     )
 
 
@@ -208,7 +301,8 @@ def blob_path(digest: str) -> str:
     return f"blobs/sha256/{digest}"
 
 
-def _descriptor(media_type: str, content: bytes) -> dict[str, Any]:
+def descriptor(media_type: str, content: bytes) -> dict[str, Any]:
+    """Return how a document refers to some bytes."""
     digest = f"sha256:{digest_of(content)}"
     return {"mediaType": media_type, "digest": digest, "size": len(content)}
 
