@@ -11,6 +11,7 @@ import msgspec
 
 from mlg.adapters.stream_segments import SegmentStream
 from mlg.app.images import check_image
+from mlg.app.interleaving import DraftWatch, interleaves
 from mlg.app.manifests import Manifests
 from mlg.app.rollout_acts import acts_of
 from mlg.app.signing import Signing
@@ -97,6 +98,7 @@ class ControlWatch:
         self._network, self._tail, self._staging = network, tail, staging
         self._artifacts, self._signing = artifacts, signing
         self._follows: dict[str, _Follow] = {}
+        self._drafts = DraftWatch(home, router, tail)
         self._lock = threading.Lock()
 
     def plan(self, service: str) -> RolloutPlan:
@@ -134,6 +136,8 @@ class ControlWatch:
             rejected=swaps.rejected,
             acts=acts_of(self._files, service, state.id),
         )
+        if interleaves(state):
+            return self._drafts.look(look, facts)
         if state.back or state.phase not in {"canary", "promoting", "swapped", "paused"}:
             return look, facts
         if shares != wanted_shares(state) or not state.share_bp or state.stable is None:

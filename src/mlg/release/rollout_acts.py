@@ -12,7 +12,7 @@ from mlg.release.rollout_types import (
 )
 
 _PAUSABLE: frozenset[Phase] = frozenset(
-    ("pending", "staging", "warming", "canary", "promoting")
+    ("pending", "staging", "warming", "interleaving", "canary", "promoting")
 )
 
 
@@ -29,10 +29,13 @@ def answer(state: RolloutState, facts: RolloutFacts, act: OperatorAct) -> Moved:
     elif act.act == "resume" and state.phase == "paused":
         moved = _resume(heard, facts, reason, act.by)
     elif act.act == "approve" and state.phase == "paused":
-        if at == "canary":
+        if at in {"interleaving", "canary"}:
             moved = next_step(heard, facts, state.step + 1, reason, by=act.by)
         else:
             moved = _resume(heard, facts, reason, act.by)
+    elif act.act == "promote" and at == "interleaving":
+        steps = len(state.plan.steps_bp)
+        moved = next_step(replace(heard, forced=True), facts, steps, reason, by=act.by)
     elif act.act == "promote" and at in {"canary", "promoting"}:
         moved = move(replace(heard, forced=True), facts, "promoting", reason, by=act.by)
     if moved is not None:

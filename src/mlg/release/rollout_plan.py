@@ -3,13 +3,16 @@
 from typing import Final
 
 from mlg.core.traffic import FULL_BP
-from mlg.manifest.specs_services import GateName, RolloutGate, RolloutSpec
-from mlg.release.rollout_types import GatePlan, RolloutPlan
+from mlg.manifest.specs_services import GateName, InterleaveSpec, RolloutGate, RolloutSpec
+from mlg.release.rollout_types import GatePlan, InterleavePlan, RolloutPlan
 
 ALPHA: Final = 0.01
 """Chance that one rollout stops a good version, over all gates together."""
 ERRORS_PART: Final = 0.5
 """What the errors gate has of it: the fault that hurts most is the one to find soonest."""
+
+INTERLEAVING_PART: Final = 0.25
+"""What interleaving has of it where it is asked for: half of what the other gates share."""
 
 ENGAGEMENT: Final = frozenset(("ctr", "watch_through"))
 NOT_MEASURED: Final = frozenset(("cpu", "cache_hits"))
@@ -62,7 +65,8 @@ def plan_of(rollout: RolloutSpec | None) -> RolloutPlan:
         swaps_per_hour=rollout.swaps_per_hour or plain.swaps_per_hour,
         swap_back_s=rollout.swap_back_s or plain.swap_back_s,
         staging=rollout.staging is not None,
-        gates=_gates(rollout.gates) if canary else (),
+        gates=_gates(rollout.gates, drafts=rollout.interleave is not None) if canary else (),
+        interleave=_interleave(rollout.interleave),
     )
 
 
@@ -72,10 +76,25 @@ def not_measured(rollout: RolloutSpec | None) -> tuple[str, ...]:
     return tuple(sorted(name for name in asked if name in NOT_MEASURED))
 
 
-def _gates(asked: dict[GateName, RolloutGate]) -> tuple[GatePlan, ...]:
+def _interleave(asked: InterleaveSpec | None) -> InterleavePlan | None:
+    if asked is None:
+        return None
+    own = ALPHA * INTERLEAVING_PART
+    return InterleavePlan(
+        share_bp=asked.share_bp,
+        min_viewers=asked.min_viewers,
+        max_hold_s=asked.max_hold_s,
+        alpha=min(own, asked.alpha) if asked.alpha is not None else own,
+        margin=asked.margin_bp / FULL_BP,
+        required=asked.required,
+    )
+
+
+def _gates(asked: dict[GateName, RolloutGate], *, drafts: bool) -> tuple[GatePlan, ...]:
     given = {str(name): gate for name, gate in asked.items() if name not in NOT_MEASURED}
     names = (*_ALWAYS, *sorted(set(given) - set(_ALWAYS)))
-    part = ALPHA * (1.0 - ERRORS_PART) / (len(names) - 1)
+    left = 1.0 - ERRORS_PART - (INTERLEAVING_PART if drafts else 0.0)
+    part = ALPHA * left / (len(names) - 1)
     gates: list[GatePlan] = []
     for name in names:
         gate = given.get(name, RolloutGate())

@@ -8,6 +8,7 @@ dies between the two does the same commands again, and each may be done twice.
 import re
 from collections.abc import Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from datetime import timedelta
 from hashlib import sha256
 from typing import Any, Final
@@ -45,8 +46,10 @@ from mlg.workflows.record import append_once
 from mlg.workflows.release_ports import BackRequest, ReleasePorts
 from mlg.workflows.rollouts import (
     Look,
+    beside,
     in_flight,
     read_swaps,
+    still_shown,
     write_rollout,
     write_swaps,
 )
@@ -118,6 +121,8 @@ class Release(DBOSConfiguredInstance):
         if in_flight(self._ports.files, service) not in {"", id_}:
             return {"wait": True}
         plan = watch.plan(service)
+        if stable is not None and not stable.artifact:
+            plan = replace(plan, interleave=None)
         state = rollout.begin(id_, service, version, serving, plan, watch.now(service))
         facts = {"steps_bp": ",".join(map(str, plan.steps_bp)), "min_units": plan.min_units}
         return self._begun(state, model, artifact, facts, run_id=run_id)
@@ -284,7 +289,11 @@ class Release(DBOSConfiguredInstance):
             known.setdefault(
                 label,
                 WantedVersion(
-                    version=label, artifact=Digest(digest), bp=0, deployment=deployment
+                    version=label,
+                    artifact=Digest(digest),
+                    bp=0,
+                    deployment=deployment,
+                    beside=beside(state, label, known),
                 ),
             )
         self._keep_wanted(state.service, tuple(known.values()))
@@ -311,7 +320,7 @@ class Release(DBOSConfiguredInstance):
                 recorder,
                 key=f"{command.key}:health",
                 deployment=deployment_uri(recorder, state.service, state.id),
-                health="healthy" if shares.get(state.candidate) else "rolled_back",
+                health="healthy" if still_shown(state, shares) else "rolled_back",
             ),
         )
 
