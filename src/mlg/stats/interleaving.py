@@ -7,7 +7,6 @@ evidence is a product of bets on the next vote, a test martingale: by Ville's in
 exceeds 1/alpha with a chance of at most alpha, however often somebody looks.
 """
 
-from math import log
 from typing import Final
 
 from mlg.stats.sequential import log_e_below
@@ -102,29 +101,6 @@ def log_e_fails(faults: int, answers: int, bound: float) -> float:
         return 0.0
     parts = tuple((1.0 - rate) / (1.0 - bound) for rate in rates)
     return log_e_below(answers - faults, answers, 1.0 - bound, parts=parts)
-
-
-def votes_needed(share: float, alpha: float) -> float:
-    """Return about how many votes show that a ranker loses; infinite at one half.
-
-    The votes at which the expected evidence of the best single bet reaches 1/alpha, plus
-    what the mixture over `LOSING` costs.
-
-    Args:
-        share: Its true share of the votes, in (0, 1/2].
-        alpha: Chance of a wrong verdict, in (0, 1).
-
-    Raises:
-        ValueError: An argument is out of its range.
-
-    Examples:
-        >>> round(votes_needed(0.4, 0.01))
-        332
-    """
-    if not 0 < share <= 0.5 or not 0 < alpha < 1:
-        raise ValueError(f"expected a share in (0, 1/2], alpha in (0, 1), got {share}, {alpha}")
-    growth = share * log(2 * share) + (1 - share) * log(2 * (1 - share))
-    return (log(1 / alpha) + log(len(LOSING))) / growth if growth else float("inf")
 
 
 def _below(hits: int, misses: int, bound: float, parts: tuple[float, ...]) -> float:
