@@ -15,7 +15,7 @@ part of its items replaced by random ones (10 % and 30 %), so that it loses abou
 its hits. A/A: two versions with 10 % replaced, by independent draws: equally good, and not
 the same.
 
-Subjects, all at the same alpha, looked at after every 10 viewers:
+Subjects, all at the same alpha, looked at after every 10 viewers, from 1,000 on every 1 %:
 `interleaving`: team draft, a viewer's vote is the first item that he takes among those that
 only one of the rankers would have placed; `interleaving_coins`: the same with the items that
 both would have placed, given to one by a coin (the original team draft); `ab`: half of the
@@ -59,9 +59,10 @@ from mlg.stats.sequential import log_e_drop
 
 ALPHA = 0.01
 K, REQUESTS = 10, 8
-COPIES = 60
+COPIES = 40
 """Independent drafts, and independent random items, of each held-out viewer."""
-LOOK_EVERY = 10
+LOOKS = (*range(10, 1_000, 10), *(int(1_000 * 1.01**n) // 10 * 10 for n in range(310)))
+"""Numbers of viewers after which the evidence is read."""
 LEAST_ENGAGED = 100
 """Viewers an arm below which the A/B test is not read, as in `release.analysis`."""
 MOST_VIEWERS = 20_000
@@ -101,8 +102,12 @@ def requests(say: Callable[[str], None]) -> tuple[list[list[Asked]], tuple[Any, 
     roles = roles_from(step["roles"])
     begin = perf_counter()
     params = step.get("params", {})
-    fitted = kinds.fit("two_stage", tables, roles, params, step["seed"], "ranker", lambda _: None)
-    listed = kinds.fit("popularity", tables, roles, params, step["seed"], "list", lambda _: None)
+    fitted = kinds.fit(
+        "two_stage", tables, roles, params, step["seed"], "ranker", lambda _: None
+    )
+    listed = kinds.fit(
+        "popularity", tables, roles, params, step["seed"], "list", lambda _: None
+    )
     ranker, popular = kinds.recommender(fitted), kinds.recommender(listed)
     say(f"fitted in {perf_counter() - begin:.0f} s")
     role = msgspec.convert(step["roles"]["interactions"], InteractionsRole)
@@ -180,24 +185,27 @@ def drawn(found: Pool, most: int, rng: np.random.Generator) -> tuple[np.ndarray,
     return rng.integers(len(found.answers), size=most), rng.integers(COPIES, size=most)
 
 
+def looks(most: int) -> list[int]:
+    """Return when to look, up to so many viewers."""
+    return sorted({n for n in LOOKS if n <= most} | {most})
+
+
 def by_votes(cast: np.ndarray, alpha: float) -> int | None:
     """Return after how many viewers the votes say that the candidate loses, or None."""
     wins, losses = np.cumsum(cast == CANDIDATE), np.cumsum(cast == STABLE)
-    for n in range(LOOK_EVERY, len(cast) + 1, LOOK_EVERY):
+    for n in looks(len(cast)):
         if log_e_loses(int(wins[n - 1]), int(losses[n - 1])) >= log(1 / alpha):
             return n
     return None
 
 
-def by_arms(
-    rate: tuple[np.ndarray, np.ndarray], arm: np.ndarray, alpha: float
-) -> int | None:
+def by_arms(rate: tuple[np.ndarray, np.ndarray], arm: np.ndarray, alpha: float) -> int | None:
     """Return after how many viewers of both arms the candidate's is shown to fall behind."""
     mine = arm == CANDIDATE
     n, m = np.cumsum(mine), np.cumsum(~mine)
     got = np.cumsum(np.where(mine, rate[0], 0.0))
     control = np.cumsum(np.where(mine, 0.0, rate[1]))
-    for look in range(LOOK_EVERY, len(arm) + 1, LOOK_EVERY):
+    for look in looks(len(arm)):
         i = look - 1
         if min(n[i], m[i]) < LEAST_ENGAGED:
             continue
@@ -228,7 +236,9 @@ def lengths(
     return ended
 
 
-def row(work: str, subject: str, ended: list[tuple[int, int] | None], most: int) -> dict[str, Any]:
+def row(
+    work: str, subject: str, ended: list[tuple[int, int] | None], most: int
+) -> dict[str, Any]:
     """Return one line: how often there was a verdict, and after how many viewers."""
     done = [one for one in ended if one is not None]
     low, high = wilson(len(done), len(ended))
@@ -243,7 +253,9 @@ def row(work: str, subject: str, ended: list[tuple[int, int] | None], most: int)
         "low": low,
         "high": high,
         "median_viewers": int(np.median(length)) if half else None,
-        "p90_viewers": length[int(0.9 * len(length))] if length[int(0.9 * len(length))] <= most else None,
+        "p90_viewers": length[int(0.9 * len(length))]
+        if length[int(0.9 * len(length))] <= most
+        else None,
         "median_impressions": int(np.median([one[1] for one in done])) if half else None,
     }
 
@@ -307,7 +319,9 @@ def run(given: argparse.Namespace, say: Callable[[str], None]) -> dict[str, Any]
 
 def main() -> None:
     """Run, and print the table or one JSON document."""
-    parser = argparse.ArgumentParser(description="Interleaving beside A/B on replayed feedback.")
+    parser = argparse.ArgumentParser(
+        description="Interleaving beside A/B on replayed feedback."
+    )
     parser.add_argument("--runs", type=int, default=200, help="simulated tests of each pair")
     parser.add_argument("--aa-runs", type=int, default=2_000, help="the same of the A/A pair")
     parser.add_argument("--alpha", type=float, default=ALPHA)
@@ -317,7 +331,9 @@ def main() -> None:
     begin = perf_counter()
 
     def say(line: str) -> None:
-        (sys.stderr if given.json else sys.stdout).write(line + "\n")
+        out = sys.stderr if given.json else sys.stdout
+        out.write(line + "\n")
+        out.flush()
 
     document = run(given, say)
     if given.json:

@@ -14,6 +14,7 @@ BENCHES: Final = {
     "chaos": "chaos.py",
     "gateway": "gateway.py",
     "graph": "graph.py",
+    "interleaving": "interleaving.py",
     "serving": "serving.py",
 }
 """Script in `benchmarks/` by name."""
@@ -35,6 +36,8 @@ def bench(
     Example: mlg bench gateway --only swaps
 
     Example: mlg bench chaos --only kill-one
+
+    Example: mlg bench interleaving --runs 50
     """
     with reported(as_json):
         script = script_of(name, Path(__file__).resolve().parents[3])
