@@ -1,4 +1,4 @@
-"""How many viewers interleaving and an A/B test need for the same verdict, on replayed feedback.
+"""How many viewers interleaving and an A/B test need for one verdict, on replayed feedback.
 
 How to run, from a checkout whose environment `make test` made (about two minutes, 2 cores):
 
@@ -285,17 +285,18 @@ def run(given: argparse.Namespace, say: Callable[[str], None]) -> dict[str, Any]
     """Run every pair and return the document."""
     viewers, catalogue = requests(say)
     ranker: Lists = lambda asked, _: asked.ranker  # noqa: E731
+    most = (given.runs, MOST_VIEWERS)
     pairs: dict[str, tuple[Lists, Lists, int, int]] = {
-        "popularity list": (lambda a, _: a.popular, ranker, given.runs, MOST_VIEWERS),
-        "30 % of the items random": (degraded(0.3, catalogue), ranker, given.runs, MOST_VIEWERS),
-        "10 % of the items random": (degraded(0.1, catalogue), ranker, given.runs, MOST_VIEWERS),
+        "popularity list": (lambda a, _: a.popular, ranker, *most),
+        "30 % of the items random": (degraded(0.3, catalogue), ranker, *most),
+        "10 % of the items random": (degraded(0.1, catalogue), ranker, *most),
         "A/A: 10 % random each": (
             degraded(0.1, catalogue), degraded(0.1, catalogue), given.aa_runs, AA_VIEWERS,
         ),
     }  # fmt: skip
     rows: list[dict[str, Any]] = []
     facts: dict[str, Any] = {}
-    for number, (work, (candidate, stable, runs, most)) in enumerate(pairs.items()):
+    for number, (work, (candidate, stable, runs, end)) in enumerate(pairs.items()):
         begin = perf_counter()
         found = pool(viewers, candidate, stable, np.random.default_rng((given.seed, number)))
         wins, losses = (int((found.votes == team).sum()) for team in (CANDIDATE, STABLE))
@@ -306,8 +307,8 @@ def run(given: argparse.Namespace, say: Callable[[str], None]) -> dict[str, Any]
             "share_of_votes": wins / max(1, wins + losses),
             "viewers_with_a_vote": (wins + losses) / found.votes.size,
         }
-        for subject, ended in lengths(found, runs, most, given.alpha, given.seed).items():
-            rows.append(row(work, subject, ended, most))
+        for subject, ended in lengths(found, runs, end, given.alpha, given.seed).items():
+            rows.append(row(work, subject, ended, end))
         say(
             f"{work}: hit rate {rates[0]:.3f} against {rates[1]:.3f}, "
             f"{facts[work]['share_of_votes']:.1%} of the votes, "

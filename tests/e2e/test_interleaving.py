@@ -44,37 +44,38 @@ class Tasters:
         with urllib.request.urlopen(request, timeout=10) as answer:
             return json.loads(answer.read())
 
-    def _ask(self) -> None:
-        while not self._stop.is_set():
+    def ask(self) -> None:
+        """Let one more viewer ask, and take what he likes."""
+        with self._lock:
+            self._number += 1
+            number = self._number
+        moment = datetime(2025, 1, 1, tzinfo=UTC) + timedelta(minutes=number)
+        at, session = moment.isoformat(), f"s{number}"
+        asked = {"user_id": f"u{number}", "k": 5, "context": {"at": at, "history": []}}
+        try:
+            answer = self._post("recommend", asked, session)
+            items = [item["id"] for item in answer["items"]]
+            taken = next((item for item in items if self.likes(item)), None)
+            told = {
+                "prediction_id": answer["prediction_id"],
+                "item_id": items[0] if taken is None else taken,
+                "event": "impression" if taken is None else "play",
+                "at": at,
+            }
+            self._post("feedback", told, session)
+        except (urllib.error.URLError, OSError) as error:
+            self.failed.append(repr(error))
+        else:
             with self._lock:
-                self._number += 1
-                number = self._number
-            moment = datetime(2025, 1, 1, tzinfo=UTC) + timedelta(minutes=number)
-            at, session = moment.isoformat(), f"s{number}"
-            asked = {"user_id": f"u{number}", "k": 5, "context": {"at": at, "history": []}}
-            try:
-                answer = self._post("recommend", asked, session)
-                items = [item["id"] for item in answer["items"]]
-                taken = next((item for item in items if self.likes(item)), None)
-                self._post(
-                    "feedback",
-                    {
-                        "prediction_id": answer["prediction_id"],
-                        "item_id": items[0] if taken is None else taken,
-                        "event": "impression" if taken is None else "play",
-                        "at": at,
-                    },
-                    session,
-                )
-            except (urllib.error.URLError, OSError) as error:
-                self.failed.append(repr(error))
-            else:
-                with self._lock:
-                    version = answer["model_version"]
-                    self.versions[version] = self.versions.get(version, 0) + 1
+                version = answer["model_version"]
+                self.versions[version] = self.versions.get(version, 0) + 1
+
+    def _keep_asking(self) -> None:
+        while not self._stop.is_set():
+            self.ask()
 
     def __enter__(self) -> "Tasters":
-        self._threads = [threading.Thread(target=self._ask) for _ in range(4)]
+        self._threads = [threading.Thread(target=self._keep_asking) for _ in range(2)]
         for thread in self._threads:
             thread.start()
         return self
@@ -111,12 +112,16 @@ def second_version(cli: Cli, likes: Any, *, fault: bool = False) -> Iterator[Tas
     until(lambda: cli.json("status")["services"][0]["live"])
     (cli.folder / "plays.csv").write_text(plays(range(15, 30), range(15)))
     cli("apply", "--yes")
-    with Tasters(cli.json("status")["ports"]["gateway"], likes) as viewers:
-        second = cli.json("run", "list", "--follow")["version"]
-        assert second != first
-        if fault:
-            faults = cli.home / "services" / "front" / "faults.json"
-            faults.write_text(json.dumps({f"{second}~interleaved": {"errors": 1.0}}))
+    viewers = Tasters(cli.json("status")["ports"]["gateway"], likes)
+    for _ in range(10):  # event time begins with the first answer
+        viewers.ask()
+    second = cli.json("run", "list", "--follow")["version"]
+    assert second != first
+    if fault:
+        faults = cli.home / "services" / "front" / "faults.json"
+        faults.write_text(json.dumps({f"{second}~interleaved": {"errors": 1.0}}))
+    until(lambda: rollout(cli)["state"] == "interleaving", 120)
+    with viewers:
         yield viewers
 
 
@@ -134,8 +139,7 @@ def test_a_worse_version_loses_on_interleaved_lists_and_never_reaches_its_canary
     cli: Cli,
 ) -> None:
     with second_version(cli, lambda item: item < 15) as viewers:
-        now = until(lambda: rollout(cli) if rollout(cli)["state"] == "interleaving" else None)
-        second = now["candidate"]
+        second = rollout(cli)["candidate"]
         done = ended(cli)
     assert (done["state"], done["candidate"]) == ("rolled_back", second), done
     assert "took the candidate's item first" in done["explanation"]
