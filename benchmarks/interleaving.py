@@ -1,6 +1,6 @@
 """How many viewers interleaving and an A/B test need for one verdict, on replayed feedback.
 
-How to run, from a checkout whose environment `make test` made (about two minutes, 2 cores):
+How to run, from a checkout whose environment `make test` made (some minutes, 2 cores):
 
     mlg bench interleaving [-- --runs 200 --aa-runs 2000] [--json]
 
