@@ -154,6 +154,7 @@ def run_service(
     warmed: Callable[[], None] = lambda: None,
     threads: int = 0,
     problem: Callable[[], str] | None = None,
+    make: Callable[..., Service] = Service,
 ) -> None:
     """Serve the recommender until told to end, then flush the log.
 
@@ -168,6 +169,7 @@ def run_service(
             catalogue nothing is known; 0: one that computes, on the event loop.
         problem: Returns why the recommender that is asked elsewhere counts as down, or an
             empty text; None: it is none.
+        make: Makes the service of identity, recommender and ports.
 
     Raises:
         LifecycleError: The process cannot serve, in its own words.
@@ -188,7 +190,7 @@ def run_service(
         "features": list(recommender.logged_features),
         "exploration_seed": str(seed),
     }
-    service = Service(
+    service = make(
         identity,
         recommender,
         rescue=rescue,

@@ -31,7 +31,7 @@ from mlg.render.inputs import (
 from mlg.render.kubernetes import ROUTES, SETTINGS, WORKLOADS, render
 from mlg.render.text import yaml_text
 from mlg.workflows.packaged import Packaged, read_packaged
-from mlg.workflows.state import read_wanted
+from mlg.workflows.state import WantedVersion, read_wanted
 
 _OURS: Final = (SETTINGS, WORKLOADS, ROUTES)
 
@@ -127,7 +127,7 @@ def _versions(home: Path, name: str, given: Mapping[str, str]) -> tuple[RunningV
         BackendError: The home's files are damaged.
     """
     files = LocalFiles(home)
-    wanted = read_wanted(files, name).versions
+    wanted = _without_drafts(read_wanted(files, name).versions)
     reference = given.get(name)
     if not wanted or sum(version.bp for version in wanted) != FULL_BP:
         image = image_reference(name, reference, None)
@@ -151,6 +151,16 @@ def _versions(home: Path, name: str, given: Mapping[str, str]) -> tuple[RunningV
             )
         )
     return tuple(found)
+
+
+def _without_drafts(wanted: tuple[WantedVersion, ...]) -> tuple[WantedVersion, ...]:
+    """Return versions without a group that interleaves; what serves has its share."""
+    kept = [one for one in wanted if not one.beside]
+    share = sum(one.bp for one in wanted if one.beside)
+    most = max(kept, key=lambda one: one.bp, default=None)
+    return tuple(
+        msgspec.structs.replace(one, bp=one.bp + share) if one is most else one for one in kept
+    )
 
 
 def _signature(home: Path, packaged: Packaged | None) -> str:

@@ -12,6 +12,7 @@ from pathlib import Path
 import msgspec
 import numpy as np
 
+from mlg.app import interleaving_replica as interleaving
 from mlg.app import load_check
 from mlg.app.data_plane import exit_code_of, parser, pin_threads, run_service
 from mlg.core.errors import BackendError, LifecycleError
@@ -55,6 +56,7 @@ def main(argv: Sequence[str]) -> int:
     )
     options.add_argument("--artifact", type=Path, required=True, help="folder of the artifact")
     load_check.add_options(options)
+    interleaving.add_options(options)
     chosen = options.parse_args(argv)
     setup_logs(sys.stderr, process=chosen.id)
     try:
@@ -86,6 +88,7 @@ def main(argv: Sequence[str]) -> int:
             rescue=False,
             golden=golden_requests(artifact),
             warmed=lambda: recommender.warming(False),
+            make=interleaving.maker(chosen, faults),
         )
     except LifecycleError as error:
         return exit_code_of(error)

@@ -13,6 +13,7 @@ from mlg.adapters.stream_segments import SegmentStream
 from mlg.app.arm_counts import arm_seen, compared_in, stage_of
 from mlg.app.arms_used import ArmsUsed, Spans, read_arms
 from mlg.app.images import check_image
+from mlg.app.interleaving import DraftWatch, interleaves
 from mlg.app.manifests import Manifests
 from mlg.app.objectives import ObjectiveCounts, Objectives, waited_s
 from mlg.app.rollout_acts import acts_of
@@ -104,6 +105,7 @@ class ControlWatch:
         self._network, self._tail, self._staging = network, tail, staging
         self._artifacts, self._signing = artifacts, signing
         self._follows: dict[str, _Follow] = {}
+        self._drafts = DraftWatch(home, router, tail)
         self._lock = threading.Lock()
 
     def plan(self, service: str) -> RolloutPlan:
@@ -145,6 +147,8 @@ class ControlWatch:
             rejected=swaps.rejected,
             acts=acts_of(self._files, service, state.id),
         )
+        if interleaves(state):
+            return self._drafts.look(look, facts)
         if state.back or state.phase not in {"canary", "promoting", "swapped", "paused"}:
             return look, facts
         if shares != wanted_shares(state) or not state.share_bp or state.stable is None:

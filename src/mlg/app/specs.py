@@ -86,6 +86,7 @@ class Specs:
                 argv += ["--url", declared.adopt or "", *self._list(declared)]
             else:
                 argv += [*self._model(found.artifact), *faster_options(declared)]
+                argv += self._beside(found)
             brought_by = found.deployment
             limits = declared.resources or limits
         elif (artifact := _list_of(wanted)) is not None:
@@ -167,6 +168,15 @@ class Specs:
         if packaged is not None and packaged.signature is not None:
             found += ["--signature", str(self._artifacts.locate(packaged.signature))]
         return found
+
+    def _beside(self, found: WantedVersion) -> list[str]:
+        """Return the other version of a group that interleaves; nothing for any other."""
+        if not found.beside:
+            return []
+        other = self._model(Digest(found.beside))
+        named = [word.replace("--", "--beside-", 1) for word in other[::2]]
+        words = [word for pair in zip(named, other[1::2], strict=True) for word in pair]
+        return ["--beside-version", found.beside[:12], *words]
 
     def _restart(self, service: str) -> str:
         """Return the mark of the last asked-for restart; another mark replaces replicas."""

@@ -15,6 +15,7 @@ BENCHES: Final = {
     "gateway": "gateway.py",
     "graph": "graph.py",
     "releases": "releases.py",
+    "interleaving": "interleaving.py",
     "serving": "serving.py",
 }
 """Script in `benchmarks/` by name."""
@@ -38,6 +39,8 @@ def bench(
     Example: mlg bench releases --runs 1000 --only aa
 
     Example: mlg bench chaos --only kill-one
+
+    Example: mlg bench interleaving --runs 50
     """
     with reported(as_json):
         script = script_of(name, Path(__file__).resolve().parents[3])

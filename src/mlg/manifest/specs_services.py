@@ -136,6 +136,27 @@ class CanarySpec(Spec, frozen=True, kw_only=True):
     """Field of the request by which a viewer stays with one version."""
 
 
+class InterleaveSpec(Spec, frozen=True, kw_only=True):
+    """Lists of both versions' items, shown to a share of the viewers before the canary."""
+
+    share_bp: Annotated[int, Meta(ge=1, le=5_000, extra={"unit": "bp"})] = field(
+        name="share", default=500
+    )
+    """Share of the traffic that gets them, at most 50%."""
+    min_viewers: Annotated[int, Meta(ge=1)] = 100
+    """Votes that a PASS needs at least; a viewer's vote is the first item that he takes."""
+    max_hold_s: Seconds = field(name="max_hold", default=3_600.0)
+    """Event time after which it goes on to the canary without a verdict."""
+    alpha: Probability | None = None
+    """Chance of stopping a good version; at most a quarter of the rollout's own."""
+    margin_bp: Annotated[int, Meta(ge=1, le=4_900, extra={"unit": "bp"})] = field(
+        name="margin", default=1_000
+    )
+    """How far under half of the votes the version may stay for a PASS: 10% is 40% of them."""
+    required: bool = False
+    """Without a verdict it pauses and calls instead of going on."""
+
+
 class RolloutGate(Spec, frozen=True, kw_only=True):
     """What one measure must show during a canary; the keys depend on the measure."""
 
@@ -183,6 +204,8 @@ class RolloutSpec(Spec, frozen=True, kw_only=True):
 
     staging: StagingSpec | None = None
     """What it must pass before."""
+    interleave: InterleaveSpec | None = None
+    """Shows lists of both versions to a few first, and asks whose items are taken."""
     canary: CanarySpec | None = None
     """How its share grows."""
     gates: dict[GateName, RolloutGate] = field(default_factory=dict[GateName, RolloutGate])

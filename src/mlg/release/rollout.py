@@ -4,9 +4,9 @@
 the same facts asked again give no command twice, because the state has moved on. A fact
 that is missing holds the rollout: nothing is promoted on silence.
 
-    pending → (scheduled →) staging → warming → canary (step 0, 1, …) → promoting → swapped
-    → done
-    from canary on: → paused (and back), → rolling_back → rolled_back; before it: → failed
+    pending → (scheduled →) staging → warming → interleaving (if the plan has it)
+    → canary (step 0, 1, …) → promoting → swapped → done
+    from interleaving on: → paused (and back), → rolling_back → rolled_back; before it: → failed
 
 The way back to a version that served before is a rollout too, without tests and gates:
 pending → warming → promoting → swapped → done, or failed when that version does not start.
@@ -21,6 +21,7 @@ from mlg.core.clock import rfc3339
 from mlg.core.traffic import FULL_BP, Share
 from mlg.release import rollout_approval
 from mlg.release.rollout_acts import answer
+from mlg.release.rollout_draft import before_steps, interleaving
 from mlg.release.rollout_moves import (
     Moved,
     go_back,
@@ -28,6 +29,7 @@ from mlg.release.rollout_moves import (
     move,
     next_step,
     pause,
+    retired,
     roll_back,
     waited_s,
     wanted_shares,
@@ -49,6 +51,7 @@ from mlg.release.rollout_types import (
     StartVersions,
     VersionStart,
     control_label,
+    interleaved_label,
 )
 from mlg.release.verdicts import GateResult, named
 
@@ -219,7 +222,12 @@ def _warm(state: RolloutState, facts: RolloutFacts, reason: str) -> Moved:
     if control and state.stable:
         label = control_label(state.stable)
         starts.append(VersionStart(label=label, version=state.stable))
-    moved = replace(state, control=control)
+    drafts = state.stable is not None and state.plan.interleave is not None
+    if drafts and state.stable:
+        label = interleaved_label(state.candidate)
+        both = VersionStart(label=label, version=state.candidate, beside=state.stable)
+        starts.append(both)
+    moved = replace(state, control=control, interleaved=drafts)
     return move(moved, facts, "warming", reason, StartVersions(versions=tuple(starts)))
 
 
@@ -236,6 +244,8 @@ def _warming(state: RolloutState, facts: RolloutFacts) -> Moved:
         return waits
     if state.stable is None:
         return move(state, facts, "promoting", "the first version has nothing to win against")
+    if state.interleaved and state.plan.interleave is not None:
+        return before_steps(state, facts, state.plan.interleave)
     return next_step(state, facts, 0, "warm")
 
 
@@ -339,6 +349,8 @@ def _why_swapped(state: RolloutState, facts: RolloutFacts) -> str:
         return "a person promoted it"
     if state.stable is None:
         return "the first version has nothing to win against"
+    if state.plan.interleave is not None and state.share_bp == 0:
+        return f"rests on interleaved lists: {named(state.gates)}"
     return _evidence(facts)
 
 
@@ -369,11 +381,8 @@ def _rolling_back(state: RolloutState, facts: RolloutFacts) -> Moved:
     if state.stable is None or facts.shares != wanted_shares(state):
         # what was asked for stands; the reason of the rollback must not be overwritten
         return state, ()
-    retired = [Retire(label=state.candidate)]
-    if state.control:
-        retired.append(Retire(label=control_label(state.stable)))
-    moved = replace(state, control=False)
-    return move(moved, facts, "rolled_back", state.reason, *retired)
+    moved = replace(state, control=False, interleaved=False)
+    return move(moved, facts, "rolled_back", state.reason, *retired(state))
 
 
 def _control_fallen(state: RolloutState, facts: RolloutFacts) -> bool:
@@ -389,6 +398,7 @@ _HANDLERS: Final[dict[Phase, Callable[[RolloutState, RolloutFacts], Moved]]] = {
     "scheduled": to_staging,
     "staging": _staging,
     "warming": _warming,
+    "interleaving": interleaving,
     "canary": _canary,
     "promoting": _promoting,
     "swapped": _swapped,

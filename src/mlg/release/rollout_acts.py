@@ -38,21 +38,34 @@ def _answer(
         moved = move(heard, facts, "paused", reason, by=act.by)
     elif act.act == "resume" and state.phase == "paused":
         moved = _resume(heard, facts, reason, act.by)
-    elif act.act == "approve" and at == "scheduled":
-        moved = start_now(heard, facts, reason, act.by)
-    elif act.act == "approve" and state.phase == "paused":
-        if at == "canary":
-            moved = next_step(heard, facts, state.step + 1, reason, by=act.by)
-        else:
-            moved = _resume(heard, facts, reason, act.by)
+    elif act.act == "approve" and (at == "scheduled" or state.phase == "paused"):
+        moved = _approved(heard, facts, reason, act.by)
     elif act.act == "approve" and approved:
         return heard, ()  # it goes on at its next look, by what is so then
-    elif act.act == "promote" and at in {"canary", "promoting"}:
-        moved = move(replace(heard, forced=True), facts, "promoting", reason, by=act.by)
+    elif act.act == "promote" and at in {"interleaving", "canary", "promoting"}:
+        moved = _promoted(heard, facts, reason, act.by)
     if moved is not None:
         return moved
     told = f"{act.act} changes nothing: the rollout of {state.candidate} is {state.phase}"
     return heard, (Notify(key=f"{state.id}:act:{act.id}", reason=told),)
+
+
+def _approved(state: RolloutState, facts: RolloutFacts, reason: str, by: str) -> Moved:
+    """Return the rollout further than its evidence brought it: a person answers for it."""
+    at = state.paused_from or state.phase
+    if at == "scheduled":
+        return start_now(state, facts, reason, by)
+    if at in {"interleaving", "canary"}:
+        return next_step(state, facts, state.step + 1, reason, by=by)
+    return _resume(state, facts, reason, by)
+
+
+def _promoted(state: RolloutState, facts: RolloutFacts, reason: str, by: str) -> Moved:
+    """Return the rollout on its way to all of the traffic without further steps."""
+    forced = replace(state, forced=True)
+    if (state.paused_from or state.phase) == "interleaving":
+        return next_step(forced, facts, len(state.plan.steps_bp), reason, by=by)
+    return move(forced, facts, "promoting", reason, by=by)
 
 
 def _resume(state: RolloutState, facts: RolloutFacts, reason: str, by: str) -> Moved:

@@ -14,6 +14,7 @@ from mlg.release.rollout_types import (
 )
 
 _ROLES: Final = frozenset(("viewer", "operator", "admin"))
+_STEPS: Final = frozenset(("interleaving", "canary"))
 _LOCAL: Final = "local:"
 """How the subject of a caller on loopback begins; his account's name follows."""
 
@@ -83,12 +84,13 @@ def needs(state: RolloutState, act: str) -> ApprovalPlan | None:
     """
     at, end = state.paused_from or state.phase, len(state.plan.steps_bp)
     if act == "promote":
-        return awaited(state, end) if at in {"canary", "promoting"} else None
+        return awaited(state, end) if at in {*_STEPS, "promoting"} else None
     if act != "approve":
         return None
     if state.awaiting is not None:
         return awaited(state, end)
-    return awaited(state, state.step + 1) if (state.phase, at) == ("paused", "canary") else None
+    paused = state.phase == "paused" and at in _STEPS
+    return awaited(state, state.step + 1) if paused else None
 
 
 def refusal(state: RolloutState, act: OperatorAct) -> str:

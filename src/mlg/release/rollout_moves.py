@@ -8,6 +8,7 @@ from msgspec import structs
 from mlg.core.clock import rfc3339
 from mlg.core.traffic import FULL_BP, Share
 from mlg.release.rollout_types import (
+    BEFORE_STEPS,
     ENDED,
     Call,
     Next,
@@ -21,6 +22,8 @@ from mlg.release.rollout_types import (
     SetShares,
     canary_shares,
     control_label,
+    interleaved_label,
+    interleaved_shares,
 )
 from mlg.release.verdicts import percent
 
@@ -57,10 +60,8 @@ def move(
     )
     todo = list(commands)
     if after == "failed":
-        todo.append(Retire(label=state.candidate))
-        if state.control and state.stable:
-            todo.append(Retire(label=control_label(state.stable)))
-        moved = replace(moved, control=False)
+        todo += retired(state)
+        moved = replace(moved, control=False, interleaved=False)
     todo.append(
         Record(
             before=state.phase,
@@ -84,6 +85,18 @@ def move(
     return moved, tuple(keyed)
 
 
+def retired(state: RolloutState) -> list[RolloutCommand]:
+    """Return the ends of everything that the rollout started.
+
+    The group that interleaves goes before the candidate, whose deployment it is of.
+    """
+    labels = [interleaved_label(state.candidate)] if state.interleaved else []
+    labels.append(state.candidate)
+    if state.control and state.stable:
+        labels.append(control_label(state.stable))
+    return [Retire(label=label) for label in labels]
+
+
 def hold(
     state: RolloutState, facts: RolloutFacts, reason: str, *, until: datetime | None = None
 ) -> Moved:
@@ -97,10 +110,22 @@ def hold(
 def next_step(
     state: RolloutState, facts: RolloutFacts, step: int, reason: str, *, by: str = "mlg"
 ) -> Moved:
-    """Return the rollout at a step of its canary; a step of 100 % is the swap's turn."""
+    """Return the rollout at a step of its canary; a step of 100 % is the swap's turn.
+
+    What interleaved lists ends: it has no traffic any more.
+    """
     steps = state.plan.steps_bp
+    ends = [Retire(label=interleaved_label(state.candidate))] if state.interleaved else []
+    drafted = state.interleaved and state.share_bp > 0
+    if state.interleaved:
+        state = replace(state, interleaved=False)
     if state.stable is None or step >= len(steps) or steps[step] >= FULL_BP:
-        return move(state, facts, "promoting", reason, by=by)
+        if drafted and state.stable:
+            # nobody sees lists of both until the swap has its turn
+            whole = SetShares(shares=(Share(version=state.stable, bp=FULL_BP),))
+            state = replace(state, share_bp=0)
+            return move(state, facts, "promoting", reason, whole, *ends, by=by)
+        return move(state, facts, "promoting", reason, *ends, by=by)
     share_bp = steps[step]
     shares = canary_shares(state.stable, state.candidate, share_bp)
     moved, commands = move(
@@ -109,10 +134,24 @@ def next_step(
         "canary",
         f"{percent(share_bp)} after: {reason}",
         SetShares(shares=shares),
+        *ends,
         by=by,
         judged_bp=state.share_bp,
     )
     return moved, commands
+
+
+def interleave(state: RolloutState, facts: RolloutFacts, share_bp: int, reason: str) -> Moved:
+    """Return the rollout that shows lists of both versions to a share of the viewers."""
+    stable = state.stable or ""
+    shares = interleaved_shares(stable, state.candidate, share_bp)
+    return move(
+        replace(state, step=BEFORE_STEPS, share_bp=share_bp),
+        facts,
+        "interleaving",
+        f"{percent(share_bp)} get lists of both after: {reason}",
+        SetShares(shares=shares),
+    )
 
 
 def pause(state: RolloutState, facts: RolloutFacts, reason: str) -> Moved:
@@ -193,4 +232,6 @@ def wanted_shares(state: RolloutState) -> tuple[Share, ...]:
         return ()
     if state.share_bp == 0:
         return (Share(version=state.stable, bp=FULL_BP),)
+    if (state.paused_from or state.phase) == "interleaving":
+        return interleaved_shares(state.stable, state.candidate, state.share_bp)
     return canary_shares(state.stable, state.candidate, state.share_bp)

@@ -3,8 +3,14 @@
 from typing import Final
 
 from mlg.core.traffic import FULL_BP
-from mlg.manifest.specs_services import ApprovalSpec, GateName, RolloutGate, RolloutSpec
-from mlg.release.rollout_types import ApprovalPlan, GatePlan, RolloutPlan
+from mlg.manifest.specs_services import (
+    ApprovalSpec,
+    GateName,
+    InterleaveSpec,
+    RolloutGate,
+    RolloutSpec,
+)
+from mlg.release.rollout_types import ApprovalPlan, GatePlan, InterleavePlan, RolloutPlan
 from mlg.release.staging_window import window_of
 
 MOST_SWAPS: Final = 9
@@ -13,6 +19,9 @@ ALPHA: Final = 0.01
 """Chance that one rollout stops a good version, over all gates together."""
 ERRORS_PART: Final = 0.5
 """What the errors gate has of it: the fault that hurts most is the one to find soonest."""
+
+INTERLEAVING_PART: Final = 0.25
+"""What interleaving has of it where it is asked for: half of what the other gates share."""
 
 ENGAGEMENT: Final = frozenset(("ctr", "watch_through"))
 _LATE: Final = ENGAGEMENT | {"cpu", "cache_hits"}
@@ -71,7 +80,8 @@ def plan_of(rollout: RolloutSpec | None) -> RolloutPlan:
         swap_back_s=rollout.swap_back_s or plain.swap_back_s,
         max_pause_s=rollout.max_pause_s or plain.max_pause_s,
         staging=rollout.staging is not None,
-        gates=_gates(rollout.gates) if canary else (),
+        gates=_gates(rollout.gates, drafts=rollout.interleave is not None) if canary else (),
+        interleave=_interleave(rollout.interleave),
         approval=_approval(rollout.approval),
         window=window_of(rollout.staging),
         compose=rollout.staging is not None and rollout.staging.compose,
@@ -82,10 +92,25 @@ def _approval(asked: ApprovalSpec | None) -> ApprovalPlan | None:
     return None if asked is None else ApprovalPlan(before=asked.before, by=asked.by)
 
 
-def _gates(asked: dict[GateName, RolloutGate]) -> tuple[GatePlan, ...]:
+def _interleave(asked: InterleaveSpec | None) -> InterleavePlan | None:
+    if asked is None:
+        return None
+    own = ALPHA * INTERLEAVING_PART
+    return InterleavePlan(
+        share_bp=asked.share_bp,
+        min_viewers=asked.min_viewers,
+        max_hold_s=asked.max_hold_s,
+        alpha=min(own, asked.alpha) if asked.alpha is not None else own,
+        margin=asked.margin_bp / FULL_BP,
+        required=asked.required,
+    )
+
+
+def _gates(asked: dict[GateName, RolloutGate], *, drafts: bool) -> tuple[GatePlan, ...]:
     given = {str(name): gate for name, gate in asked.items()}
     names = (*_ALWAYS, *sorted(set(given) - set(_ALWAYS)))
-    part = ALPHA * (1.0 - ERRORS_PART) / (len(names) - 1)
+    left = 1.0 - ERRORS_PART - (INTERLEAVING_PART if drafts else 0.0)
+    part = ALPHA * left / (len(names) - 1)
     gates: list[GatePlan] = []
     for name in names:
         gate = given.get(name, RolloutGate())

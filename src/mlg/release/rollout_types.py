@@ -20,6 +20,7 @@ Phase = Literal[
     "scheduled",
     "staging",
     "warming",
+    "interleaving",
     "canary",
     "promoting",
     "swapped",
@@ -30,10 +31,15 @@ Phase = Literal[
     "failed",
 ]
 
+BEFORE_STEPS: Final = -1
+"""The step of a rollout that interleaves lists: before the first one of its canary."""
+INTERLEAVED: Final = "~interleaved"
+"""How the labels of groups end that interleave."""
+
 ENDED: Final[frozenset[Phase]] = frozenset(("done", "rolled_back", "failed"))
 """Phases that nothing leaves."""
 PAUSABLE: Final[frozenset[Phase]] = frozenset(
-    ("pending", "scheduled", "staging", "warming", "canary", "promoting")
+    ("pending", "scheduled", "staging", "warming", "interleaving", "canary", "promoting")
 )
 """Phases that a person may pause."""
 
@@ -66,6 +72,25 @@ class ApprovalPlan:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class InterleavePlan:
+    """The comparison on interleaved lists that comes before the first step of a canary."""
+
+    share_bp: int
+    """Share of the traffic that gets interleaved lists, 1..5,000."""
+    min_viewers: int
+    """Votes without which there is no PASS."""
+    max_hold_s: float
+    """Event time after which it goes on without a verdict, or pauses."""
+    alpha: float
+    """Its part of the chance of stopping a good version: half of it for losing the votes,
+    half for failing on requests."""
+    margin: float
+    """How far under one half of the votes is still accepted, in (0, 1/2)."""
+    required: bool = False
+    """Without a verdict it pauses and calls, and does not go on."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class RolloutPlan:
     """How one version takes over; kept with the state, so a new manifest changes none."""
 
@@ -84,6 +109,8 @@ class RolloutPlan:
     """When staging may run; None: at any time."""
     compose: bool = False
     """Staging asks containers, so no process of the version is needed yet."""
+    interleave: InterleavePlan | None = None
+    """None: the canary, or the swap, comes at once."""
 
     def required(self, share_bp: int) -> tuple[str, ...]:
         """Return the names of the gates that must speak at a share."""
@@ -102,9 +129,9 @@ class RolloutState:
     plan: RolloutPlan
     phase: Phase = "pending"
     step: int = 0
-    """Index into `plan.steps_bp`."""
+    """Index into `plan.steps_bp`; `BEFORE_STEPS` while lists are interleaved."""
     share_bp: int = 0
-    """The candidate's share that was asked for last."""
+    """The share that was asked for last for the candidate, or for lists with its items."""
     since: datetime
     """Event time at which the phase, or the step, began."""
     paused_from: Phase | None = None
@@ -115,6 +142,8 @@ class RolloutState:
     swapped_at: datetime | None = None
     control: bool = False
     """A control group was started and not yet retired."""
+    interleaved: bool = False
+    """A group that interleaves was started and not yet retired."""
     forced: bool = False
     """A person said to promote."""
     back: str = ""
@@ -227,6 +256,8 @@ class VersionStart(Struct, frozen=True, kw_only=True):
 
     label: str
     version: str
+    beside: str = ""
+    """The version that it ranks each request with as well; empty: none."""
 
 
 class StartVersions(_Command, frozen=True, kw_only=True, tag="start_versions"):
@@ -334,6 +365,43 @@ RolloutCommand = (
     | Next
     | Record
 )
+
+
+def interleaved_label(candidate: str) -> str:
+    """Return the label of the group that interleaves a version's lists with the stable one's.
+
+    Examples:
+        >>> interleaved_label("3f2a")
+        '3f2a~interleaved'
+    """
+    return f"{candidate}{INTERLEAVED}"
+
+
+def interleaved_shares(stable: str, candidate: str, share_bp: int) -> tuple[Share, ...]:
+    """Return the split while lists are interleaved; the candidate alone has no share.
+
+    Args:
+        stable: Version that serves now.
+        candidate: Version that comes.
+        share_bp: The share of interleaved lists, 1..9,999.
+
+    Raises:
+        ValueError: The share is out of range, or the versions are the same.
+
+    Examples:
+        >>> [(s.version, s.bp) for s in interleaved_shares("old", "new", 500)]
+        [('new~interleaved', 500), ('old', 9500)]
+    """
+    if not 0 < share_bp < FULL_BP or stable == candidate:
+        raise ValueError(f"no lists of {stable!r} and {candidate!r} with {share_bp} bp")
+    return tuple(
+        sorted(
+            (
+                Share(version=interleaved_label(candidate), bp=share_bp),
+                Share(version=stable, bp=FULL_BP - share_bp),
+            )
+        )
+    )
 
 
 def control_label(stable: str) -> str:

@@ -8,7 +8,7 @@ import asyncio
 import hmac
 import sys
 from array import array
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Final
@@ -51,13 +51,16 @@ class Circumstances:
     propensity: float
     given: bool = False
     """Whether the request brought features of the viewer."""
+    interleaved: Mapping[str, str] | None = None
+    """Of a group that interleaves: `beside`, the other version; `teams`, a letter an item as
+    `draft.Drafted` has it; `alone`, why the other version's list was shown alone."""
 
 
 def prediction_record(prediction: Prediction, around: Circumstances) -> Record:
     """Return the log record of one answer; its features as packed little-endian float32."""
     at = rfc3339(prediction.at)
     same = prediction.at == around.received_at
-    payload = {
+    payload: dict[str, Any] = {
         "prediction_id": prediction.prediction_id,
         "service": prediction.service,
         "model_version": prediction.version,
@@ -79,6 +82,8 @@ def prediction_record(prediction: Prediction, around: Circumstances) -> Record:
         "propensity": around.propensity,
         "given": around.given,
     }
+    if around.interleaved is not None:  # rows of other groups have no such field
+        payload["interleaved"] = around.interleaved
     return Record(
         kind="prediction",
         key=prediction.prediction_id,

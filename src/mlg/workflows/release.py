@@ -6,6 +6,7 @@ dies between the two does the same commands again, and each may be done twice.
 """
 
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any, Final
 
 import msgspec
@@ -121,6 +122,8 @@ class Release(DBOSConfiguredInstance):
         if in_flight(self._ports.files, service) not in {"", id_}:
             return {"wait": True}
         plan = watch.plan(service)
+        if stable is not None and not stable.artifact:
+            plan = replace(plan, interleave=None)
         state = rollout.begin(id_, service, version, serving, plan, watch.now(service))
         facts = {"steps_bp": ",".join(map(str, plan.steps_bp)), "min_units": plan.min_units}
         if asked and asked.get("again"):

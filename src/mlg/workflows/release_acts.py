@@ -35,7 +35,7 @@ from mlg.release.verdicts import GateResult
 from mlg.workflows.record import append_once
 from mlg.workflows.release_figures import figures_of, rollback_of, swap_of
 from mlg.workflows.release_ports import ReleasePorts
-from mlg.workflows.rollouts import Look, read_swaps, write_swaps
+from mlg.workflows.rollouts import Look, beside, read_swaps, still_shown, write_swaps
 from mlg.workflows.state import Wanted, WantedVersion, read_wanted, write_wanted
 
 READY_S: Final = 90.0
@@ -148,7 +148,11 @@ class ReleaseActs:
             known.setdefault(
                 label,
                 WantedVersion(
-                    version=label, artifact=Digest(digest), bp=0, deployment=deployment
+                    version=label,
+                    artifact=Digest(digest),
+                    bp=0,
+                    deployment=deployment,
+                    beside=beside(state, label, known),
                 ),
             )
         self._keep_wanted(state.service, tuple(known.values()))
@@ -175,7 +179,7 @@ class ReleaseActs:
                 recorder,
                 key=f"{command.key}:health",
                 deployment=deployment_uri(recorder, state.service, state.id),
-                health="healthy" if shares.get(state.candidate) else "rolled_back",
+                health="healthy" if still_shown(state, shares) else "rolled_back",
             ),
         )
 

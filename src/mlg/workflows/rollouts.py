@@ -1,6 +1,6 @@
 """What a rollout keeps between two looks, and where others read it."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from datetime import datetime
 from typing import Any, Final, Protocol
 
@@ -10,9 +10,10 @@ from mlg.core.clock import parse_time
 from mlg.core.errors import BackendError
 from mlg.core.measure import Verdict
 from mlg.core.ports import Files
+from mlg.core.traffic import version_of
 from mlg.core.uris import Digest
 from mlg.release.rollout import status
-from mlg.release.rollout_types import ENDED, RolloutFacts, RolloutState
+from mlg.release.rollout_types import ENDED, RolloutFacts, RolloutState, interleaved_label
 from mlg.release.staging import StagingReport
 from mlg.workflows.state import WantedVersion
 
@@ -30,6 +31,8 @@ class Look(msgspec.Struct, frozen=True, kw_only=True):
     """Where counting began in the current step; None until its split is in force."""
     stages: tuple[dict[str, Any], ...] = ()
     """What was seen in the steps before."""
+    drafts: dict[str, Any] | None = None
+    """Where counting of interleaved lists began; None until their split is in force."""
     staging: Verdict | None = None
     """Verdict of the battery, once there is one."""
     staging_reason: str = ""
@@ -173,3 +176,16 @@ def forgive(files: Files, service: str, version: str) -> None:
 
 def _swaps_path(service: str) -> str:
     return f"services/{service}/swaps.json"
+
+
+def still_shown(state: RolloutState, shares: Mapping[str, int]) -> bool:
+    """Return whether viewers get items of the candidate, or will: it was not taken back."""
+    to = {version_of(label) for label, bp in shares.items() if bp}
+    return state.candidate in to or state.phase not in {"rolling_back", "rolled_back"}
+
+
+def beside(state: RolloutState, label: str, known: Mapping[str, WantedVersion]) -> str:
+    """Return the artifact of the version that a label's lists are interleaved with."""
+    stable = known.get(state.stable or "")
+    drafts = label == interleaved_label(state.candidate)
+    return str(stable.artifact) if drafts and stable is not None else ""

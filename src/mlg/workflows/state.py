@@ -31,6 +31,8 @@ class WantedVersion(msgspec.Struct, frozen=True, kw_only=True):
     bp: int
     deployment: str
     """Id of the deployment that brought it."""
+    beside: str = ""
+    """Digest of the artifact that its replicas rank each request with as well; empty: none."""
 
 
 class Wanted(msgspec.Struct, frozen=True, kw_only=True):

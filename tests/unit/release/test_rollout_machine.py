@@ -20,6 +20,7 @@ from mlg.release.rollout_types import (
     ApprovalPlan,
     Fallen,
     GatePlan,
+    InterleavePlan,
     Next,
     OperatorAct,
     Promote,
@@ -30,6 +31,7 @@ from mlg.release.rollout_types import (
     RolloutState,
     SetShares,
     StartStaging,
+    interleaved_label,
 )
 from mlg.release.staging_window import Opening, StagingWindow
 from mlg.release.verdicts import GateResult
@@ -40,6 +42,10 @@ GATES = (
     GatePlan(name="errors", alpha=0.005, margin=0.005),
     GatePlan(name="ctr", alpha=0.005, margin=0.1, from_bp=500, engagement=True),
 )
+DRAFT = InterleavePlan(
+    share_bp=500, min_viewers=10, max_hold_s=3_600.0, alpha=0.0025, margin=0.1
+)
+DRAFTS = (None, DRAFT, replace(DRAFT, required=True), DRAFT)
 VERDICTS = st.sampled_from(("PASS", "PASS", "PASS", "INCONCLUSIVE", "FAIL", "ERROR"))
 
 
@@ -86,6 +92,7 @@ class Rollouts(RuleBasedStateMachine):
                 None,
                 ApprovalPlan(before="promote", by=("ann",)),
             )[self.count % 4],
+            interleave=DRAFTS[self.count % 4],
         )
         candidate = self.next or f"v{self.count}"
         self.next = None
@@ -119,7 +126,11 @@ class Rollouts(RuleBasedStateMachine):
             staging="PASS",
             staging_cut=False,
             window=opening(self.facts.now, is_open=True),
-            ready=(self.state.candidate, f"{self.state.stable}~control"),
+            ready=(
+                self.state.candidate,
+                f"{self.state.stable}~control",
+                interleaved_label(self.state.candidate),
+            ),
             shares=self.wanted,
             step=self.state.step,
             fresh=True,
@@ -173,6 +184,19 @@ class Rollouts(RuleBasedStateMachine):
         self.facts = replace(self.facts, gates=speaking, step=at)
         self._look()
 
+    @rule(votes=VERDICTS, faults=VERDICTS, at=st.sampled_from((-1, 0)), late=st.booleans())
+    def votes_speak(self, votes: Any, faults: Any, at: int, late: bool) -> None:
+        self._until("interleaving")
+        self._well()
+        if late:
+            self.time_passes(3_601)
+        speaking = (
+            GateResult(name="interleaving", verdict=votes, engagement=True),
+            GateResult(name="interleaved_faults", verdict=faults),
+        )
+        self.facts = replace(self.facts, gates=speaking, step=at)
+        self._look()
+
     @rule(
         change=st.sampled_from(
             (
@@ -193,7 +217,7 @@ class Rollouts(RuleBasedStateMachine):
         self._look()
 
     @rule(
-        phase=st.sampled_from(("canary", "promoting")),
+        phase=st.sampled_from(("interleaving", "canary", "promoting")),
         change=st.sampled_from(
             (
                 {"fresh": False},
@@ -220,9 +244,14 @@ class Rollouts(RuleBasedStateMachine):
             self.facts = replace(self.facts, window=shut)
             self._look()
 
-    @rule(candidate=st.booleans())
-    def replicas_fall(self, candidate: bool) -> None:
-        label = self.state.candidate if candidate else f"{self.state.stable}~control"
+    @rule(of=st.sampled_from(("candidate", "control", "interleaved")))
+    def replicas_fall(self, of: str) -> None:
+        labels = {
+            "candidate": self.state.candidate,
+            "control": f"{self.state.stable}~control",
+            "interleaved": interleaved_label(self.state.candidate),
+        }
+        label = labels[of]
         self.facts = replace(self.facts, fallen=(Fallen(label=label, reason="crash loop"),))
         self._look()
 
@@ -325,6 +354,15 @@ class Rollouts(RuleBasedStateMachine):
         plan = before.plan.approval
         if plan is not None and plan.before == "canary" and after.share_bp > 0:
             assert after.approved, "viewers see what nobody approved"
+        if before.phase == "interleaving" and after.phase in {"canary", "promoting"}:
+            fallen = {f.label for f in facts.fallen}
+            seen = facts.fresh and facts.step == before.step and facts.gates
+            acted = len(after.acts) > len(before.acts)
+            assert seen or acted or interleaved_label(before.candidate) in fallen
+        if after.phase in {"canary", "promoting", "swapped", *ENDED}:
+            labels = {share.version for share in self.wanted}
+            assert interleaved_label(before.candidate) not in labels or before.phase in ENDED
+            assert not after.interleaved, "a group is left"
         moving = before.phase not in {"rolling_back", *ENDED}
         judged = facts.watch if before.phase == "swapped" else facts.gates
         failed = before.share_bp > 0 and any(g.verdict == "FAIL" for g in judged)
