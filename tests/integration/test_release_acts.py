@@ -16,11 +16,14 @@ from tests.privacy import Fuse, FusedFiles, FusedLog, Killed
 
 from mlg.adapters.files_local import LocalFiles
 from mlg.adapters.graph_sqlite import SqliteGraph
+from mlg.adapters.graph_sqlite_read import SqliteGraphReader
 from mlg.adapters.ids_uuid7 import Uuid7Ids
 from mlg.core.clock import ManualClock
+from mlg.core.reading import NodeQuery, WalkOptions
 from mlg.core.traffic import Share
 from mlg.core.uris import parse_uri
-from mlg.graph.record import Recorder
+from mlg.graph import record_judged, record_rollouts
+from mlg.graph.record import Recorder, deployment_uri
 from mlg.release import rollout
 from mlg.release.rollout_moves import wanted_shares
 from mlg.release.rollout_types import (
@@ -33,7 +36,7 @@ from mlg.release.rollout_types import (
     RolloutState,
 )
 from mlg.release.verdicts import GateResult
-from mlg.workflows.evidence import keep_evidence
+from mlg.workflows.evidence import keep_evidence, read_evidence
 from mlg.workflows.release_acts import ReleaseActs
 from mlg.workflows.release_ports import ReleasePorts
 from mlg.workflows.rollouts import Look, read_rollout, read_swaps, write_rollout
@@ -364,3 +367,41 @@ def test_killed_between_any_two_writes_it_ends_where_it_would_have(
         ),
     }
     assert {tuple(sorted(shares)) for shares in cut["traffic"]} <= asked
+
+
+def test_the_way_back_is_read_from_the_gate_that_failed(plane: Plane, tmp_path: Path) -> None:
+    serve(plane.files)
+    plan = RolloutPlan(steps_bp=(500, 2_500, 10_000), gates=GATES)
+    bad = GateResult(
+        name="errors", verdict="FAIL", reason="9 of 60 errors, control 1 of 600", e_value=412.0,
+        bound=200.0, n=60, events=9.0, control_events=1.0, control_n=600, margin=0.005,
+    )  # fmt: skip
+    state = rollout.begin("r1", "home", "v1", "v0", plan, T0)
+    for _ in range(3):
+        state, commands = plane.decide(state, well(state, T0))
+        plane.act(state, commands)
+    assert (state.phase, state.share_bp) == ("canary", 2_500)
+    state = follow(plane, state, T0, gates=(bad,))
+    assert state.phase == "rolled_back"
+    reader = SqliteGraphReader(tmp_path / "graph.sqlite3")
+    by = Recorder(project="p", actor="x", clock=plane.clock, ids=IDS)
+    back = record_judged.rollback_uri(by, "home", "r1", 4)
+    gate = record_judged.gate_uri(by, "home", "r1", 4, "errors")
+    (told,) = reader.nodes(NodeQuery(uri=gate)).nodes
+    wanted = {
+        "verdict": "FAIL", "e_value": 412.0, "bound": 200.0, "n": 60, "events": 9.0,
+        "control_events": 1.0, "control_n": 600, "margin": 0.005, "share_bp": 2_500,
+    }  # fmt: skip
+    assert wanted.items() <= dict(told.attrs).items()
+    above = {one.node.uri for one in reader.walk(back, "up", WalkOptions()).nodes}
+    step = record_rollouts.rollout_step_uri(by, "home", "r1", 4)
+    assert {gate, step, record_rollouts.rollout_uri(by, "home", "r1")} <= above
+    below = reader.walk(back, "down", WalkOptions(depth=1)).edges
+    assert [(e.role, e.dst) for e in below] == [
+        ("rolled_back_to", deployment_uri(by, "home", "r0"))
+    ]
+    grew = read_evidence(plane.files, "home", "r1").gates["errors"]
+    assert [(p.share_bp, p.verdict) for p in grew] == [
+        (500, "PASS"), (2_500, "FAIL"),
+    ]  # fmt: skip
+    reader.close()

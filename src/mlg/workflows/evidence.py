@@ -12,11 +12,14 @@ import msgspec
 
 from mlg.core.clock import rfc3339
 from mlg.core.ports import Files
-from mlg.release.rollout_types import RolloutState
+from mlg.release.rollout_types import ENDED, RolloutState
 from mlg.release.verdicts import GateResult
 
 MOST_POINTS: Final = 100
 """Points of one gate; of more, every second of the older half goes."""
+
+
+_UNJUDGED: Final = frozenset(("pending", "staging", "warming", "rolling_back", *ENDED))
 
 
 class EvidencePoint(msgspec.Struct, frozen=True, kw_only=True):
@@ -76,7 +79,7 @@ def keep_evidence(
     files: Files, state: RolloutState, gates: Sequence[GateResult], at: datetime
 ) -> None:
     """Keep what the gates said at one look, where it tells more than the last point."""
-    if not gates:
+    if not gates or state.phase in _UNJUDGED:
         return
     before = read_evidence(files, state.service, state.id)
     kept = dict(before.gates)
