@@ -45,7 +45,7 @@ class ComposeEngine:
     def __init__(
         self, socket_path: str, service: "subprocess.Popen[bytes] | None" = None
     ) -> None:
-        self._socket, self._service = socket_path, service
+        self.socket_path, self._service = socket_path, service
 
     def __enter__(self) -> "ComposeEngine":
         return self
@@ -93,7 +93,7 @@ class ComposeEngine:
         """
         argv = [*compose_command(), "--project-name", project, "--file"]
         argv += [str(folder / "docker-compose.yaml"), "up", "--detach", "--no-build"]
-        env = {**os.environ, "DOCKER_HOST": f"unix://{self._socket}", "NO_COLOR": "1"}
+        env = {**os.environ, "DOCKER_HOST": f"unix://{self.socket_path}", "NO_COLOR": "1"}
         said = _run(argv, folder, env, deadline_s)
         if said is not None:
             raise BackendError(f"the containers did not start: {said}", where=argv[0])
@@ -157,7 +157,7 @@ class ComposeEngine:
             self._service.wait(5.0)
         self._service.kill()
         self._service.wait()
-        shutil.rmtree(Path(self._socket).parent, ignore_errors=True)
+        shutil.rmtree(Path(self.socket_path).parent, ignore_errors=True)
 
     def _ask(self, method: str, path: str) -> Any:
         told = self._send(method, path)
@@ -169,7 +169,7 @@ class ComposeEngine:
     def _send(
         self, method: str, path: str, body: bytes = b"", kind: str = "", api: str = _API
     ) -> bytes:
-        connection = _UnixConnection(self._socket)
+        connection = _UnixConnection(self.socket_path)
         headers = {"Content-Type": kind} if kind else {}
         try:
             connection.request(method, f"{api}{path}", body or None, headers)
@@ -186,7 +186,7 @@ class ComposeEngine:
         return told
 
     def _failed(self, what: str) -> BackendError:
-        return BackendError(what, where=f"container engine {self._socket}")
+        return BackendError(what, where=f"container engine {self.socket_path}")
 
 
 def find_engine() -> ComposeEngine:

@@ -8,7 +8,7 @@ import contextlib
 import logging
 import secrets
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from dataclasses import replace
 from functools import partial
@@ -95,7 +95,9 @@ class ComposeStacks:
         engine = stage.enter_context(find_engine())
         mark, folder = f"services/{service}/{_MARK}", self._home / _FOLDER / project
         _take_down(engine, project, ())  # what an earlier one left, if it left something
-        self._files.write(mark, msgspec.json.encode({"project": project}))
+        layouts = [one.reference for one in plan.images if one.layout is not None]
+        told = {"project": project, "images": layouts}
+        self._files.write(mark, msgspec.json.encode(told))
         loaded: list[str] = []
         stage.callback(self._end, engine, project, loaded, mark)
         stack = _loaded(engine, plan, loaded)
@@ -189,11 +191,10 @@ def sweep_stacks(home: Path) -> None:
     """Take down what a control plane that died left running; asks no engine without a mark."""
     for path in sorted((home / "services").glob(f"*/{_MARK}")):
         with contextlib.suppress(LifecycleError, msgspec.MsgspecError, KeyError):
-            project = str(
-                msgspec.json.decode(path.read_bytes(), type=dict[str, Any])["project"]
-            )
+            told = msgspec.json.decode(path.read_bytes(), type=dict[str, Any])
+            project = str(told["project"])
             with find_engine() as engine:
-                _take_down(engine, project, ())
+                _take_down(engine, project, tuple(map(str, told.get("images", ()))))
             shutil.rmtree(home / _FOLDER / project, ignore_errors=True)
             path.unlink(missing_ok=True)
             logger.info("took down a stack of staging", extra={"project": project})
@@ -248,7 +249,7 @@ def _named(one: StackService, names: dict[str, str]) -> StackService:
     return replace(one, image=names.get(one.image, one.image))
 
 
-def _take_down(engine: ComposeEngine, project: str, images: "list[str] | tuple[()]") -> None:
+def _take_down(engine: ComposeEngine, project: str, images: Sequence[str]) -> None:
     """Remove the containers and networks of a project, and the images loaded for it.
 
     Raises:

@@ -3,7 +3,7 @@
 import pytest
 
 from mlg.app.data_plane import _batch, _cache, parser
-from mlg.app.specs import _faster
+from mlg.app.specs import faster_options
 from mlg.core.errors import ManifestError
 from mlg.manifest.load import parse_manifest
 from mlg.manifest.specs_services import ServiceSpec
@@ -41,7 +41,7 @@ def test_a_replica_gets_what_the_manifest_says(
     keys: str, cache: tuple[int, float] | None, batch: tuple[int, float] | None
 ) -> None:
     own = ["--home", ".", "--service", "home", "--id", "replica-home-1"]
-    options = parser("replica").parse_args([*own, *_faster(service(keys))])
+    options = parser("replica").parse_args([*own, *faster_options(service(keys))])
     kept = _cache(options)
     found = None if kept is None else (kept._entries, kept._ttl.total_seconds())
     assert found == cache
