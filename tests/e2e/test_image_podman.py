@@ -45,9 +45,12 @@ def container() -> Iterator[str]:
     try:
         yield NAME
     finally:
-        subprocess.run(
-            ["podman", "rm", "-f", "-t", "0", NAME], capture_output=True, check=False
-        )
+        told = ["podman", "ps", "-a", "--filter", f"name={NAME}", "--format", "{{.ImageID}}"]
+        images = subprocess.run(
+            told, capture_output=True, text=True, check=False
+        ).stdout.split()
+        for words in (["rm", "-f", "-t", "0", NAME], ["rmi", "-f", *images]):
+            subprocess.run(["podman", *words], capture_output=True, check=False)
 
 
 def asked(port: int, path: str, body: bytes | None = None) -> tuple[int, Any]:
