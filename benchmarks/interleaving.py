@@ -2,7 +2,7 @@
 
 How to run, from a checkout whose environment `make test` made (some minutes, 2 cores):
 
-    mlg bench interleaving [-- --runs 200 --aa-runs 2000] [--json]
+    mlg bench interleaving [--runs 100 --aa-runs 1000] [--json]
 
 Needs only the checkout: MovieLens-100k comes from the cache, or is fetched as the demo
 fetches it. The example's two-stage ranker and a popularity list are fitted before the cut of
@@ -323,8 +323,8 @@ def main() -> None:
     parser = argparse.ArgumentParser(
         description="Interleaving beside A/B on replayed feedback."
     )
-    parser.add_argument("--runs", type=int, default=200, help="simulated tests of each pair")
-    parser.add_argument("--aa-runs", type=int, default=2_000, help="the same of the A/A pair")
+    parser.add_argument("--runs", type=int, default=100, help="simulated tests of each pair")
+    parser.add_argument("--aa-runs", type=int, default=1_000, help="the same of the A/A pair")
     parser.add_argument("--alpha", type=float, default=ALPHA)
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--json", action="store_true", help="print one JSON document")
