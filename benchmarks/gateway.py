@@ -113,8 +113,11 @@ def mesh(home: Path) -> Iterator[Mesh]:
 
 
 @contextmanager
-def viewers(port: int, rate: float) -> Iterator[list[list[Any]]]:
-    """Send at a rate while it is open; its list is filled with `[sent_s, status, version]`."""
+def viewers(port: int, rate: float, *, timed: bool = False) -> Iterator[list[list[Any]]]:
+    """Send at a rate while it is open; its list is filled with `[sent_s, status, version]`.
+
+    With `timed` each row of an answer has its milliseconds as well.
+    """
     rows: list[list[Any]] = []
     client = subprocess.Popen(
         [sys.executable, str(HERE / "gateway_client.py")],
@@ -123,7 +126,7 @@ def viewers(port: int, rate: float) -> Iterator[list[list[Any]]]:
     assert client.stdin is not None
     assert client.stdout is not None
     try:
-        client.stdin.write(json.dumps({"port": port, "path": PATH, "rate": rate}) + "\n")
+        client.stdin.write(json.dumps({"port": port, "path": PATH, "rate": rate, "timed": timed}) + "\n")
         client.stdin.flush()
         client.stdout.readline()
         time.sleep(0.5)
@@ -136,13 +139,15 @@ def viewers(port: int, rate: float) -> Iterator[list[list[Any]]]:
         client.wait()
 
 
-def replica(version: str, folder: Path) -> tuple[int, subprocess.Popen[bytes]]:
+def replica(
+    version: str, folder: Path, *more: str
+) -> tuple[int, subprocess.Popen[bytes]]:
     """Start a model server of ours; give its port once it is ready."""
     port = free_port()
     place = folder / version
     place.mkdir()
     process = subprocess.Popen(
-        [sys.executable, str(HERE / "serving_mlg.py"), str(port), str(place), version],
+        [sys.executable, str(HERE / "serving_mlg.py"), str(port), str(place), version, *more],
         env={**os.environ, **ONE_THREAD}, cwd=folder, start_new_session=True,
         stdout=(place / "out").open("wb"), stderr=subprocess.STDOUT,
     )  # fmt: skip

@@ -2,7 +2,8 @@
 
 Reads one JSON line, `{"port", "path", "rate"}`; sends at that rate until standard input ends;
 then answers one JSON line with a row `[sent_s, status, version]` a request, in which `sent_s`
-is on the machine's monotonic clock, and status 0 is a lost connection or no answer.
+is on the machine's monotonic clock, and status 0 is a lost connection or no answer. With
+`"timed": true` a row of an answer ends with its milliseconds from when it was due.
 """  # noqa: INP001 - a script, no package
 
 import asyncio
@@ -30,13 +31,16 @@ class NotedWire(Wire):
 class Noted(Load):
     """Until it is told to end."""
 
-    def __init__(self, port, rate, requests):
+    def __init__(self, port, rate, requests, timed=False):
         super().__init__(port, rate, 0.0, requests)
+        self.timed = timed
         self.rows, self.ending = [], asyncio.Event()
 
     def answered(self, wire, good):
         found = VERSION.search(wire.buffer)
-        self.rows.append((wire.sent_s, int(wire.buffer[9:12]), found[1].decode() if found else ""))
+        row = (wire.sent_s, int(wire.buffer[9:12]), found[1].decode() if found else "")
+        ms = (1e3 * (time.monotonic() - wire.due),) if self.timed else ()
+        self.rows.append((*row, *ms))
         self.idle(wire)
 
     def lost(self, wire):
@@ -74,7 +78,7 @@ def main():
     requests = bodies(asked["path"], "plain", VIEWERS)
 
     async def send():
-        load = Noted(asked["port"], asked["rate"], requests)
+        load = Noted(asked["port"], asked["rate"], requests, asked.get("timed", False))
         await load.run()
         return load.rows
 

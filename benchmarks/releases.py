@@ -2,7 +2,8 @@
 
 How to run, from a checkout whose environment `make test` made:
 
-    mlg bench releases [--runs 10000] [--only aa] [--only power] [--only live] [--json]
+    mlg bench releases [--runs 10000] [--only aa] [--only power] [--only live] [--only swap]
+        [--json]
 
 aa      Rollouts of a version that is exactly as good, looked at every five seconds for an hour,
         at 50, 200 and 1,000 requests a second: how often does a method roll it back? In a
@@ -249,6 +250,7 @@ def held(rows: dict[str, list[Row]]) -> list[str]:
         for row in rows.get("live", ())
         if not row["held"]
     ]
+    missed += [f"swap: {row}" for row in rows.get("swap", ()) if not row["held"]]
     return missed
 
 
@@ -278,7 +280,7 @@ def show(rows: dict[str, list[Row]]) -> None:
                 f"  `mlg simulate rollout` said 95 % within {row['predicted_p95']:.0f}; "
                 f"it was {row['within_predicted']:.1%}"
             )
-    for row in rows.get("live", ()):
+    for row in (*rows.get("live", ()), *rows.get("swap", ())):
         print(json.dumps(row))
 
 
@@ -293,7 +295,7 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--json", action="store_true")
     args = parser.parse_args()
-    asked = args.only or ["live", "aa", "power"]
+    asked = args.only or ["live", "swap", "aa", "power"]
     rows: dict[str, list[Row]] = {}
     if "aa" in asked:
         rows["aa"] = aa(args.runs, tuple(args.rate) or RATES, args.seed)
@@ -302,6 +304,11 @@ def main() -> None:
 
         with tempfile.TemporaryDirectory() as folder:
             rows["live"] = live(Path(folder) / "lab", args.live_rate, args.rounds)
+    if "swap" in asked:
+        from releases_swap import swap
+
+        with tempfile.TemporaryDirectory() as folder:
+            rows["swap"] = swap(Path(folder) / "mesh", args.live_rate, 3 * args.rounds)
     if "power" in asked:
         rows["power"] = power(min(args.runs, 2_000), 1_000.0, args.seed + 1)
     missed = held(rows)

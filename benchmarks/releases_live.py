@@ -6,6 +6,7 @@ first request of the candidate's arm that somebody else had to answer, and the l
 still sent to it. Beside it what viewers got.
 """  # noqa: INP001 - imported by a script
 
+import sys
 import time
 from dataclasses import replace
 from pathlib import Path
@@ -49,6 +50,7 @@ def live(folder: Path, rate_hz: float, rounds: int) -> list[Row]:
                 held = row["seconds"] <= bar_s and row["failed"] == 0
                 held &= bar_requests is None or row["canary_requests"] <= bar_requests
                 rows.append({"fault": name, "round": number + 1, **row, "held": held})
+                print(rows[-1], file=sys.stderr, flush=True)
         rows.append({"fault": "none", "round": 1, **_good(made)})
     return rows
 
@@ -58,7 +60,10 @@ def _bad(made: Lab, fault: Row) -> Row:
     version = made.next_version(_HELD)
     load = made.load().start()
     try:
-        until(lambda: _at(made, version, "canary", 50), 120, "half a percent")
+        try:
+            until(lambda: _at(made, version, "canary", 50), 120, "half a percent")
+        except RuntimeError as error:
+            raise RuntimeError(f"{error}: {version}, {made.rollout()}") from error
         time.sleep(3.0)
         cursor = _end(made)
         made.faults({version: fault})

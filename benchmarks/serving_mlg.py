@@ -1,7 +1,8 @@
-"""mlg's own replica around the kernel of `mlg bench serving`: `serving_mlg.py PORT FOLDER [VERSION]`.
+"""mlg's own replica around the kernel of `mlg bench serving`: `serving_mlg.py PORT FOLDER [VERSION [warm]]`.
 
 The whole serving path: request parsing, ranking, calibrated confidence, sanity, policy,
-Prometheus, batching, and the durable prediction log. The result cache is off.
+Prometheus, batching, and the durable prediction log. The result cache is off. With `warm` it
+ranks recorded requests and asks itself before it is ready, as a replica of the product does.
 """  # noqa: INP001 - a script, no package
 
 import socket
@@ -26,6 +27,7 @@ from mlg.serving.log import LOG_SCHEMA, LogBatch
 from mlg.serving.policy import PolicyFile
 from mlg.serving.server import serve
 from mlg.serving.service import Identity, Service
+from mlg.serving.warmup import rehearse, warm_up
 
 SERVICE = "bench"
 
@@ -70,7 +72,7 @@ class Dot:
         return isinstance(item, int) and 0 <= item < ITEMS
 
 
-def main(port: int, folder: Path, version: str = "1") -> None:
+def main(port: int, folder: Path, version: str = "1", warm: str = "") -> None:
     """Serve until told to end."""
     listener = socket.socket()
     listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
@@ -92,6 +94,8 @@ def main(port: int, folder: Path, version: str = "1") -> None:
         ids=Uuid7Ids(clock), draw=np.random.default_rng(1).random,
         salt=lambda: ENTROPY.randbytes(16).hex(), viewer_key=b"k" * 32, instruments=instruments,
     )  # fmt: skip
+    golden = [b'{"user_id":%d,"k":50}' % n for n in range(64)] if warm else []
+    path = f"/v1/services/{SERVICE}/recommend"
     try:
         serve(
             ServingApp(
@@ -99,7 +103,9 @@ def main(port: int, folder: Path, version: str = "1") -> None:
                 LogBatch(stream, lambda records, problem: None),
                 BatchSize(most=BATCH, deadline_ms=1e3 * WAIT_S),
             ),
-            listener, clock=clock, warm_up=lambda: 0, policy=policy,
+            listener, clock=clock, policy=policy,
+            warm_up=lambda: warm_up(service, golden, clock=clock, mode="system"),
+            rehearse=lambda: rehearse(golden, ("127.0.0.1", port), path, clock=clock),
         )  # fmt: skip
     finally:
         stream.close()
