@@ -264,6 +264,18 @@ class ReleaseActs:
         )
         self.record(event)
 
+    def waits(self, service: str, rollout: str, reason: str) -> None:
+        """Tell what a rollout waits for that has not begun; the same is told once."""
+        event = record_rollouts.rollout_told(
+            self._ports.recorder(),
+            key=f"{rollout}:waits:{sha256(reason.encode()).hexdigest()[:12]}",
+            service=service,
+            rollout_id=rollout,
+            reason=reason,
+            needs_person=False,
+        )
+        self.record(event)
+
     def held(self, state: RolloutState) -> None:
         """Tell what the rollout waits for; the same want with other figures is told once."""
         want = sha256(_FIGURES.sub("#", state.reason).encode()).hexdigest()[:12]
