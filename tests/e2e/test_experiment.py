@@ -1,10 +1,11 @@
-"""An experiment on the real gateway: cells, a holdout, kill -9, waiting rollouts, a way back."""
+"""An experiment on the real gateway: cells, holdout, kill -9, waiting rollouts, a way back."""
 
 import json
 import os
 import signal
 from typing import Any
 
+from tests.chaos.test_kill_control import control_pid
 from tests.conftest import Cli, until
 from tests.e2e.test_canary import Viewers, rollout
 from tests.instance import Graph, check_arrows
@@ -65,14 +66,11 @@ def test_an_experiment_runs_is_killed_goes_on_and_gives_way_to_a_way_back(cli: C
         assert layers(cli) == cells
         until(lambda: experiment(cli)["cells"][0].get("viewers", 0) > 20)
         cli("experiment", "start", "rows", code=4)  # one at a time
-        cli("run", "list", "--follow")  # nothing new: it waits for nothing
-
-        third = train(cli, text, 60)
+        third = train(cli, text, 2)
         until(lambda: any("rollouts wait for it" in str(e) for e in Graph(cli).events()))
         assert rollout(cli)["candidate"] == second
 
-        pid = cli.json("status")["control"]["pid"]
-        os.kill(pid, signal.SIGKILL)
+        os.kill(control_pid(cli), signal.SIGKILL)
         cli("up", "--wait", "--port", "0")
         assert experiment(cli)["phase"] == "running"
         assert layers(cli) == cells
