@@ -204,7 +204,7 @@ def _cell_facts(look: ExperimentLook, cell: Cell, stage: Stage) -> CellFacts:
         cell=cell.name,
         viewers=len(arm.viewers),
         metrics=metrics,
-        guards=(_errors(arm, control, GUARD_ALPHA / len(plan.cells)),),
+        guards=(errors_guard(arm, control, GUARD_ALPHA / len(plan.cells)),),
     )
 
 
@@ -226,7 +226,7 @@ def mean_of(arm: Arm, metric: str) -> ArmMean:
     return ArmMean(units=n, mean=mean, variance=variance)
 
 
-def _errors(arm: Arm, control: Arm, alpha: float) -> GateResult:
+def errors_guard(arm: Arm, control: Arm, alpha: float) -> GateResult:
     """Return FAIL where more of the cell's sticky units had a failed answer."""
     found = judge_metric(
         "errors", _unfailed(arm), _unfailed(control), alpha=alpha, min_effect=_GUARD_EFFECT
