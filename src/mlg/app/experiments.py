@@ -23,7 +23,8 @@ from mlg.graph import record_experiments
 from mlg.graph.record import Recorder
 from mlg.manifest.specs_experiments import ExperimentSpec
 from mlg.release.experiment_types import Cell, ExperimentAct, ExperimentPlan
-from mlg.workflows.experiment import Experiment, ExperimentPorts, start_experiment
+from mlg.workflows.experiment import Experiment, start_experiment
+from mlg.workflows.experiment_acts import ExperimentPorts
 from mlg.workflows.experiments import (
     ExperimentRequest,
     open_experiment,

@@ -4,17 +4,13 @@
 in `workflows.release`: what was decided is done again after a crash, each command once.
 """
 
-from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
 from typing import Any, Final
 
 import msgspec
 from dbos import DBOS, DBOSConfiguredInstance, SetWorkflowID
 
-from mlg.core.clock import Clock
-from mlg.core.ports import Files, GraphStore
-from mlg.core.traffic import FULL_BP, HOLDOUT, arm_of, version_of
+from mlg.core.traffic import HOLDOUT, version_of
 from mlg.core.uris import Uri
 from mlg.graph import record_experiments
 from mlg.graph.record import Recorder, model_uri
@@ -28,17 +24,13 @@ from mlg.release.experiment_types import (
     SetCells,
     StartCells,
 )
-from mlg.workflows.experiment_cells import cells_retired, cells_set, cells_started
+from mlg.workflows.experiment_acts import ExperimentActs, ExperimentPorts
 from mlg.workflows.experiments import (
     ExperimentLook,
     ExperimentRequest,
-    ExperimentWatch,
     write_begun,
     write_experiment,
 )
-from mlg.workflows.record import append_once
-from mlg.workflows.release_ports import Fleet
-from mlg.workflows.state import Wanted, WantedVersion, read_wanted, write_wanted
 
 EVERY_S: Final = 1.0
 """Between two looks: a cell that harms is gone soon after it is seen to."""
@@ -51,24 +43,12 @@ _KINDS: Final = {
 }
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ExperimentPorts:
-    """What an experiment needs from the world."""
-
-    files: Files
-    fleet: Fleet
-    store: GraphStore
-    clock: Clock
-    watch: ExperimentWatch
-    recorder: Callable[[str], Recorder]
-
-
 @DBOS.dbos_class()
 class Experiment(DBOSConfiguredInstance):
     """Durable experiment on one service."""
 
     def __init__(self, ports: ExperimentPorts) -> None:
-        self._ports = ports
+        self._ports, self._acts = ports, ExperimentActs(ports)
         super().__init__("experiment")
 
     @DBOS.workflow(name="experiment")
@@ -92,7 +72,7 @@ class Experiment(DBOSConfiguredInstance):
         if plan.holdout_bp:
             groups[HOLDOUT] = plan.holdout or plan.control
         shares = {f"share_bp.{cell.name}": cell.share_bp for cell in plan.cells}
-        self._record(
+        self._acts.record(
             record_experiments.experiment_begun(
                 recorder,
                 key=f"{request.id}:begun",
@@ -134,56 +114,8 @@ class Experiment(DBOSConfiguredInstance):
         """Do what was decided, in order; each command may be done twice."""
         look = msgspec.convert(raw, ExperimentLook)
         for told in commands:
-            kind = _KINDS[told["do"]]
-            self._do(look, msgspec.convert({k: v for k, v in told.items() if k != "do"}, kind))
-
-    def _do(self, look: ExperimentLook, command: ExperimentCommand) -> None:
-        plan, ports = look.state.plan, self._ports
-        wanted = read_wanted(ports.files, plan.service).versions
-        match command:
-            case StartCells(labels=labels):
-                held = [arm_of(version_of(plan.holdout or plan.control), HOLDOUT)]
-                whole = (*labels, *(held if plan.holdout_bp else ()))
-                self._keep(plan.service, cells_started(wanted, whole, look.request.versions))
-            case SetCells(shares=shares):
-                if not _serves(wanted, plan.control):
-                    return  # a rollout took the split between look and act: it is its own
-                self._keep(plan.service, cells_set(wanted, plan, shares, look.request.versions))
-            case RetireCells(labels=labels):
-                self._keep(plan.service, cells_retired(wanted, labels))
-            case RecordMove():
-                self._record(
-                    record_experiments.experiment_moved(
-                        ports.recorder("workflow:experiment"),
-                        key=command.key,
-                        service=plan.service,
-                        experiment=look.state.id,
-                        before=command.before,
-                        after=command.after,
-                        reason=command.reason,
-                        by=command.by,
-                        verdicts=look.verdicts,
-                        ended=command.after in CLOSED,
-                    )
-                )
-            case CallPerson():
-                self._record(
-                    record_experiments.experiment_told(
-                        ports.recorder("workflow:experiment"),
-                        key=command.key,
-                        service=plan.service,
-                        experiment=look.state.id,
-                        what="called",
-                        reason=command.reason,
-                    )
-                )
-
-    def _keep(self, service: str, versions: tuple[WantedVersion, ...]) -> None:
-        write_wanted(self._ports.files, Wanted(service=service, versions=versions))
-        self._ports.fleet.refresh()
-
-    def _record(self, event: Any) -> None:
-        append_once(self._ports.store, (event,))
+            command = {name: value for name, value in told.items() if name != "do"}
+            self._acts.do(look, msgspec.convert(command, _KINDS[told["do"]]))
 
     def _kept(self, look: ExperimentLook) -> dict[str, Any]:
         write_experiment(self._ports.files, look)
@@ -200,10 +132,6 @@ def start_experiment(runs: Experiment, request: ExperimentRequest) -> None:
     # a thread of its own has no step around it: within one no workflow may start
     with ThreadPoolExecutor(1) as pool:
         pool.submit(start).result()
-
-
-def _serves(wanted: tuple[WantedVersion, ...], version: str) -> bool:
-    return any((one.version, one.bp, one.layer) == (version, FULL_BP, "") for one in wanted)
 
 
 def _told(command: ExperimentCommand) -> dict[str, Any]:
