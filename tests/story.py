@@ -23,6 +23,7 @@ from mlg.graph import (
     record_alerts,
     record_automations,
     record_columns,
+    record_experiments,
     record_gamedays,
     record_models,
     record_replicas,
@@ -435,6 +436,15 @@ def healing(story: Story) -> None:
         story.tell(record_acts.audit_exported, key=f"export {name}", bundle=Digest("6" * 64),
                    subject=thing, of=thing, files=12)  # fmt: skip
     story.tell(record_automations.freeze_changed, key="freeze", on=True, reason="a holiday")
+    rows: dict[str, Any] = {"service": "home", "experiment": "rows-1"}
+    story.tell(record_experiments.experiment_begun, key="rows-1:begun", **rows, name="rows",
+               cells={"A": story.version("a"), "control": story.version("d")},
+               facts={"share_bp.A": 500}, reason="does the old one hold up?")  # fmt: skip
+    story.tell(record_experiments.experiment_moved, key="rows-1:1", **rows, before="running",
+               after="decided", reason="each cell has its verdict", by="mlg", ended=True,
+               verdicts={"A": {"viewers": 900, "metric.ctr": "FAIL: worse"}})  # fmt: skip
+    story.tell(record_experiments.experiment_told, key="rows-1:2", **rows, what="called",
+               reason="a cell harms")  # fmt: skip
     day: dict[str, Any] = {"service": "home", "gameday": "g1"}
     story.tell(record_gamedays.gameday_begun, key="g1:begun", **day, fault="kill",
                environment="staging", target="gameday-replica-home-1")  # fmt: skip

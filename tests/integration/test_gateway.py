@@ -29,6 +29,7 @@ from mlg.core.processes import ProcessSpec, ProcessState
 from mlg.core.traffic import (
     Attempts,
     Endpoint,
+    Layer,
     RateLimit,
     ServiceEndpoints,
     Share,
@@ -657,6 +658,38 @@ def test_the_split_falls_as_an_independent_hash_says(mesh: Mesh) -> None:
         # v2 lies before the stable version
         expected = "v2" if place_of(key) < 3_000 else "v1"
         assert mesh.ask(mlg_sticky_key=key).getheader("x-tag") == expected
+
+
+def test_the_holdout_keeps_its_viewers_over_splits_and_experiments(mesh: Mesh) -> None:
+    held = Layer(salt="holdout", shares=(Share(version="v1~holdout", bp=2_000),))
+    cells = {
+        salt: Layer(salt=salt, shares=(Share(version=label, bp=5_000),))
+        for salt, label in (("rows", "v2~rows.A"), ("tiles", "v2~tiles.B"))
+    }
+    labels = ("v1", "v2", "v1~holdout", "v2~rows.A", "v2~tiles.B")
+    mesh.router.place(endpoints("v1", **{v: [mesh.backend(v)] for v in labels}))
+    keys = [f"viewer-{n}" for n in range(150)]
+
+    def seen(split: TrafficSplit) -> dict[str, str]:
+        mesh.router.apply(split)
+        return {key: mesh.ask(mlg_sticky_key=key).getheader("x-tag") or "" for key in keys}
+
+    plain = replace(split(v1=10_000), layers=(held,))
+    canary = replace(split(v1=3_000, v2=7_000), layers=(held,))
+    rows = replace(plain, layers=(held, cells["rows"]))
+    tiles = replace(plain, layers=(held, cells["tiles"]))
+    # by an independent hash: the salt and a colon before the key
+    chosen = {key for key in keys if place_of(f"holdout:{key}") < 2_000}
+    assert 0 < len(chosen) < len(keys)
+    found = {name: seen(s) for name, s in (("plain", plain), ("canary", canary))}
+    for name, given in (("rows", rows), ("tiles", tiles)):
+        found[name] = seen(given)
+        drawn = {key for key in keys if place_of(f"{name}:{key}") < 5_000} - chosen
+        cell = cells[name].shares[0].version
+        assert {key for key, tag in found[name].items() if tag == cell} == drawn
+    for tags in found.values():
+        assert {key for key, tag in tags.items() if tag == "v1~holdout"} == chosen
+    assert mesh.router.observed("home") == tiles
 
 
 def place_of(key: str) -> int:

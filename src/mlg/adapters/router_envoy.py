@@ -155,7 +155,7 @@ class EnvoyRouter:
             former = self._state
             placed = former.service(split.service)
             known = {v.version for v in placed.versions} if placed else set[str]()
-            for share in split.shares:
+            for share in split.everything:
                 if share.version not in known:
                     raise NotFoundError(
                         f"version {share.version} was not placed",

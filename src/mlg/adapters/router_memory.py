@@ -34,7 +34,7 @@ class MemoryRouter:
     def apply(self, split: TrafficSplit) -> None:
         placed = self.state.service(split.service)
         known = {v.version for v in placed.versions} if placed else set[str]()
-        for share in split.shares:
+        for share in split.everything:
             if share.version not in known:
                 raise NotFoundError(
                     f"version {share.version} was not placed",

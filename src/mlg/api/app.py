@@ -22,6 +22,7 @@ from litestar.types import Scope
 from mlg.api import (
     routes_automations,
     routes_control,
+    routes_experiments,
     routes_gamedays,
     routes_graph,
     routes_graphql,
@@ -116,6 +117,9 @@ ROUTES: Final = documented(
         routes_control.rollout_act,
         routes_control.rollout_start,
         routes_control.rollout_timeline,
+        routes_experiments.experiments,
+        routes_experiments.experiment,
+        routes_experiments.experiment_act,
         routes_automations.automations,
         routes_automations.answer_proposal,
         routes_automations.frozen,

@@ -5,7 +5,12 @@ from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 from mlg.api.health import HealthAnswer
-from mlg.api.schemas import ExportRequest, GameDayRequest, RolloutStartRequest
+from mlg.api.schemas import (
+    ExperimentActRequest,
+    ExportRequest,
+    GameDayRequest,
+    RolloutStartRequest,
+)
 from mlg.api.security import Denial, Failure
 from mlg.core.clock import Clock
 from mlg.core.errors import NotFoundError
@@ -195,6 +200,28 @@ class Operations(Protocol):
         Raises:
             NotFoundError: No such service or version; the hint has the known ones.
             ConflictError: It serves, is on its way, or was taken back and `again` is empty.
+        """
+        ...
+
+    def experiments(self) -> list[JsonObject]:
+        """Return each experiment in force: `{"name", "service", "phase", "reason", …}`."""
+        ...
+
+    def experiment(self, name: str) -> JsonObject:
+        """Return how one stands, with its cells and their verdicts.
+
+        Raises:
+            NotFoundError: No such experiment.
+        """
+        ...
+
+    def experiment_act(self, asked: ExperimentActRequest, principal: Principal) -> JsonObject:
+        """Start or stop one: `{"experiment", "name", "service"}`.
+
+        Raises:
+            ManifestError: There is no such act.
+            NotFoundError: No such experiment, or a version of it is not known.
+            ConflictError: Another one or a rollout is under way, or it does not run.
         """
         ...
 

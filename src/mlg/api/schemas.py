@@ -113,6 +113,18 @@ class RolloutStartRequest(
     """Names the start; the same again starts once."""
 
 
+class ExperimentActRequest(
+    msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True
+):
+    """What an experiment is told: start or stop."""
+
+    experiment: str
+    act: str
+    reason: str = ""
+    key: str = ""
+    """Names the act; the same again is done once."""
+
+
 class ProposalRequest(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """Whether a rule's proposal may act, and why."""
 

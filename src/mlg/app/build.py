@@ -22,6 +22,7 @@ from mlg.adapters.steps_process import ProcessSteps
 from mlg.app.drift import moving
 from mlg.app.emitter import Emitter
 from mlg.app.emitting import emitter_of
+from mlg.app.experiments import experiments_of
 from mlg.app.fleet import WantedFleet
 from mlg.app.gateways import gateway_xds
 from mlg.app.graphs import Reader, open_graph
@@ -147,6 +148,31 @@ def build(home: Path, control_port: int, gateway_port: int) -> Parts:
     acts = RolloutActs(
         base.files, base.ids, partial(start_back, release), base.model, told, base.artifacts.has
     )
+    starts = RolloutStarts(
+        files=base.files,
+        ids=base.ids,
+        artifacts=base.artifacts,
+        manifests=base.manifests,
+        reader=base.reader,
+        recorder=base.recorder,
+        start=partial(start_version, release),
+        told=told,
+    )
+    experiments = experiments_of(
+        home=home,
+        files=base.files,
+        clock=base.clock,
+        ids=base.ids,
+        artifacts=base.artifacts,
+        manifests=base.manifests,
+        store=base.store,
+        recorder=base.recorder,
+        starts=starts,
+        fleet=fleet,
+        router=router,
+        supervisor=supervisor,
+        tail=tail,
+    )
     monitoring = monitoring_of(
         home=home,
         files=base.files,
@@ -206,16 +232,8 @@ def build(home: Path, control_port: int, gateway_port: int) -> Parts:
         emitter=_emitter(base, control_port),
         hooks=_hooks(base, train),
         acts=acts,
-        starts=RolloutStarts(
-            files=base.files,
-            ids=base.ids,
-            artifacts=base.artifacts,
-            manifests=base.manifests,
-            reader=base.reader,
-            recorder=base.recorder,
-            start=partial(start_version, release),
-            told=told,
-        ),
+        starts=starts,
+        experiments=experiments,
         enrichers=enrichers_of(
             home=home,
             clock=base.clock,

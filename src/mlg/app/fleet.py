@@ -106,6 +106,7 @@ class WantedFleet:
                     artifact=item.artifact,
                     replicas=service.replicas,
                     bp=item.bp,
+                    layer=item.layer,
                 )
                 for item in wanted.versions
             ),

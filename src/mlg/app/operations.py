@@ -8,7 +8,12 @@ from typing import Any, Final, NoReturn
 from mlg.adapters.keys_local import anchor_public_key, load_anchors
 from mlg.adapters.seal_parquet import decoded
 from mlg.api.health import HealthAnswer
-from mlg.api.schemas import ExportRequest, GameDayRequest, RolloutStartRequest
+from mlg.api.schemas import (
+    ExperimentActRequest,
+    ExportRequest,
+    GameDayRequest,
+    RolloutStartRequest,
+)
 from mlg.app.automations_document import automations_document
 from mlg.app.ending import end_all
 from mlg.app.exporting import export, sign_head
@@ -232,6 +237,23 @@ class ControlOperations:
                 asked.reason,
                 again=asked.again,
                 key=asked.key,
+            )
+
+    def experiments(self) -> list[dict[str, Any]]:
+        """Return the experiments in force."""
+        return self._parts.experiments.list()
+
+    def experiment(self, name: str) -> dict[str, Any]:
+        """Return how an experiment stands."""
+        return self._parts.experiments.status(name)
+
+    def experiment_act(
+        self, asked: ExperimentActRequest, principal: Principal
+    ) -> dict[str, Any]:
+        """Start or stop an experiment."""
+        with self._applying:
+            return self._parts.experiments.act(
+                asked.experiment, asked.act, principal.subject, asked.reason, key=asked.key
             )
 
     def automations(self) -> dict[str, Any]:

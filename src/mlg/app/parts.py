@@ -9,6 +9,7 @@ from mlg.adapters.graph_sql_store import SqlGraph
 from mlg.adapters.router_envoy import EnvoyRouter
 from mlg.app.emitter import Emitter
 from mlg.app.enrichment import Enrichers
+from mlg.app.experiments import Experiments
 from mlg.app.fleet import WantedFleet
 from mlg.app.graphs import Reader
 from mlg.app.hooks import CommitHooks
@@ -61,6 +62,7 @@ class Parts:
     hooks: CommitHooks
     acts: RolloutActs
     starts: RolloutStarts
+    experiments: Experiments
     enrichers: Enrichers
     tracing: Tracing
     ended: threading.Event

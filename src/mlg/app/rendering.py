@@ -155,7 +155,7 @@ def _versions(home: Path, name: str, given: Mapping[str, str]) -> tuple[RunningV
 
 def _without_drafts(wanted: tuple[WantedVersion, ...]) -> tuple[WantedVersion, ...]:
     """Return versions without a group that interleaves; what serves has its share."""
-    kept = [one for one in wanted if not one.beside]
+    kept = [one for one in wanted if not one.beside and not one.layer]
     share = sum(one.bp for one in wanted if one.beside)
     most = max(kept, key=lambda one: one.bp, default=None)
     return tuple(

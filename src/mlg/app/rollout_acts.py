@@ -23,6 +23,7 @@ from mlg.core.uris import Digest
 from mlg.release.rollout_approval import may_approve
 from mlg.release.rollout_types import OperatorAct
 from mlg.workflows.evidence import read_evidence
+from mlg.workflows.experiments import open_experiment
 from mlg.workflows.release_ports import BackRequest
 from mlg.workflows.rollouts import BACK, in_flight, read_rollout, read_swaps
 from mlg.workflows.state import read_wanted
@@ -75,6 +76,8 @@ class RolloutActs:
             raise NotFoundError(
                 f"no rollout of {service!r} yet", hint="mlg run PIPELINE makes a version."
             )
+        if name := open_experiment(self._files, service):
+            document["experiment"] = name  # new rollouts wait for it
         if evidence:
             grew = read_evidence(self._files, service, document["rollout"])
             document["evidence"] = msgspec.to_builtins(grew.gates)

@@ -119,6 +119,15 @@ class RolloutStarts:
             self._start(request)
         return {"service": service, "rollout": name, "version": short, "waits_for": waits}
 
+    def made(self, service: str, version: str) -> Packaged:
+        """Return what a version of the service's model was packaged as.
+
+        Raises:
+            NotFoundError: No such service, or no such version; the hint has the known ones.
+            ConflictError: Its artifact is gone.
+        """
+        return self._packaged(service, self._model_of(service), version[:12])
+
     def _model_of(self, service: str) -> str:
         spec = self._manifests.spec()
         services = spec.services if spec else {}

@@ -216,7 +216,7 @@ def faster_options(service: ServiceSpec) -> list[str]:
 
 def _list_of(wanted: Wanted) -> Digest | None:
     """Return the artifact whose popularity list answers: of the version with most traffic."""
-    stored = [v for v in wanted.versions if v.artifact]
+    stored = [v for v in wanted.versions if v.artifact and not v.layer]
     return max(stored, key=lambda v: v.bp).artifact if stored else None
 
 

@@ -38,7 +38,7 @@ def service_document(parts: Parts, service: str) -> dict[str, Any]:
         raise NotFoundError(f"no service {service!r}", hint="mlg status lists them.")
     wanted = read_wanted(parts.files, service)
     split = parts.router.observed(service)
-    shares = {s.version: s.bp for s in split.shares} if split else {}
+    shares = {s.version: s.bp for s in split.everything} if split else {}
     replicas = [
         p for p in parts.supervisor.processes() if p.service == service and p.kind == "replica"
     ]

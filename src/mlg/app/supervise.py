@@ -209,12 +209,13 @@ class Supervisor:
         asked for that way: the question would go to whichever version the split chooses.
         """
         split = self._router.observed(service)
-        shares = {s.version: s.bp for s in split.shares} if split else {}
+        shares = {s.version: s.bp for s in split.everything} if split else {}
+        layers = split.layers if split else ()
         group = Group("replica", service, version)
         ready = any(p.ready and group_of(p) == group for p in self.processes())
         if not shares.get(version) or not ready:
             return False
-        if not self._gateway_url or shares[version] < FULL_BP:
+        if not self._gateway_url or shares[version] < FULL_BP or layers:
             return True
         with self._lock:
             wanted = [s for s in self._wanted or () if s.name == service]

@@ -68,4 +68,4 @@ def subject_of(command: Command) -> str:
 
 def as_text(split: TrafficSplit) -> str:
     """Return a split in words."""
-    return ", ".join(f"{share.version} {share.bp} bp" for share in split.shares)
+    return ", ".join(f"{share.version} {share.bp} bp" for share in split.everything)

@@ -229,6 +229,9 @@ def _print_status(document: dict[str, Any]) -> None:
     if document.get("next"):
         at = f" ({document['next_at']})" if document.get("next_at") else ""
         out.print(f"next: {document['next']}{at}", markup=False, soft_wrap=True)
+    if name := document.get("experiment"):
+        words = f"the experiment {name} runs: a new rollout waits until it is over"
+        out.print(words, markup=False, soft_wrap=True)
     rows: list[list[object]] = [
         [g["name"], g["verdict"], f"{g['e_value']:.3g} of {g['bound']:g}", g["n"], g["reason"]]
         for g in document["gates"]

@@ -7,6 +7,7 @@ from mlg.cli import (
     commands_automations,
     commands_bench,
     commands_catalogue,
+    commands_experiment,
     commands_export,
     commands_gameday,
     commands_graph,
@@ -56,6 +57,12 @@ rollout.command("resume")(commands_rollout.resume)
 rollout.command("promote")(commands_rollout.promote)
 rollout.command("approve")(commands_rollout.approve)
 rollout.command("rollback")(commands_rollout.rollback)
+
+experiment = typer.Typer(help="Versions compared on viewers.", no_args_is_help=True)
+experiment.command("list")(commands_experiment.listing)
+experiment.command("status")(commands_experiment.status)
+experiment.command("start")(commands_experiment.start)
+experiment.command("stop")(commands_experiment.stop)
 
 image = typer.Typer(help="Images of models: build, verify, push.", no_args_is_help=True)
 image.command("build")(commands_image.build)
@@ -111,6 +118,7 @@ audit.command("export")(commands_audit.export)
 audit.command("verify")(commands_audit.verify_log)
 app.add_typer(graph, name="graph")
 app.add_typer(rollout, name="rollout")
+app.add_typer(experiment, name="experiment")
 app.add_typer(simulate, name="simulate")
 app.add_typer(automations, name="automations")
 app.add_typer(hook, name="hook")

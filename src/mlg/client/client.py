@@ -287,6 +287,21 @@ class Client(Wire):
         told = {"service": service, "act": act, "reason": reason, "key": key}
         return self._post("rollouts/acts", told, self.timeout_s)
 
+    def experiments(self) -> list[JsonObject]:
+        """Return each experiment in force with its service, phase and reason."""
+        return self._get("experiments")["experiments"]
+
+    def experiment(self, name: str) -> JsonObject:
+        """Return how an experiment stands, with its cells and their verdicts."""
+        return self._get(f"experiments/{_part(name)}")
+
+    def experiment_act(
+        self, name: str, act: str, reason: str = "", *, key: str = ""
+    ) -> JsonObject:
+        """Start or stop an experiment."""
+        told = {"experiment": name, "act": act, "reason": reason, "key": key}
+        return self._post("experiments/acts", told, self.timeout_s)
+
     def automations(self) -> JsonObject:
         """Return the rules in force, their newest answers, and what waits for a person."""
         return self._get("automations")

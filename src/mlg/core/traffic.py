@@ -9,6 +9,8 @@ from typing import Final
 
 FULL_BP: Final = 10_000
 """All traffic, in basis points (1 bp = 0.01 %), so half a percent is exactly 50."""
+HOLDOUT: Final = "holdout"
+"""Layer, and group, of the viewers who stay on a version over experiments and releases."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, order=True)
@@ -17,6 +19,20 @@ class Share:
 
     version: str
     bp: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Layer:
+    """Viewers chosen by a hash of their own, before the shares of a split are looked at.
+
+    Whom a layer takes depends on its salt and on its own shares alone, so it keeps its viewers
+    whatever the split does.
+    """
+
+    salt: str
+    """Goes into the hash before the sticky key: another salt, an independent choice."""
+    shares: tuple[Share, ...]
+    """Of the viewers whom no earlier layer took; together below 10,000."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -30,6 +46,13 @@ class TrafficSplit:
     service: str
     shares: tuple[Share, ...]
     """One share a version, sorted by version, so equal splits are equal values."""
+    layers: tuple[Layer, ...] = ()
+    """Asked in order; the shares are of the viewers whom none of them takes."""
+
+    @property
+    def everything(self) -> tuple[Share, ...]:
+        """Shares of the layers and of the split, each of what it is asked for."""
+        return (*(share for layer in self.layers for share in layer.shares), *self.shares)
 
     def __post_init__(self) -> None:
         total = sum(share.bp for share in self.shares)
@@ -41,6 +64,17 @@ class TrafficSplit:
                 f"with sum {FULL_BP}; got {self.shares} (sum {total})"
             )
         object.__setattr__(self, "shares", tuple(sorted(self.shares)))
+        for layer in self.layers:
+            taken = sum(share.bp for share in layer.shares)
+            if not layer.salt or any(s.bp < 1 for s in layer.shares) or taken >= FULL_BP:
+                raise ValueError(
+                    f"layer {layer.salt!r} of {self.service!r} needs a salt and shares above "
+                    f"0, together below {FULL_BP} bp; got {layer.shares}"
+                )
+        labels = [share.version for share in self.everything]
+        salts = {layer.salt for layer in self.layers}
+        if len({*labels}) != len(labels) or len(salts) != len(self.layers):
+            raise ValueError(f"{self.service!r} names a version or a salt twice: {self}")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

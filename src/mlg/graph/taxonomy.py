@@ -39,7 +39,7 @@ KIND_MEANING: Final[dict[str, str]] = {
     "automation_run": "One answer of a rule to an event.",
     "approval": "What a person said to a proposal, or to a rollout that waited for him.",
     "prediction_segment": "Predictions sealed under one Merkle root.",
-    "experiment": "An experiment of another system, such as an A/B test.",
+    "experiment": "Versions compared on viewers, by mlg or by another system.",
     "experiment_cell": "One cell of an experiment.",
     "actor": "Who acted: a person or a part of the system.",
     "team": "Who owns something.",

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from mlg.core.traffic import FULL_BP
+from mlg.manifest.check_experiments import experiment_mistakes
 from mlg.manifest.check_staging import staging_mistakes
 from mlg.manifest.order import SOURCE_PREFIX, find_cycle, step_inputs, step_kind, step_out
 from mlg.manifest.specs import ManifestSpec
@@ -61,6 +62,11 @@ def check(spec: ManifestSpec) -> list[Found]:
     if cycle := find_cycle(needs):
         path = ("services", cycle[0], "depends_on")
         found.append(_cycle(path, "services", cycle))
+    for name, one in spec.experiments.items():
+        path = ("experiments", name)
+        found += _known((*path, "service"), "a service", one.service, spec.services)
+        for at, what, hint in experiment_mistakes(one, spec.services.get(one.service)):
+            found.append(_wrong((*path, *at), what, hint))
     for name, monitor in spec.monitors.items():
         path = ("monitors", name, "watch")
         found += _known(path, "a service", monitor.watch, spec.services)

@@ -8,12 +8,15 @@ from mlg.manifest.canonical import canonical_json
 from mlg.manifest.load import Manifest
 
 Action = Literal["create", "update", "retire"]
-Kind = Literal["dataset", "pipeline", "service", "monitor", "calendar", "automation"]
+Kind = Literal[
+    "dataset", "pipeline", "service", "experiment", "monitor", "calendar", "automation"
+]
 
 _SECTIONS: Final[dict[str, Kind]] = {
     "datasets": "dataset",
     "pipelines": "pipeline",
     "services": "service",
+    "experiments": "experiment",
     "monitors": "monitor",
     "calendar": "calendar",
     "automations": "automation",

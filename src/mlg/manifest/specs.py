@@ -7,6 +7,7 @@ from msgspec import field
 from mlg.manifest.specs_automations import AutomationSpec
 from mlg.manifest.specs_base import Identifier, Name, Spec
 from mlg.manifest.specs_data import DatasetSpec
+from mlg.manifest.specs_experiments import ExperimentSpec
 from mlg.manifest.specs_pipelines import PipelineSpec
 from mlg.manifest.specs_services import ServiceSpec
 from mlg.manifest.specs_watch import CalendarEntry, MonitorSpec
@@ -25,6 +26,8 @@ class ManifestSpec(Spec, frozen=True, kw_only=True):
     """Steps from tables to models."""
     services: dict[Name, ServiceSpec] = field(default_factory=dict[str, ServiceSpec])
     """Recommenders that viewers ask."""
+    experiments: dict[Name, ExperimentSpec] = field(default_factory=dict[str, ExperimentSpec])
+    """Versions compared on viewers; at most one of a service runs at a time."""
     monitors: dict[Name, MonitorSpec] = field(default_factory=dict[str, MonitorSpec])
     """Charts over live traffic."""
     calendar: tuple[CalendarEntry, ...] = ()

@@ -72,7 +72,7 @@ class MeshState:
         split = former.split if former else None
         kept: tuple[VersionEndpoints, ...] = ()
         if former and split:
-            under_traffic = {share.version for share in split.shares if share.bp}
+            under_traffic = {share.version for share in split.everything if share.bp}
             wanted = {v.version for v in endpoints.versions}
             kept = tuple(
                 v
@@ -88,7 +88,7 @@ class MeshState:
     def split_by(self, split: TrafficSplit) -> "MeshState":
         """Return the mesh with this split; versions that nothing needs any more are dropped."""
         services: list[Placed] = []
-        under_traffic = {share.version for share in split.shares if share.bp}
+        under_traffic = {share.version for share in split.everything if share.bp}
         for placed in self.services:
             if placed.endpoints.service != split.service:
                 services.append(placed)
@@ -318,14 +318,21 @@ def _ways(placed: Placed) -> list[Way]:
     if placed.split is None:
         return [Way(cluster=cluster_name(name, FALLBACK), weight=FULL_BP)] if listed else []
     limits = {tiers.cluster: tiers.limit for tiers in cluster_tiers(placed)}
+    layered = [
+        (layer.salt, share.version, share.bp)
+        for layer in placed.split.layers
+        for share in layer.shares
+    ]
+    own = shares_in_hash_order(placed.split, placed.endpoints.stable)
     return [
         Way(
             cluster=cluster_name(name, version),
             weight=bp,
             overflow=cluster_name(name, version, OVERFLOW) if listed else "",
             limit=limits.get(cluster_name(name, version), 0),
+            salt=salt,
         )
-        for version, bp in shares_in_hash_order(placed.split, placed.endpoints.stable)
+        for salt, version, bp in (*layered, *(("", version, bp) for version, bp in own))
     ]
 
 
@@ -334,7 +341,7 @@ def _shadows(placed: Placed) -> tuple[str, ...]:
     name = placed.endpoints.service
     if placed.split is None or not placed.endpoints.traffic.shadow_bp:
         return ()
-    shared = {share.version for share in placed.split.shares if share.bp}
+    shared = {share.version for share in placed.split.everything if share.bp}
     return tuple(
         cluster_name(name, v.version, SHADOW)
         for v in sorted(placed.versions, key=lambda v: v.version)

@@ -34,14 +34,12 @@ local function place_of(key)
   return bxor(h, rshift(h, 16)) % 4294967296 % 10000
 end
 
-local SHARES = {
-@SHARES@
+local LAYERS = {
+@LAYERS@
 }
 
-function envoy_on_route(handle)
-  local headers = handle:headers()
-  local place = place_of(headers:get("@STICKY@") or headers:get("x-request-id") or "")
-  for _, share in ipairs(SHARES) do
+local function way_of(handle, ways, place)
+  for _, share in ipairs(ways) do
     if place < share.below then
       if share.overflow then
         local cluster = handle:getCluster(share.name)
@@ -51,6 +49,15 @@ function envoy_on_route(handle)
       end
       return share.name
     end
+  end
+end
+
+function envoy_on_route(handle)
+  local headers = handle:headers()
+  local key = headers:get("@STICKY@") or headers:get("x-request-id") or ""
+  for _, layer in ipairs(LAYERS) do
+    local name = way_of(handle, layer.ways, place_of(layer.salt .. key))
+    if name then return name end
   end
 end
 """
@@ -66,24 +73,22 @@ class Way:
     overflow: str = ""
     """The cluster that answers while `limit` requests are under way; empty: none."""
     limit: int = 0
+    salt: str = ""
+    """Of the layer that it is of; empty: of the split itself, which comes last."""
 
 
 def split_plugin(ways: Sequence[Way], sticky_header: str) -> Resource:
     """Return the cluster specifier of a service's routes.
 
     Args:
-        ways: The parts in the order in which they share the hash space; weights sum to 10,000.
+        ways: The parts in the order in which they share the hash space, layer by layer; the
+            weights of the split itself sum to 10,000.
         sticky_header: Header whose value decides; without it the request id does.
     """
-    rows: list[str] = []
-    below = 0
-    for way in ways:
-        below += way.weight
-        row = f"  {{below = {below}, name = {_text(way.cluster)}"
-        if way.overflow:
-            row += f", overflow = {_text(way.overflow)}, limit = {way.limit}"
-        rows.append(row + "},")
-    script = _SCRIPT.replace("@SHARES@", "\n".join(rows)).replace("@STICKY@", sticky_header)
+    salts = [*dict.fromkeys(way.salt for way in ways if way.salt), ""]
+    layers = "\n".join(_layer(salt, [w for w in ways if w.salt == salt]) for salt in salts)
+    script = _SCRIPT.replace("@LAYERS@", layers).replace("@STICKY@", sticky_header)
+    own = [way for way in ways if not way.salt]
     return {
         "extension": {
             "name": "envoy.router.cluster_specifier_plugin.lua",
@@ -94,10 +99,24 @@ def split_plugin(ways: Sequence[Way], sticky_header: str) -> Resource:
                 ),
                 "source_code": {"inline_string": script.strip()},
                 # where the script fails; the largest share carries it best
-                "default_cluster": max(ways, key=lambda way: way.weight).cluster,
+                "default_cluster": max(own, key=lambda way: way.weight).cluster,
             },
         }
     }
+
+
+def _layer(salt: str, ways: Sequence[Way]) -> str:
+    """Return one layer as Lua text; a colon ends its salt, so no two read alike."""
+    rows: list[str] = []
+    below = 0
+    for way in ways:
+        below += way.weight
+        row = f"  {{below = {below}, name = {_text(way.cluster)}"
+        if way.overflow:
+            row += f", overflow = {_text(way.overflow)}, limit = {way.limit}"
+        rows.append(row + "},")
+    before = _text(f"{salt}:" if salt else "")
+    return "\n".join([f" {{salt = {before}, ways = {{", *rows, " }},"])
 
 
 def _text(name: str) -> str:

@@ -4,11 +4,9 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Final, Literal
 
-from mlg.core.traffic import FULL_BP, Share, arm_of, version_of
+from mlg.core.traffic import FULL_BP, HOLDOUT, Share, arm_of, version_of
 from mlg.release.verdicts import GateResult
 
-HOLDOUT: Final = "holdout"
-"""Group of the viewers who stay with the control over experiments and releases."""
 CONTROL: Final = "control"
 """Name that no cell may have: what is neither cell nor holdout."""
 

@@ -302,5 +302,5 @@ def _needed(process: ProcessState, facts: FleetFacts) -> bool:
         process.kind == "replica"
         and split is not None
         and any(service.name == process.service for service in facts.services)
-        and any(share.bp and share.version == process.version for share in split.shares)
+        and any(share.bp and share.version == process.version for share in split.everything)
     )

@@ -1,10 +1,12 @@
 """What the gateways should be told of services: where versions listen, and their shares."""
 
-from collections.abc import Set
+from collections.abc import Iterable, Set
 from typing import Final
 
 from mlg.core.traffic import (
+    HOLDOUT,
     Endpoint,
+    Layer,
     ServiceEndpoints,
     Share,
     TrafficSplit,
@@ -65,10 +67,29 @@ def wanted_split(service: WantedService, facts: FleetFacts) -> TrafficSplit | No
     """
     former = _placed(facts, service.name)
     known = {v.version for v in former.versions} if former else set[str]()
-    shares = tuple(Share(version=v.version, bp=v.bp) for v in service.versions if v.bp)
-    if not shares or any(share.version not in known for share in shares):
+    salts = dict.fromkeys(v.layer for v in service.versions if v.bp)
+    layers = {
+        salt: tuple(
+            Share(version=v.version, bp=v.bp)
+            for v in service.versions
+            if v.bp and v.layer == salt
+        )
+        for salt in salts
+    }
+    shares = layers.pop("", ())
+    whole = (*shares, *(share for layer in layers.values() for share in layer))
+    if not shares or any(share.version not in known for share in whole):
         return None
-    return TrafficSplit(service=service.name, shares=shares)
+    return TrafficSplit(
+        service=service.name,
+        shares=shares,
+        layers=tuple(Layer(salt=salt, shares=layers[salt]) for salt in _in_order(layers)),
+    )
+
+
+def _in_order(salts: Iterable[str]) -> list[str]:
+    """Return the layers' salts in the order in which they take viewers: the holdout first."""
+    return sorted(salts, key=lambda salt: (salt != HOLDOUT, salt))
 
 
 def traffic(facts: FleetFacts, draining: Set[str]) -> list[Command]:

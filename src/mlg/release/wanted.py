@@ -17,7 +17,9 @@ class WantedVersion:
     artifact: Digest
     replicas: int
     bp: int
-    """Its share of the traffic; 0 keeps it warm."""
+    """Its share of the traffic, or of its layer; 0 keeps it warm."""
+    layer: str = ""
+    """Salt of the layer that the share is of; empty: of the split itself."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -26,7 +28,7 @@ class WantedService:
 
     name: str
     versions: tuple[WantedVersion, ...] = ()
-    """Shares sum to 10,000, or there is no version yet."""
+    """Shares without a layer sum to 10,000, or there is no version yet."""
     stable: str | None = None
     model: str = ""
     """The Open Inference Protocol's name; empty: the service's own."""
@@ -158,8 +160,8 @@ def carry(
         split = in_force.get(service.name)
         named = {v.version for v in service.versions}
         kept = tuple(
-            replace(known[service.name, share.version], bp=0)
-            for share in (split.shares if split else ())
+            replace(known[service.name, share.version], bp=0, layer="")
+            for share in (split.everything if split else ())
             if share.bp
             and share.version not in named
             and (service.name, share.version) in known

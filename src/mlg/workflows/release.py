@@ -23,6 +23,7 @@ from mlg.release.rollout_types import (
     RolloutState,
 )
 from mlg.workflows.evidence import keep_evidence
+from mlg.workflows.experiments import open_experiment
 from mlg.workflows.packaged import read_packaged
 from mlg.workflows.release_acts import ReleaseActs
 from mlg.workflows.release_ports import BackRequest, ReleasePorts
@@ -43,6 +44,9 @@ QUIET_EVERY_S: Final = 2.0
 """The same where nothing hurries: waiting for a turn, or while the old version is warm."""
 STAND_BY_S: Final = 600.0
 """How long one durable step may wait for staging's window."""
+
+EXPERIMENT: Final = "experiment"
+"""What a rollout may wait for before it begins, besides another one."""
 
 _QUIET: Final = frozenset(("swapped", "paused"))
 
@@ -77,6 +81,8 @@ class Release(DBOSConfiguredInstance):
         id_ = DBOS.workflow_id or ""
         raw = self.begin(service, model, artifact, run_id, id_, asked)
         while "wait" in raw:
+            if raw["wait"] == EXPERIMENT:
+                self.stand_aside(service)
             DBOS.sleep(QUIET_EVERY_S)
             raw = self.begin(service, model, artifact, run_id, id_, asked)
         return self._follow(raw, model, artifact)
@@ -121,6 +127,9 @@ class Release(DBOSConfiguredInstance):
             return {"done": {"state": "released", "deployment": "", "version": version}}
         if in_flight(self._ports.files, service) not in {"", id_}:
             return {"wait": True}
+        if name := open_experiment(self._ports.files, service):
+            self._acts.waits(service, id_, f"the experiment {name} runs; rollouts wait for it")
+            return {"wait": EXPERIMENT}
         plan = watch.plan(service)
         if stable is not None and not stable.artifact:
             plan = replace(plan, interleave=None)
@@ -230,6 +239,14 @@ class Release(DBOSConfiguredInstance):
             state, commands = rollout.step(look.state, self._ports.watch.look(look)[1])
             if commands or state.reason != look.state.reason:
                 return
+            clock.wait(QUIET_EVERY_S)
+
+    @DBOS.step(name="release.stand_aside", retries_allowed=True, max_attempts=_TRIES)
+    def stand_aside(self, service: str) -> None:
+        """Return once no experiment of the service runs, or after ten minutes."""
+        clock = self._ports.clock
+        until_s = clock.monotonic_s() + STAND_BY_S
+        while clock.monotonic_s() < until_s and open_experiment(self._ports.files, service):
             clock.wait(QUIET_EVERY_S)
 
     @DBOS.step(name="release.act", retries_allowed=True, max_attempts=_TRIES)

@@ -32,6 +32,7 @@ from mlg.release.rollout_types import (
 )
 from mlg.release.staging import StagingReport
 from mlg.release.verdicts import GateResult
+from mlg.workflows.layers import split_anew
 from mlg.workflows.record import append_once
 from mlg.workflows.release_figures import figures_of, rollback_of, swap_of
 from mlg.workflows.release_ports import ReleasePorts
@@ -161,16 +162,13 @@ class ReleaseActs:
         shares = {share.version: share.bp for share in command.shares}
         self._want(state, list(shares), artifact)
         wanted = read_wanted(self._ports.files, state.service)
-        moved = tuple(
-            msgspec.structs.replace(item, bp=shares.get(item.version, 0))
-            for item in wanted.versions
-        )
+        moved = split_anew(wanted.versions, state, shares)
         self._keep_wanted(state.service, moved)
         recorder = self._ports.recorder()
         parts: dict[Any, int] = {}
         for item in moved:
             uri = deployment_uri(recorder, state.service, item.deployment)
-            parts[uri] = parts.get(uri, 0) + item.bp
+            parts[uri] = parts.get(uri, 0) + (0 if item.layer else item.bp)
         self.record(
             record_services.shares_changed(
                 recorder, key=command.key, service=state.service, shares=parts
@@ -263,6 +261,18 @@ class ReleaseActs:
             reason=command.reason,
             share_bp=command.share_bp,
             gates=_words(command.gates),
+        )
+        self.record(event)
+
+    def waits(self, service: str, rollout: str, reason: str) -> None:
+        """Tell what a rollout waits for that has not begun; the same is told once."""
+        event = record_rollouts.rollout_told(
+            self._ports.recorder(),
+            key=f"{rollout}:waits:{sha256(reason.encode()).hexdigest()[:12]}",
+            service=service,
+            rollout_id=rollout,
+            reason=reason,
+            needs_person=False,
         )
         self.record(event)
 

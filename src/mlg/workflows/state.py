@@ -33,6 +33,8 @@ class WantedVersion(msgspec.Struct, frozen=True, kw_only=True):
     """Id of the deployment that brought it."""
     beside: str = ""
     """Digest of the artifact that its replicas rank each request with as well; empty: none."""
+    layer: str = ""
+    """Salt of the layer of viewers that `bp` is of; empty: of the split itself."""
 
 
 class Wanted(msgspec.Struct, frozen=True, kw_only=True):
@@ -43,8 +45,9 @@ class Wanted(msgspec.Struct, frozen=True, kw_only=True):
 
     @property
     def stable(self) -> WantedVersion | None:
-        """The version with the most traffic, or None."""
-        return max(self.versions, key=lambda item: item.bp, default=None)
+        """The version with the most traffic, or None; one of a layer's viewers is none."""
+        own = (item for item in self.versions if not item.layer)
+        return max(own, key=lambda item: item.bp, default=None)
 
 
 APPLIED = "applied.json"

@@ -8,7 +8,12 @@ from typing import Any
 from mlg.adapters.ids_uuid7 import Uuid7Ids
 from mlg.api.health import HealthAnswer, Restarts, availability_of
 from mlg.api.operations import ApiServices
-from mlg.api.schemas import ExportRequest, GameDayRequest, RolloutStartRequest
+from mlg.api.schemas import (
+    ExperimentActRequest,
+    ExportRequest,
+    GameDayRequest,
+    RolloutStartRequest,
+)
 from mlg.core.clock import ManualClock, rfc3339
 from mlg.core.errors import BackendError, ManifestError, NotFoundError
 from mlg.core.events import Event, Revision, StoredEvent
@@ -267,6 +272,18 @@ class Control:
     ) -> dict[str, Any]:
         self.calls.append(("rollout_act", service, act, reason, principal.subject, key))
         return {"service": service, "act": act}
+
+    def experiments(self) -> list[dict[str, Any]]:
+        return [{"name": "rows", "service": "home", "phase": "", "reason": ""}]
+
+    def experiment(self, name: str) -> dict[str, Any]:
+        return {"name": name, "service": "home", "phase": "running", "reason": ""}
+
+    def experiment_act(
+        self, asked: ExperimentActRequest, principal: Principal
+    ) -> dict[str, Any]:
+        self.calls.append(("experiment", asked.experiment, asked.act, principal.subject))
+        return {"experiment": "rows-1", "name": asked.experiment, "service": "home"}
 
     def rollout_start(self, asked: RolloutStartRequest, principal: Principal) -> dict[str, Any]:
         self.calls.append(("rollout_start", asked.service, asked.version, principal.subject))

@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 from mlg.core.traffic import (
     FULL_BP,
     Endpoint,
+    Layer,
     RateLimit,
     ServiceEndpoints,
     Share,
@@ -400,3 +401,21 @@ def test_the_servers_metadata_are_asked_of_the_first_service_that_can_answer() -
         ]
     other = replace(home(), service="server", health_path="/ready", model="")
     assert asked(other) is None
+
+
+def test_a_layer_has_a_salt_of_its_own_and_comes_before_the_split() -> None:
+    held = Layer(salt="holdout", shares=(Share(version="v2", bp=100),))
+    state = MeshState().placed(home("v1", "v2", stable="v1"))
+    state = state.split_by(replace(split(v1=FULL_BP), layers=(held,)))
+    routes = json.dumps(render(state, sources=FILES).routes)
+    assert 'salt = \\\\\\"holdout:\\\\\\", ways = {' in json.dumps(routes)
+    assert routes.index("holdout:") < routes.index("below = 10000")
+    # what a layer sends viewers to stays while its endpoints go
+    kept = state.placed(home("v1", stable="v1"))
+    assert [v.version for v in kept.service("home").retained] == ["v2"]  # type: ignore[union-attr]
+    with pytest.raises(ValueError, match="twice"):
+        replace(split(v1=FULL_BP), layers=(held, held))
+    with pytest.raises(ValueError, match="below 10000"):
+        replace(
+            split(v1=FULL_BP), layers=(Layer(salt="a", shares=()), held, replace(held, salt=""))
+        )
