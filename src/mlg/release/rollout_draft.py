@@ -12,6 +12,7 @@ from mlg.release.rollout_moves import (
     interleave,
     next_step,
     pause,
+    waited_s,
     wanted_shares,
 )
 from mlg.release.rollout_types import (
@@ -45,7 +46,7 @@ def interleaving(state: RolloutState, facts: RolloutFacts) -> Moved:
         raise ValueError(f"the plan of {state.id} interleaves nothing")
     if fallen := _fallen(state, facts):
         return _without(state, facts, plan, fallen)
-    overdue = (facts.now - state.since).total_seconds() >= plan.max_hold_s
+    overdue = waited_s(state, facts) >= plan.max_hold_s
     if lacking := _lacking(state, facts):
         if overdue:
             return pause(state, facts, f"nothing counted in {plan.max_hold_s:g} s: {lacking}")

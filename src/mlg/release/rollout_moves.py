@@ -167,9 +167,11 @@ def waited_s(state: RolloutState, facts: RolloutFacts) -> float:
     """Return how long the phase, or the step, has lasted, in seconds.
 
     In event time or by the machine's clock, whichever is longer: where nobody asks, event
-    time stands still, and what is held must be let go all the same.
+    time stands still, and what is held must be let go all the same. A phase that began before
+    anything was asked, at the beginning of time, has lasted as long as the machine says.
     """
-    return max((facts.now - state.since).total_seconds(), facts.waited_s)
+    known = state.since.timestamp() > 0
+    return max((facts.now - state.since).total_seconds() if known else 0.0, facts.waited_s)
 
 
 def roll_back(

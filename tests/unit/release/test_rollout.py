@@ -388,3 +388,14 @@ def test_alpha_is_split_over_the_gates() -> None:
     canary = RolloutSpec(canary=CanarySpec(), gates={"cpu": RolloutGate(max_bp=8_500)})
     cpu = next(gate for gate in plan_of(canary).gates if gate.name == "cpu")
     assert (cpu.margin, cpu.limit, cpu.from_bp) == (0.2, 0.85, 500)
+
+
+def test_a_step_that_began_before_anything_was_asked_is_not_overdue_at_the_first_answer() -> (
+    None
+):
+    """With the requests' own time nothing is known before the first: it began in 1970."""
+    before = replace(at_step(0), since=datetime(1970, 1, 1, tzinfo=UTC))
+    held, commands = step(before, evidence(0, 50, units=1))
+    assert (held.phase, commands) == ("canary", ())
+    late = replace(evidence(0, 50, units=1), waited_s=PLAN.max_hold_s)
+    assert step(before, late)[0].phase == "paused"
