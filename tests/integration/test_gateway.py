@@ -692,6 +692,29 @@ def test_the_holdout_keeps_its_viewers_over_splits_and_experiments(mesh: Mesh) -
     assert mesh.router.observed("home") == tiles
 
 
+def test_each_rollout_deals_the_viewers_anew_and_keeps_its_own_as_it_grows(mesh: Mesh) -> None:
+    mesh.router.place(endpoints("v1", v1=[mesh.backend("v1")], v2=[mesh.backend("v2")]))
+    keys = [f"viewer-{n}" for n in range(300)]
+
+    def canary(salt: str, bp: int) -> set[str]:
+        mesh.router.apply(replace(split(v1=10_000 - bp, v2=bp), salt=salt))
+        tags = {key: mesh.ask(mlg_sticky_key=key).getheader("x-tag") for key in keys}
+        return {key for key, tag in tags.items() if tag == "v2"}
+
+    first, second = canary("one", 2_000), canary("two", 2_000)
+    for salt, got in (("one", first), ("two", second)):
+        places = {key: place_of(f"={salt}:{key}") for key in keys}
+        # the canary lies at one end of the places; at which one the versions' names say
+        low = {key for key, place in places.items() if place < 2_000}
+        high = {key for key, place in places.items() if place >= 8_000}
+        assert got in (low, high)
+    assert first != second
+    assert canary("two", 5_000) >= second
+    observed = mesh.router.observed("home")
+    assert observed is not None
+    assert observed.salt == "two"
+
+
 def place_of(key: str) -> int:
     """FNV-1a of 32 bits and the finish of MurmurHash3, in whole numbers."""
     h = 2166136261

@@ -110,6 +110,7 @@ class WantedFleet:
                 )
                 for item in wanted.versions
             ),
+            salt=wanted.salt,
             stable=stable.version if stable and stable.bp == FULL_BP else None,
             model=service.model or "",
             fallback=has_list(service, wanted),

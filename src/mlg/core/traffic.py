@@ -48,6 +48,9 @@ class TrafficSplit:
     """One share a version, sorted by version, so equal splits are equal values."""
     layers: tuple[Layer, ...] = ()
     """Asked in order; the shares are of the viewers whom none of them takes."""
+    salt: str = ""
+    """Goes into the hash of the split itself: with another one chance deals its viewers anew,
+    so that nobody is in every canary."""
 
     @property
     def everything(self) -> tuple[Share, ...]:

@@ -331,6 +331,7 @@ def _ways(placed: Placed) -> list[Way]:
             overflow=cluster_name(name, version, OVERFLOW) if listed else "",
             limit=limits.get(cluster_name(name, version), 0),
             salt=salt,
+            deal="" if salt else placed.split.salt,
         )
         for salt, version, bp in (*layered, *(("", version, bp) for version, bp in own))
     ]

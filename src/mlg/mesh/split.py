@@ -75,6 +75,8 @@ class Way:
     limit: int = 0
     salt: str = ""
     """Of the layer that it is of; empty: of the split itself, which comes last."""
+    deal: str = ""
+    """Goes into the hash of the split itself, of which it then is; empty: nothing does."""
 
 
 def split_plugin(ways: Sequence[Way], sticky_header: str) -> Resource:
@@ -107,6 +109,7 @@ def split_plugin(ways: Sequence[Way], sticky_header: str) -> Resource:
 
 def _layer(salt: str, ways: Sequence[Way]) -> str:
     """Return one layer as Lua text; a colon ends its salt, so no two read alike."""
+    salt = salt or f"={ways[0].deal}" * bool(ways[0].deal)
     rows: list[str] = []
     below = 0
     for way in ways:

@@ -84,6 +84,7 @@ def wanted_split(service: WantedService, facts: FleetFacts) -> TrafficSplit | No
         service=service.name,
         shares=shares,
         layers=tuple(Layer(salt=salt, shares=layers[salt]) for salt in _in_order(layers)),
+        salt=service.salt,
     )
 
 

@@ -29,6 +29,8 @@ class WantedService:
     name: str
     versions: tuple[WantedVersion, ...] = ()
     """Shares without a layer sum to 10,000, or there is no version yet."""
+    salt: str = ""
+    """Goes into the hash of the split."""
     stable: str | None = None
     model: str = ""
     """The Open Inference Protocol's name; empty: the service's own."""

@@ -94,7 +94,8 @@ class ExperimentActs:
                 )
 
     def _keep(self, service: str, versions: tuple[WantedVersion, ...]) -> None:
-        write_wanted(self._ports.files, Wanted(service=service, versions=versions))
+        dealt = read_wanted(self._ports.files, service).salt
+        write_wanted(self._ports.files, Wanted(service=service, versions=versions, salt=dealt))
         self._ports.fleet.refresh()
 
     def record(self, event: Event) -> None:

@@ -163,7 +163,7 @@ class ReleaseActs:
         self._want(state, list(shares), artifact)
         wanted = read_wanted(self._ports.files, state.service)
         moved = split_anew(wanted.versions, state, shares)
-        self._keep_wanted(state.service, moved)
+        self._keep_wanted(state.service, moved, salt=state.id)
         recorder = self._ports.recorder()
         parts: dict[Any, int] = {}
         for item in moved:
@@ -292,8 +292,13 @@ class ReleaseActs:
             )
         )
 
-    def _keep_wanted(self, service: str, versions: tuple[WantedVersion, ...]) -> None:
-        write_wanted(self._ports.files, Wanted(service=service, versions=versions))
+    def _keep_wanted(
+        self, service: str, versions: tuple[WantedVersion, ...], *, salt: str | None = None
+    ) -> None:
+        """Replace what should run; without a salt viewers stay dealt as they are."""
+        dealt = read_wanted(self._ports.files, service).salt if salt is None else salt
+        wanted = Wanted(service=service, versions=versions, salt=dealt)
+        write_wanted(self._ports.files, wanted)
         self._ports.fleet.refresh()
 
     def record(self, *events: Event) -> None:

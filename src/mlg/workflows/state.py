@@ -42,6 +42,8 @@ class Wanted(msgspec.Struct, frozen=True, kw_only=True):
 
     service: str
     versions: tuple[WantedVersion, ...] = ()
+    salt: str = ""
+    """Goes into the hash of the split: the rollout that dealt the viewers last."""
 
     @property
     def stable(self) -> WantedVersion | None:
