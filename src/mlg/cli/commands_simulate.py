@@ -25,20 +25,38 @@ _MINUTE_S, _HOUR_S, _DAY_S = 60.0, 3_600.0, 86_400.0
 
 def rollout(  # noqa: PLR0917 - options, given by name
     service: str = typer.Argument(help="Name of the service."),
-    rate: float = typer.Option(100.0, "--rate", help="Requests a second that are expected."),
+    rate: float = typer.Option(
+        100.0, "--rate", min=0.001, help="Requests a second that are expected."
+    ),
     per_unit: float = typer.Option(
-        1.0, "--requests-per-unit", help="Requests of one viewer or session within a step."
+        1.0,
+        "--requests-per-unit",
+        min=1.0,
+        help="Requests of one viewer or session within a step.",
     ),
     errors: float | None = typer.Option(
-        None, "--errors", help="Share of requests that fail already; default: what health says."
+        None,
+        "--errors",
+        min=0.0,
+        max=1.0,
+        help="Share of requests that fail already; default: what health says.",
     ),
     abstention: float = typer.Option(
-        0.0, "--abstention", help="Share of answers for which the model steps back already."
+        0.0,
+        "--abstention",
+        min=0.0,
+        max=1.0,
+        help="Share of answers for which the model steps back already.",
     ),
     latency: str = typer.Option(
         "lognormal", "--latency", help="Shape of it: lognormal, gamma or pareto."
     ),
-    ctr: float = typer.Option(0.05, "--ctr", help="Share of what is shown that viewers take."),
+    ctr: float = typer.Option(
+        0.05, "--ctr", min=0.0001, max=0.9999, help="Share of what is shown that viewers take."
+    ),
+    runs: int = typer.Option(
+        1_000, "--runs", min=20, max=100_000, help="Simulated rollouts behind each figure."
+    ),
     file: Path = FileOption,
     home: Path | None = HomeOption,
     as_json: bool = JsonOption,
@@ -52,7 +70,7 @@ def rollout(  # noqa: PLR0917 - options, given by name
     Example: mlg simulate rollout home --rate 50 --requests-per-unit 6 --errors 0.001 --json
     """
     with reported(as_json):
-        with err.status("simulating a thousand rollouts a figure"):
+        with err.status(f"simulating {runs:,} rollouts a figure"):
             document = _document(
                 service,
                 file,
@@ -65,11 +83,14 @@ def rollout(  # noqa: PLR0917 - options, given by name
                     "latency": latency,
                     "ctr": ctr,
                 },
+                runs,
             )
         show(document, as_json, _print)
 
 
-def _document(service: str, file: Path, home: Path, given: dict[str, Any]) -> dict[str, Any]:
+def _document(
+    service: str, file: Path, home: Path, given: dict[str, Any], runs: int
+) -> dict[str, Any]:
     import msgspec
 
     from mlg.manifest.load import load_manifest
@@ -96,7 +117,7 @@ def _document(service: str, file: Path, home: Path, given: dict[str, Any]) -> di
         raise ManifestError(
             str(error), where="mlg simulate rollout", hint="mlg simulate rollout --help."
         ) from error
-    steps = forecast(plan, traffic)
+    steps = forecast(plan, traffic, runs=runs)
     return {
         "service": service,
         "traffic": msgspec.to_builtins(traffic),
