@@ -13,6 +13,7 @@ from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
+import pytest
 from tests.conftest import Cli, until
 from tests.e2e.test_canary import FULL, rollout
 from tests.instance import Graph
@@ -135,6 +136,9 @@ def phases(cli: Cli, name: str) -> list[str]:
     return [e["type"].removeprefix("mlg.rollout.") for e in mine]
 
 
+@pytest.mark.skipif(
+    not FULL, reason="make e2e runs it: tests/integration/test_interleaving.py has the parts"
+)
 def test_a_worse_version_loses_on_interleaved_lists_and_never_reaches_its_canary(
     cli: Cli,
 ) -> None:
