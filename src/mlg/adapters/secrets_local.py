@@ -26,8 +26,12 @@ class LocalSecrets:
     def resolve(self, ref: str) -> str:
         kind, _, name = ref.removeprefix(_SCHEME).partition("/")
         if not ref.startswith(_SCHEME) or kind not in ("env", "file") or not name:
+            # what stands there may be the secret itself: it is not repeated
+            where = "(no reference)" if ref else "(empty)"
             raise NotFoundError(
-                "expected secret://env/NAME or secret://file/PATH", where=ref or "(empty)"
+                "expected secret://env/NAME or secret://file/PATH",
+                where=ref if ref.startswith(_SCHEME) else where,
+                hint="write where the secret is, never the secret.",
             )
         if kind == "env":
             text = self._env.get(name)

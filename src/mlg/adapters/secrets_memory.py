@@ -17,7 +17,10 @@ class MemorySecrets:
 
     def resolve(self, ref: str) -> str:
         if ref not in self._secrets:
-            raise NotFoundError("there is no such secret", where=ref or "(empty)")
+            # what is no reference may be the secret itself: it is not repeated
+            no_reference = "(no reference)" if ref else "(empty)"
+            where = ref if ref.startswith("secret://") else no_reference
+            raise NotFoundError("there is no such secret", where=where)
         return self._secrets[ref]
 
 
