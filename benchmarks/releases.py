@@ -292,6 +292,7 @@ def main() -> None:
     parser.add_argument("--only", action="append", default=[])
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--live-rate", type=float, default=600.0)
+    parser.add_argument("--swap-rate", type=float, default=400.0)
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--json", action="store_true")
     args = parser.parse_args()
@@ -308,7 +309,7 @@ def main() -> None:
         from releases_swap import swap
 
         with tempfile.TemporaryDirectory() as folder:
-            rows["swap"] = swap(Path(folder) / "mesh", args.live_rate, 3 * args.rounds)
+            rows["swap"] = swap(Path(folder) / "mesh", args.swap_rate, 3 * args.rounds)
     if "power" in asked:
         rows["power"] = power(min(args.runs, 2_000), 1_000.0, args.seed + 1)
     missed = held(rows)

@@ -3,9 +3,12 @@
 Two real Envoys; replicas with 50,000 items by 64, confidence and prediction log on; an open-loop
 load that never waits. Latency counts from when a request was due. Steady is the former version
 in the seconds before the swap, once the new replica stands ready and nothing starts any more.
+How busy the former replica is in those seconds is told, as a share of one core: a peak that leaves
+no room measures the queue, not the swap.
 """  # noqa: INP001 - imported by a script
 
 import math
+import os
 import statistics
 import time
 from pathlib import Path
@@ -28,6 +31,7 @@ def swap(folder: Path, rate: float, rounds: int) -> list[Row]:
     """Return a row for each kind of replica: p99 of the first thousand over steady state."""
     folder.mkdir(parents=True, exist_ok=True)
     found: dict[str, list[Row]] = {"warmed": [], "unwarmed": []}
+    busy: list[float] = []
     with mesh(folder) as made:
         version = "v0"
         port, process = replica(version, folder, "warm")
@@ -44,9 +48,10 @@ def swap(folder: Path, rate: float, rounds: int) -> list[Row]:
                     former, process = process, started
                     made.place(version, **{version: port, following: other})
                     time.sleep(1.0)
-                    quiet_s = time.monotonic()
+                    quiet_s, cpu_s = time.monotonic(), _cpu_s(former.pid)
                     time.sleep(_QUIET_S)
                     at_s = time.monotonic()
+                    busy.append((_cpu_s(former.pid) - cpu_s) / (at_s - quiet_s))
                     made.split(**{following: FULL_BP})
                     swaps.append((kind, quiet_s, at_s, version, following))
                     time.sleep(_QUIET_S)
@@ -61,7 +66,11 @@ def swap(folder: Path, rate: float, rounds: int) -> list[Row]:
         first = [ms for s, _, v, ms in answered if v == after and s >= at_s][:FIRST]
         found[kind].append({"steady": _p99(steady), "first": _p99(first), "most": max(first)})
     failed = sum(row[1] != 200 for row in rows)
-    return [_row(kind, each, rate, len(rows), failed) for kind, each in found.items()]
+    cores = round(statistics.median(busy), 2)
+    return [
+        {**_row(kind, each, rate, len(rows), failed), "replica_cores": cores}
+        for kind, each in found.items()
+    ]
 
 
 def _row(kind: str, each: list[Row], rate: float, requests: int, failed: int) -> Row:
@@ -80,6 +89,12 @@ def _row(kind: str, each: list[Row], rate: float, requests: int, failed: int) ->
         "failed": failed,
         "held": kind == "unwarmed" or (ratio <= BAR and failed == 0),
     }
+
+
+def _cpu_s(pid: int) -> float:
+    """Return the processor time of a process and all its threads."""
+    after = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+    return (int(after[11]) + int(after[12])) / os.sysconf("SC_CLK_TCK")
 
 
 def _p99(values: list[float]) -> float:

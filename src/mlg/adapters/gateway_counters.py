@@ -21,6 +21,8 @@ _FILE: Final = "counters.json"
 _REQUESTS: Final = (
     r"/stats?format=json&filter=\.(upstream_rq_[0-9]{3}|http_local_rate_limit\.rate_limited)$"
 )
+_NODE: Final = "/config_dump?mask=bootstrap.node.id"
+"""A hundred bytes; `/server_info` has 120 kB of extensions and costs the gateway 5 ms."""
 
 
 class GatewayCounters:
@@ -87,6 +89,11 @@ class GatewayCounters:
 
     def _run(self, admin: str) -> str | None:
         """Name the present life of a gateway; None when it does not answer."""
+        told = self._ask(admin, _NODE) or {}
+        for part in told.get("configs", ()):
+            if named := part.get("bootstrap", {}).get("node", {}).get("id"):
+                return str(named)
+        # a gateway that an earlier version of mlg started
         about: Mapping[str, Any] = self._ask(admin, "/server_info") or {}
         return about.get("node", {}).get("id")
 

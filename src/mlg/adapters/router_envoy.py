@@ -166,9 +166,12 @@ class EnvoyRouter:
             if wanted == former:
                 return
             self._route(former, wanted)
-            self._count(former, wanted)
             self._keep(wanted)
-            self._break(wanted, split.service)
+            before, after = self._render(former), self._render(wanted)
+            if (before.assignments, before.clusters) != (after.assignments, after.clusters):
+                # a replica goes, and its counters with it
+                self._count(former, wanted)
+                self._break(wanted, split.service)
 
     def observed(self, service: str) -> TrafficSplit | None:
         placed = self._state.service(service)
@@ -347,6 +350,9 @@ def gateway_spec(folder: Path, gateway: str, port: int, *, digest: str) -> Proce
             f"{folder.name}/{gateway}.json",
             "--service-node",
             "{nonce}",
+            # also where it can be read without all that this build of Envoy can do
+            "--config-yaml",
+            '{"node": {"id": "{nonce}"}}',
             "--service-cluster",
             "mlg",
             *(_hand_over(folder, gateway) if hot else ("--disable-hot-restart",)),
