@@ -11,7 +11,7 @@ import msgspec
 
 from mlg.adapters.stream_segments import SegmentStream
 from mlg.app.arm_counts import arm_seen, compared_in, stage_of
-from mlg.app.arms_used import ArmsUsed, Spans, read_arms
+from mlg.app.arms_used import ArmsReader, ArmsUsed, Spans
 from mlg.app.images import check_image
 from mlg.app.interleaving import DraftWatch, interleaves
 from mlg.app.manifests import Manifests
@@ -102,7 +102,8 @@ class ControlWatch:
         self._objectives = objectives
         self._home, self._files, self._clock = home, files, clock
         self._manifests, self._router, self._supervisor = manifests, router, supervisor
-        self._network, self._tail, self._staging = network, tail, staging
+        self._tail, self._staging = tail, staging
+        self._arms = ArmsReader(supervisor, network, clock)
         self._artifacts, self._signing = artifacts, signing
         self._follows: dict[str, _Follow] = {}
         self._drafts = DraftWatch(home, router, tail)
@@ -162,7 +163,8 @@ class ControlWatch:
             return look
         with self._lock:
             attempts = {a.version: a for a in self._router.attempts(look.state.service)}
-            seen = self._seen(look, self._follow(look).stage, attempts, self._used(look.state))
+            used = self._used(look.state, anew=True)
+            seen = self._seen(look, self._follow(look).stage, attempts, used)
         stages = (*look.stages, msgspec.to_builtins(seen))
         return msgspec.structs.replace(look, mark={**look.mark, "step": -1}, stages=stages)
 
@@ -221,7 +223,7 @@ class ControlWatch:
             "share_bp": state.share_bp,
             "cursor": msgspec.to_builtins(self._tail.cursor(state.service)),
             "attempts": {name: [a.total, a.errors] for name, a in attempts.items()},
-            "faults": self._used(state).withheld,
+            "faults": self._used(state, anew=True).withheld,
             "baseline": baseline,
             "former": self._objectives.former(look),
         }
@@ -346,10 +348,10 @@ class ControlWatch:
             return f"its image is refused: {error}"
         return ""
 
-    def _used(self, state: RolloutState) -> ArmsUsed:
+    def _used(self, state: RolloutState, *, anew: bool = False) -> ArmsUsed:
         """Return what the replicas of each arm used and withheld, since they started."""
         labels = (state.candidate, state.stable, control_label(state.stable or ""))
-        return read_arms(self._supervisor(), self._network, state.service, labels)
+        return self._arms.read(state.service, labels, anew=anew)
 
     def _spec(self, service: str) -> ServiceSpec | None:
         spec = self._manifests.spec()
