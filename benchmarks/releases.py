@@ -40,6 +40,7 @@ from mlg.release.analysis import judge
 from mlg.release.forecast import Fault, Latency, Traffic, forecast
 from mlg.release.rollout_plan import plan_of
 from mlg.release.rollout_types import RolloutPlan
+from mlg.release.windows import Pair, Used, over
 
 Row = dict[str, Any]
 
@@ -140,6 +141,11 @@ def agrees(arrays: Judge, run: int) -> int:
     arrays.look()
     here = {name for name, hit in arrays.hits.items() if np.asarray(hit)[run]}
     arrays.hits = kept
+    for name, spans in arrays.spans.items():
+        pair, said = spans.pair(run)
+        none = Pair(candidate=Used(), control=Used())
+        margin = next(gate.margin for gate in plan().gates if gate.name == name)
+        assert over(name, margin, none, pair) == said, (name, pair, said)
     found = judge(plan(), arrays.facts(run))
     there = {r.name for r in found if r.verdict == "FAIL"} & set(arrays.hits)
     assert here == there, (here, there, run)

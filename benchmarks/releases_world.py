@@ -38,6 +38,14 @@ class World:
     """A candidate is slow over the control's p99 and so much."""
     abstains: float = 0.05
     ctr: float = 0.05
+    watch_through: float = 0.6
+    insane: float = 0.2
+    """Of the failures."""
+    falls_back: float = 0.01
+    cpu_s: float = 0.002
+    """Of a request."""
+    hit_ratio: float = 0.6
+    """Of caches that are warm."""
     drop: float = 0.0
     """Relative drop of the candidate's engagement."""
     requests_per_unit: float = 4.0
@@ -67,6 +75,16 @@ class Tick:
     viewers: tuple[Counts, Counts]
     taken: tuple[NDArray[np.float64], NDArray[np.float64]]
     """Sum of what these viewers took, 0..1 each, of candidate and control."""
+    watched: tuple[NDArray[np.float64], NDArray[np.float64]]
+    """Sum of the shares that these viewers watched, 0..1 each."""
+    insane: tuple[Counts, Counts, Counts]
+    """Of `failing`, those whose answer was withheld as no answer that may be given."""
+    fell_back: tuple[Counts, Counts, Counts]
+    """Of `units`, first answers that were the popularity list."""
+    cpu_s: tuple[NDArray[np.float64], NDArray[np.float64]]
+    """Processor time of candidate and control."""
+    hits: tuple[Counts, Counts]
+    """Of `requests` of candidate and control, those that a cache answered."""
 
 
 def slow_shares(world: World) -> tuple[float, float, float]:
@@ -147,7 +165,14 @@ def stream(world: World, runs: int, seed: int) -> Iterator[Tick]:
                 random.binomial(n, world.ctr * (1.0 - drop)).astype(float)
                 for n, drop in zip(units[:2], (world.drop, 0.0), strict=True)
             )
+            cpu_s, hits = _used(random, rough, world, requests, since)
+            watched = tuple(random.binomial(4 * n, world.watch_through) / 4 for n in units[:2])
             yield Tick(
+                watched=watched,
+                insane=tuple(random.binomial(n, world.insane) for n in failing),
+                fell_back=tuple(random.binomial(n, world.falls_back) for n in units),
+                cpu_s=cpu_s,
+                hits=hits,
                 second=second,
                 step=step,
                 share=share,
@@ -211,3 +236,18 @@ def _slow(random, rough, world, requests, hz, share, since):  # noqa: ANN001, AN
             slow[arm] = slow[arm] + caught
             over[arm] = over[arm] + caught
     return tuple(slow), tuple(over)
+
+
+def _used(random, rough, world, requests, since):  # noqa: ANN001, ANN202
+    """Return processor time and cache hits of candidate and control, alike but for chance.
+
+    What a request costs moves from second to second by a third, in each process by itself; in
+    rough worlds it also moves with all that the machines share.
+    """
+    runs = requests[0].shape[0]
+    shared = random.gamma(4.0, 0.25, runs) if rough else 1.0
+    cpu_s = tuple(
+        n * world.cpu_s * shared * random.lognormal(0.0, 0.3, runs) for n in requests[:2]
+    )
+    warm = world.hit_ratio * (1.0 - (exp(-since / 60.0) if rough else 0.0))
+    return cpu_s, tuple(random.binomial(n, warm) for n in requests[:2])
