@@ -23,7 +23,7 @@ def compose_document(
         home: Its instance, for versions, images, policies and keys.
         service: Whose staging.
         version: Which version; empty is the one that serves.
-        image: Name of its image; empty is its own layers over this machine's Python.
+        image: Name of its image; empty is the one that `mlg image build` makes.
         out: Folder for the file and what it names; None writes nothing.
 
     Raises:
