@@ -17,7 +17,13 @@ from mlg.core.clock import ManualClock
 from mlg.graph.record import Recorder
 from mlg.release import rollout
 from mlg.release.rollout_moves import wanted_shares
-from mlg.release.rollout_types import OperatorAct, RolloutFacts, RolloutPlan, RolloutState
+from mlg.release.rollout_types import (
+    ApprovalPlan,
+    OperatorAct,
+    RolloutFacts,
+    RolloutPlan,
+    RolloutState,
+)
 from mlg.release.verdicts import GateResult
 from mlg.workflows.release import Release
 from mlg.workflows.release_spans import SPAN_LEAST_S, SPAN_MOST_S, span_s
@@ -45,6 +51,8 @@ class Viewers:
     ) -> None:
         self.clock, self.verdict_s, self.dies_at_s = clock, verdict_s, list(dies_at_s)
         self.looks: list[float] = []
+        self.stands = False
+        """Whether event time stands still."""
         self.acts: dict[float, OperatorAct] = {}
 
     def plan(self, service: str) -> RolloutPlan:
@@ -62,8 +70,10 @@ class Viewers:
         if self.dies_at_s and at_s >= self.dies_at_s[0]:
             del self.dies_at_s[0]
             raise DeadError
+        began = look.began_at or T0
         facts = RolloutFacts(
-            now=now,
+            now=T0 if self.stands else now,
+            waited_s=(now - began).total_seconds(),
             ready=(state.candidate, f"{state.stable}~control"),
             shares=wanted_shares(state),
             acts=tuple(act for s, act in self.acts.items() if s <= at_s),
@@ -122,8 +132,8 @@ class Control:
                 self.clock.wait(5.0)  # until it is up again
 
 
-def begun(clock: ManualClock) -> Any:
-    state: RolloutState = rollout.begin("r1", "home", "v1", "v0", PLAN, T0)
+def begun(clock: ManualClock, plan: RolloutPlan = PLAN) -> Any:
+    state: RolloutState = rollout.begin("r1", "home", "v1", "v0", plan, T0)
     return msgspec.to_builtins(Look(state=state, began_at=clock.now()))
 
 
@@ -163,6 +173,21 @@ def test_a_persons_act_is_answered_within_a_look_however_old_the_step_is(
     raw = control.follow(begun(watch.clock), "rolling_back")
     assert watch.looks[-1] == pytest.approx(199.7, abs=0.11)
     assert "rollback by local:ann" in raw["state"]["reason"]
+    control.plane.close()
+
+
+def test_a_wait_for_a_person_counts_from_its_own_beginning_by_the_machines_clock(
+    tmp_path: Path,
+) -> None:
+    """Event time stands still; the step took 200 s before the wait, which lasts 250 s."""
+    watch = Viewers(ManualClock(T0), verdict_s=200.0)
+    watch.stands = True
+    approval = ApprovalPlan(before="promote", by=("nobody",))
+    plan = replace(PLAN, approval=approval, max_hold_s=250.0, max_pause_s=1_000.0)
+    control = Control(tmp_path, watch)
+    raw = control.follow(begun(watch.clock, plan), "paused")
+    assert "no answer in 250 s: waits for approval" in raw["state"]["reason"]
+    assert watch.looks[-1] == pytest.approx(200.0 + 250.0, abs=0.3)
     control.plane.close()
 
 

@@ -221,6 +221,8 @@ class Release(DBOSConfiguredInstance):
         if (state.phase, state.step) != (look.state.phase, look.state.step):
             look = self._ports.watch.close_step(look)
             look = msgspec.structs.replace(look, began_at=clock.now())
+        elif state.awaiting != kept.state.awaiting:
+            look = msgspec.structs.replace(look, began_at=clock.now())
         if not commands:
             self._tell(state, reason)
         found = self._kept(msgspec.structs.replace(look, state=state))
