@@ -25,9 +25,10 @@ from mlg.adapters.keys_signing import keep_signing_key, new_signing_key, write_t
 from mlg.adapters.network_http import HttpNetwork
 from mlg.app.images import pack
 from mlg.app.signing import Signing
-from mlg.app.stack_plan import StackImage
+from mlg.app.stack_plan import StackImage, given_image
 from mlg.app.staging import Staging
 from mlg.app.staging_stack import ComposeStacks, project_of, sweep_stacks
+from mlg.app.startable import startable_image
 from mlg.core.errors import BackendError, NotFoundError
 from mlg.core.steps import StepCall
 from mlg.core.uris import Digest
@@ -53,7 +54,7 @@ pipelines:
         in: [plays]
         roles: {interactions: {table: plays, viewer: user, item: item, at: at}}
 services:
-  profiles: {command: [python, server.py]}
+  profiles: {command: [python, server.py], health: /alive}
   home:
     model: ranker
     depends_on: [profiles]
@@ -65,8 +66,11 @@ services:
 SERVER = """\
 import http.server, os
 class Handler(http.server.BaseHTTPRequestHandler):
+    asked = 0
     def do_GET(self):
-        self.send_response(200); self.end_headers()
+        Handler.asked += 1
+        well = self.path == "/alive" and Handler.asked > 2
+        self.send_response(200 if well else 503); self.end_headers()
 http.server.HTTPServer(("127.0.0.1", int(os.environ["MLG_PORT"])), Handler).serve_forever()
 """
 
@@ -108,12 +112,12 @@ class Home:
     def label(self) -> str:
         return f"mlg.staging={project_of(self.path, 'home')}"
 
-    def stacks(self, **more: Any) -> ComposeStacks:
+    def stacks(self, *, manifest: Any = None, **more: Any) -> ComposeStacks:
         return ComposeStacks(
             self.path,
             self.files,
             self.artifacts,
-            lambda: self.spec,
+            manifest or (lambda: self.spec),
             HttpNetwork(),
             SystemClock(),
             **more,
@@ -186,6 +190,7 @@ def home(made: Home) -> Home:
     return made
 
 
+@full
 def test_the_versions_own_image_is_tested_beside_what_it_depends_on(home: Home) -> None:
     seen: list[dict[str, Any]] = []
     with find_engine() as engine:
@@ -204,7 +209,15 @@ def test_the_versions_own_image_is_tested_beside_what_it_depends_on(home: Home) 
         results = {r.name: (r.verdict, r.reason) for r in found.results}
         assert found.verdict == "PASS", results
         assert results["compose"][1].startswith("3 containers answer on ")
-        most = max(seen, key=len)
+        assert "; 1 servers of one's own are healthy" in results["compose"][1]
+        # the version ran from the image that `mlg image build` makes, and from it alone
+        image = startable_image(home.path, home.version)
+        assert image.built is False
+        assert found.figures["figure.compose.image"] == image.digest
+        told = {c["Names"][0]: c for c in most_of(seen).values()}
+        assert not binds_of_this_machine(told, "home")
+        assert binds_of_this_machine(told, "profiles")
+        most = most_of(seen)
         ports = [p for one in most.values() for p in one.get("Ports") or []]
         assert len(most) == 3
         assert len({p["PublicPort"] for p in ports}) == 2
@@ -213,6 +226,49 @@ def test_the_versions_own_image_is_tested_beside_what_it_depends_on(home: Home) 
     page = home.artifacts.open(Digest(found.document)).read_text()
     assert f"Staging of {home.version} for home" in page
     assert dict(found.about)["rollout"] == "r"
+
+
+def most_of(seen: list[dict[str, Any]]) -> dict[str, Any]:
+    return max(seen, key=len)
+
+
+def binds_of_this_machine(told: dict[str, Any], service: str) -> set[str]:
+    """Return what of this machine's Python a container of a service has mounted."""
+    (found,) = [
+        c for c in told.values() if c["Labels"]["com.docker.compose.service"] == service
+    ]
+    mounts = {str(m["Destination"]) for m in found["Mounts"]}
+    return mounts & {"/usr", "/lib", sys.prefix, sys.base_prefix}
+
+
+@full
+def test_a_server_that_never_becomes_healthy_is_an_error_and_nothing_stays(home: Home) -> None:
+    """It runs and answers, but never at the path that the manifest names."""
+    services = dict(home.spec.services)
+    services["profiles"] = msgspec.structs.replace(services["profiles"], health="/nowhere")
+    sick = msgspec.structs.replace(home.spec, services=services)
+    began_s = SystemClock().monotonic_s()
+    with find_engine() as engine, ExitStack() as stage:
+        with pytest.raises(BackendError) as caught:
+            home.stacks(manifest=lambda: sick).start("home", home.version, 30.0, stage)
+        words = "profiles did not become healthy in time at /nowhere: it answers 503"
+        assert words in str(caught.value)
+        assert SystemClock().monotonic_s() - began_s < 40.0
+        stage.close()
+        assert home.left(engine) == []
+
+
+@full
+def test_a_server_that_ends_is_told_in_its_own_words(home: Home) -> None:
+    services = dict(home.spec.services)
+    command = ("python", "-c", "raise SystemExit('no such table')")
+    services["profiles"] = msgspec.structs.replace(services["profiles"], command=command)
+    broken = msgspec.structs.replace(home.spec, services=services)
+    found = home.run(manifest=lambda: broken)
+    assert (found.verdict, found.results[0].name) == ("ERROR", "compose")
+    assert "the container of profiles ended: no such table" in found.results[0].reason
+    with find_engine() as engine:
+        assert home.left(engine) == []
 
 
 @full
@@ -287,16 +343,13 @@ def test_what_a_killed_control_plane_left_goes_at_the_next_start(home: Home) -> 
 
 
 def test_the_file_is_what_compose_takes(made: Home, tmp_path: Path) -> None:
-    from mlg.app.stack_plan import StackPlanner, host_image
-    from mlg.app.staging_stack import write_stack
+    from mlg.app.staging_stack import planned, write_stack
 
     try:
         command = compose_command()
     except BackendError as error:
         pytest.skip(str(error))
-    planner = StackPlanner(
-        made.spec, made.files, made.artifacts, lambda p: host_image(made.artifacts, p)
-    )
+    planner = planned(made.path, made.spec, given_image(TRIAL))
     plan = planner.plan("home", made.version)
     write_stack(tmp_path, plan, plan.stack)
     done = subprocess.run(
@@ -340,8 +393,9 @@ def test_without_compose_beside_an_engine_nothing_is_left(
     with find_engine() as engine, ExitStack() as stage:
         monkeypatch.setenv("DOCKER_HOST", f"unix://{engine.socket_path}")
         monkeypatch.setenv("PATH", str(tmp_path))
+        trial = home.stacks(image_of=given_image(TRIAL))
         with pytest.raises(BackendError, match="no docker-compose is installed"):
-            home.stacks().start("home", home.version, 30.0, stage)
+            trial.start("home", home.version, 30.0, stage)
         stage.close()
         assert home.left(engine) == []
 

@@ -35,6 +35,7 @@ from mlg.release.rollout_types import (
     RolloutPlan,
     RolloutState,
 )
+from mlg.release.staging import StagingReport
 from mlg.release.verdicts import GateResult
 from mlg.workflows.evidence import keep_evidence, read_evidence
 from mlg.workflows.release_acts import ReleaseActs
@@ -61,7 +62,7 @@ class Fleet:
 class Plane:
     """A control plane over a home: what it knows is lost with it, but for `kept`."""
 
-    def __init__(self, home: Path, fuse: Fuse | None = None) -> None:
+    def __init__(self, home: Path, fuse: Fuse | None = None, watch: Any = None) -> None:
         self.clock = ManualClock(T0)
         self.graph = SqliteGraph(home / "graph.sqlite3", self.clock)
         self.files: Any = FusedFiles(home, fuse) if fuse else LocalFiles(home)
@@ -73,7 +74,7 @@ class Plane:
                 fleet=Fleet(),
                 store=cast("Any", store),
                 clock=self.clock,
-                watch=cast("Any", None),
+                watch=watch,
                 recorder=lambda: by,
             )
         )
@@ -242,6 +243,34 @@ def test_a_canary_without_traffic_pauses_calls_and_gives_everything_back(
     assert read_swaps(plane.files, "home").rejected == ()
     again = rollout.begin("r2", "home", "v1", "v0", plan, T0)
     assert follow(plane, again, T0).phase == "swapped"
+
+
+class Battery:
+    """Says what a battery of tests that is done says."""
+
+    def stage(self, state: RolloutState, artifact: str) -> StagingReport:
+        return StagingReport(
+            verdict="PASS", reason=f"golden PASS of {state.candidate}, {artifact}", results=()
+        )
+
+
+def test_in_the_log_staging_begins_then_it_is_told_then_it_is_over(tmp_path: Path) -> None:
+    plane = Plane(tmp_path, watch=Battery())
+    serve(plane.files)
+    plan = RolloutPlan(staging=True, swap_back_s=0.0)
+    begun = rollout.begin("r1", "home", "v1", "v0", plan, T0)
+    assert follow(plane, begun, T0).phase == "done"
+    events = [s.event for s in plane.graph.events(0, 100)]
+    told = [e for e in events if ".rollout." in e.type or ".staging." in e.type]
+    assert [e.type for e in told][:3] == [
+        "mlg.rollout.staging",
+        "mlg.staging.ended",
+        "mlg.rollout.warming",
+    ]
+    # the report hangs on the step that was there before it
+    (checked,) = [e for e in told[1].edges if e.src.startswith("mlg://rollout_step/")]
+    assert checked.src in {n.uri for n in told[0].nodes}
+    plane.close()
 
 
 @pytest.mark.parametrize(

@@ -12,6 +12,8 @@ from typing import Any
 
 import pytest
 from tests.integration.test_replica import (
+    KEY,
+    RECOMMEND,
     Replica,
     Starter,
     artifact,  # noqa: F401 - a fixture
@@ -21,6 +23,7 @@ from tests.integration.test_replica import (
 from mlg.adapters.artifacts_local import LocalArtifacts
 from mlg.adapters.clock_system import SystemClock
 from mlg.adapters.network_http import HttpNetwork
+from mlg.app.live_requests import LogRequests
 from mlg.app.staging import Staging
 from mlg.app.staging_battery import Battery, Known, Target
 from mlg.app.staging_memory import MemoryWatch, runs
@@ -35,6 +38,7 @@ from mlg.manifest.specs_services import (
     StagingTest,
 )
 from mlg.release.staging import StagingReport
+from mlg.serving.log import hashed
 from mlg.serving.warmup import golden_requests
 from mlg.workflows.state import WantedVersion
 
@@ -82,7 +86,8 @@ class Running:
 
     def run(self, service: ServiceSpec, **more: Any) -> StagingReport:
         told: Any = self
-        staging = Staging(self.store, lambda: told, HttpNetwork(), lambda _: None)
+        live = LogRequests(self.replica.home, lambda: KEY)
+        staging = Staging(self.store, lambda: told, HttpNetwork(), lambda _: None, live=live)
         return staging.run("home", "v1", self.model, service, **more)
 
 
@@ -110,6 +115,27 @@ def test_a_real_model_passes_and_nothing_is_logged(running: Running) -> None:
     assert running.replica.predictions() == []
     page = running.store.open(Digest(found.document)).read_text()
     assert all(name in page for name in TESTS)
+
+
+def test_what_viewers_asked_is_asked_again_and_none_of_it_is_logged(running: Running) -> None:
+    """Of a hundred requests 30 are of viewers whom the model does not know."""
+    at = "2026-02-01T00:00:00Z"
+    for user in [*range(1, 71), *range(1_001, 1_031)]:
+        body = {"user_id": user, "k": 5, "context": {"at": at}}
+        assert running.replica.ask(RECOMMEND, body)[0] == 200
+    before = [row["prediction_id"] for row in running.replica.predictions()]
+    serving = WantedVersion(version="v1", artifact=running.model, bp=10_000, deployment="d")
+    found = running.run(spec(("load", "compare")), production=serving)
+    assert found.verdict == "PASS", found.reason
+    for test in ("load", "compare"):
+        assert found.figures[f"figure.{test}.from_log"] == 100
+        assert found.figures[f"figure.{test}.from_log_known"] == 70
+        assert found.figures[f"figure.{test}.from_recorded"] == 0
+    # the same request made again gets the same answer of the same version
+    assert found.figures["figure.compare.overlap"] == 1.0
+    assert found.figures["figure.compare.requests"] == 100
+    assert [row["prediction_id"] for row in running.replica.predictions()] == before
+    assert not any(str(hashed(KEY, user)) in found.reason for user in range(1, 71))
 
 
 def test_a_replica_that_is_killed_in_the_middle_is_an_error(running: Running) -> None:

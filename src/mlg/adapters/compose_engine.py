@@ -7,22 +7,21 @@ its label can be taken down.
 
 import contextlib
 import http.client
-import io
 import json
 import os
 import shutil
 import signal
 import socket
 import subprocess
-import tarfile
 import tempfile
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Final
 from urllib.parse import quote
 
+from mlg.adapters.image_archive import image_archive
 from mlg.core.errors import BackendError
 
 IDLE_S: Final = 120
@@ -30,6 +29,8 @@ IDLE_S: Final = 120
 _API: Final = "/v1.40"
 _START_S: Final = 10.0
 _ASK_S: Final = 60.0
+_LOAD_S: Final = 120.0
+_JSON: Final = "application/json"
 _SHOWN: Final = 600
 _SOCKETS: Final = ("/run/docker.sock", "/var/run/docker.sock", "/run/podman/podman.sock")
 
@@ -68,13 +69,15 @@ class ComposeEngine:
     def load(self, layout: Path) -> str:
         """Load the image of an OCI layout; return the name that the engine gave it.
 
+        It is sent piece by piece: an image with its base is half a gigabyte.
+
         Raises:
             BackendError: It is refused, or the engine does not answer.
         """
-        archive = io.BytesIO()
-        with tarfile.open(fileobj=archive, mode="w") as tar:
-            tar.add(layout, arcname=".")
-        told = self._send("POST", "/images/load", archive.getvalue(), "application/x-tar")
+        archive = image_archive(layout)
+        told = self._send(
+            "POST", "/images/load", archive, "application/x-tar", timeout_s=_LOAD_S
+        )
         _, found, name = told.decode(errors="replace").partition("Loaded image: ")
         if not found:
             raise self._failed(f"the image was not loaded: {told[:_SHOWN]!r}")
@@ -115,12 +118,32 @@ class ComposeEngine:
             return 0
         return pid if mine else 0
 
+    def runs(self, container: str) -> bool:
+        """Return whether a container runs.
+
+        Raises:
+            BackendError: The engine does not answer.
+        """
+        return bool(self._ask("GET", f"/containers/{container}/json")["State"]["Running"])
+
     def last_words(self, container: str) -> str:
         """Return the end of what a container printed; empty when it cannot be had."""
         with contextlib.suppress(BackendError):
             path = f"/containers/{container}/logs?stdout=true&stderr=true&tail=3"
             return _plain(self._send("GET", path))[-_SHOWN:].strip()
         return ""
+
+    def execute(self, container: str, argv: Sequence[str]) -> tuple[int, str]:
+        """Run a program within a running container; return its exit code and its last words.
+
+        Raises:
+            BackendError: The engine does not answer, or does not start it.
+        """
+        asked = {"Cmd": list(argv), "AttachStdout": True, "AttachStderr": True}
+        made = self._told("POST", f"/containers/{container}/exec", asked)["Id"]
+        said = self._send("POST", f"/exec/{made}/start", b'{"Detach":false,"Tty":false}', _JSON)
+        code = self._ask("GET", f"/exec/{made}/json")["ExitCode"]
+        return int(code), _plain(said)[-_SHOWN:].strip()
 
     def remove(self, label: str, project: str) -> int:
         """Remove the containers with a label and the project's networks; return how many.
@@ -129,6 +152,9 @@ class ComposeEngine:
             BackendError: The engine does not answer, or one stays.
         """
         found = left = self.containers(label)
+        for one in found:  # they keep nothing, so nobody waits until they end by themselves
+            with contextlib.suppress(BackendError):
+                self._send("POST", f"/containers/{one['Id']}/kill")
         for _ in found:  # one whose network another shares goes after it
             for one in left:
                 with contextlib.suppress(BackendError):
@@ -160,16 +186,26 @@ class ComposeEngine:
         shutil.rmtree(Path(self.socket_path).parent, ignore_errors=True)
 
     def _ask(self, method: str, path: str) -> Any:
-        told = self._send(method, path)
+        return self._told(method, path)
+
+    def _told(self, method: str, path: str, asked: object = None) -> Any:
+        body = b"" if asked is None else json.dumps(asked).encode()
+        told = self._send(method, path, body, _JSON if body else "")
         try:
             return json.loads(told)
         except ValueError as error:
             raise self._failed(f"it answers {told[:_SHOWN]!r}") from error
 
     def _send(
-        self, method: str, path: str, body: bytes = b"", kind: str = "", api: str = _API
+        self,
+        method: str,
+        path: str,
+        body: bytes | Iterable[bytes] = b"",
+        kind: str = "",
+        api: str = _API,
+        timeout_s: float = _ASK_S,
     ) -> bytes:
-        connection = _UnixConnection(self.socket_path)
+        connection = _UnixConnection(self.socket_path, timeout_s)
         headers = {"Content-Type": kind} if kind else {}
         try:
             connection.request(method, f"{api}{path}", body or None, headers)
@@ -306,11 +342,11 @@ def _filter(label: str) -> str:
 class _UnixConnection(http.client.HTTPConnection):
     """HTTP over a Unix socket."""
 
-    def __init__(self, path: str) -> None:
-        super().__init__("engine", timeout=_ASK_S)
-        self._path = path
+    def __init__(self, path: str, timeout_s: float) -> None:
+        super().__init__("engine", timeout=timeout_s)
+        self._path, self._timeout_s = path, timeout_s
 
     def connect(self) -> None:
         self.sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
-        self.sock.settimeout(_ASK_S)
+        self.sock.settimeout(self._timeout_s)
         self.sock.connect(self._path)

@@ -23,7 +23,7 @@ def compose_document(
         home: Its instance, for versions, images, policies and keys.
         service: Whose staging.
         version: Which version; empty is the one that serves.
-        image: Name of its image; empty is its own layers over this machine's Python.
+        image: Name of its image; empty is the one that `mlg image build` makes.
         out: Folder for the file and what it names; None writes nothing.
 
     Raises:
@@ -48,7 +48,9 @@ def compose_document(
     document = compose(plan.stack)
     notes = [*plan.notes, "keys/viewer.key is yours to make: 32 random bytes."]
     notes += [
-        f"{one.reference} lies as an OCI layout in {one.layout}: load it into the engine."
+        f"{one.reference} lies as an OCI layout on this machine; load it: skopeo copy "
+        f"oci:{one.layout}:{one.reference.removeprefix('localhost/')} "
+        f"containers-storage:{one.reference} (Docker: docker-daemon:{one.reference})"
         for one in plan.images
         if one.layout is not None
     ]

@@ -12,7 +12,6 @@ from mlg.app.data_plane import THREAD_ENV
 from mlg.app.specs import faster_options, url_variable
 from mlg.core.errors import BackendError, NotFoundError
 from mlg.core.ports import ArtifactStore, Files
-from mlg.core.uris import Digest
 from mlg.manifest.specs import ManifestSpec
 from mlg.manifest.specs_services import ServiceSpec
 from mlg.render.compose import PORT, Bind, Stack, StackService
@@ -40,10 +39,14 @@ class StackImage:
     python: str = "python"
     binds: tuple[Bind, ...] = ()
     """What it takes from this machine, read-only."""
+    digest: str = ""
+    """sha256 of its manifest; empty: not known here."""
+    servers: "StackImage | None" = None
+    """What servers of one's own start from; None: the image itself."""
 
 
 ImageOf = Callable[[Packaged], StackImage]
-"""Gives the image of a version. Raises BackendError when it has none that can start."""
+"""Gives the image of a version. Raises LifecycleError when it has none that can start."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -56,6 +59,11 @@ class StackPlan:
     images: tuple[StackImage, ...]
     notes: tuple[str, ...]
     """What is not in it, one sentence each."""
+    digest: str = ""
+    """sha256 of the manifest of the image of the version under test, where it is known."""
+    servers: tuple[tuple[str, str], ...] = ()
+    """Servers of one's own, each with the address at which its health is asked from within
+    the container of the version under test."""
 
 
 class StackPlanner:
@@ -80,7 +88,8 @@ class StackPlanner:
         """Return what runs to test a version of a service.
 
         Raises:
-            NotFoundError: The service, or the version, is not known here.
+            NotFoundError: The service, or the version, is not known here, or packages of
+                the image are not installed.
             BackendError: A service that it depends on serves nothing yet, or an image
                 cannot be started.
         """
@@ -89,7 +98,8 @@ class StackPlanner:
         for name in needed:
             declared = self._spec.services[name]
             if declared.command is not None:
-                self._command(name, declared, self._image(service, version), made)
+                image = self._image(service, version)
+                self._command(name, declared, image.servers or image, made)
             elif declared.model is None:
                 made.notes.append(f"service {name} is adopted: it runs elsewhere already.")
             else:
@@ -101,7 +111,7 @@ class StackPlanner:
                         hint=f"release a version of {name} first.",
                     )
                 self._versioned(name, stable.version, made)
-        self._versioned(service, version, made, needs=tuple(needed), inside=made.owner)
+        image = self._versioned(service, version, made, needs=tuple(needed), inside=made.owner)
         made.notes.append("the gateway is not in it: who tests asks the replica.")
         there = {one.name for one in made.services}
         services = tuple(
@@ -113,6 +123,11 @@ class StackPlanner:
             files=tuple(sorted(made.files.items())),
             images=tuple(made.images),
             notes=tuple(made.notes),
+            digest=image.digest,
+            servers=tuple(
+                (name, f"http://127.0.0.1:{port}{self._spec.services[name].health}")
+                for name, port in made.ports.items()
+            ),
         )
 
     def _packaged(self, name: str, version: str) -> Packaged:
@@ -139,8 +154,8 @@ class StackPlanner:
         made: "_Made",
         needs: tuple[str, ...] = (),
         inside: str = "",
-    ) -> None:
-        """Add a version's replica and its popularity server."""
+    ) -> StackImage:
+        """Add a version's replica and its popularity server; return their image."""
         declared = self._spec.services[name]
         packaged = self._packaged(name, version)
         image = self._image_of(packaged)
@@ -186,6 +201,7 @@ class StackPlanner:
                 needs=(),
             )
         )
+        return image
 
     def _command(
         self,
@@ -264,30 +280,17 @@ class _Made:
         """Whose network the servers on 127.0.0.1 share."""
 
 
-def host_image(artifacts: ArtifactStore, packaged: Packaged) -> StackImage:
-    """Return a version's own layers over this machine's Python, which is bound read-only.
+def on_this_machine(image: StackImage) -> StackImage:
+    """Return an image with this machine's Python and programs laid over it, read-only.
 
-    The image's base is only named; before a rollout begins its `serving.lock` was compared
-    with what is installed here, so what runs is what a replica runs.
-
-    Raises:
-        BackendError: The version has no image.
+    For servers of one's own, which may need what the version does not, as they have it when
+    the launcher starts them.
     """
-    if packaged.image_artifact is None:
-        raise BackendError(
-            f"version {packaged.artifact[:12]} has no image",
-            where="staging.compose",
-            hint="run the pipeline again: `package` builds one.",
-        )
     folders = [*_LIBRARIES, sys.base_prefix, sys.prefix]
     real = {path: os.path.realpath(path) for path in folders if Path(path).exists()}
     inside = [p for p in real if not any(p != q and _under(p, q) for q in real)]
-    return StackImage(
-        reference=f"localhost/{packaged.image}:{packaged.artifact[:12]}",
-        layout=artifacts.open(Digest(packaged.image_artifact)),
-        python=sys.executable,
-        binds=tuple(Bind(source=real[path], target=path) for path in inside),
-    )
+    binds = tuple(Bind(source=real[path], target=path) for path in inside)
+    return replace(image, python=sys.executable, binds=binds, servers=None)
 
 
 def given_image(reference: str) -> ImageOf:

@@ -2,7 +2,7 @@
 
 import tempfile
 import threading
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import replace
 from datetime import datetime
@@ -26,6 +26,7 @@ from mlg.recsys.golden import ANSWERS
 from mlg.release.staging import Answer, StagingReport, TestResult, failed_to_run, report
 from mlg.release.staging_bias import GroupScore
 from mlg.release.staging_page import page
+from mlg.release.staging_requests import LiveRequests
 from mlg.serving.warmup import golden_requests
 from mlg.workflows.packaged import Packaged
 from mlg.workflows.state import WantedVersion
@@ -61,6 +62,7 @@ class Staging:
         packaged: What a version was packaged as, which names its evaluation's report.
         stacks: Starts containers; None: versions are tested as processes only.
         expected_hz: Requests a second of a service in its busiest minute of late.
+        live: What viewers asked a service of late, as versions in these folders know them.
         clock: Wall time, by which windows close.
     """
 
@@ -73,11 +75,12 @@ class Staging:
         *,
         stacks: Stacks | None = None,
         expected_hz: Callable[[str], float | None] = lambda _: None,
+        live: Callable[[str, Sequence[Path]], LiveRequests] = lambda _, __: LiveRequests(),
         clock: Clock | None = None,
     ) -> None:
         self._artifacts, self._supervisor, self._network = artifacts, supervisor, network
         self._packaged, self._stacks, self._expected_hz = packaged, stacks, expected_hz
-        self._clock = clock or SystemClock()
+        self._live, self._clock = live, clock or SystemClock()
 
     def run(
         self,
@@ -210,11 +213,13 @@ class Staging:
         """Return what the tests compare with."""
         asked = (spec.rollout.staging if spec and spec.rollout else None) or StagingSpec()
         folder = self._artifacts.open(Digest(artifact))
-        served, bodies = None, ()
+        served, bodies, folders = None, (), [folder]
         if production is not None and "compare" in asked.tests:
             served = self._replica(service, production.version)
             if production.artifact and self._artifacts.has(Digest(production.artifact)):
-                bodies = golden_requests(self._artifacts.open(Digest(production.artifact)))
+                folders.append(self._artifacts.open(Digest(production.artifact)))
+                bodies = golden_requests(folders[1])
+        asks = {"load", "compare"}.intersection(asked.tests)
         expected_hz = self._expected_hz(service)
         return Known(
             bodies=golden_requests(folder),
@@ -224,6 +229,7 @@ class Staging:
             production=served[0] if served else None,
             production_bodies=bodies,
             expected_hz=expected_hz / spec.replicas if expected_hz and spec else None,
+            live=self._live(service, folders) if asks else LiveRequests(),
         )
 
     def _groups(self, version: str) -> dict[str, list[GroupScore]] | None:

@@ -5,7 +5,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from itertools import cycle, islice
 from math import ceil
 from typing import Any, Final
@@ -28,6 +28,7 @@ from mlg.release.staging import (
 from mlg.release.staging_bias import GroupScore, judge_bias_by
 from mlg.release.staging_compare import CompareLimits, judge_compare
 from mlg.release.staging_memory import judge_memory
+from mlg.release.staging_requests import LiveRequests, spread
 from mlg.release.staging_robustness import Dropped, judge_robustness
 
 LOAD_HZ: Final = 100.0
@@ -71,6 +72,8 @@ class Known:
     """The recorded requests of that version."""
     expected_hz: float | None = None
     """Requests a second that one replica had in the busiest minute of late."""
+    live: LiveRequests = field(default_factory=LiveRequests)
+    """What viewers asked of late; `load` and `compare` ask it where there is any."""
 
 
 class Battery:
@@ -173,12 +176,14 @@ class Battery:
             return answer.status == 200, (time.monotonic() - due) * 1e3
 
         workers = min(64, 8 + int(rate_hz / 25.0))
+        live = self._known.live
         with ThreadPoolExecutor(max_workers=workers, thread_name_prefix="load") as pool:
-            bodies = list(islice(cycle(self._known.bodies), count))
+            bodies = list(islice(cycle(live.bodies or self._known.bodies), count))
             timed = list(pool.map(one, range(len(bodies)), bodies))
         good = [ms for ok, ms in timed if ok]
         seconds = time.monotonic() - began
-        return judge_load(good, failed=len(timed) - len(good), seconds=seconds, budget=budget)
+        judged = judge_load(good, failed=len(timed) - len(good), seconds=seconds, budget=budget)
+        return _asked_of(judged, live, len(self._known.bodies))
 
     def _memory(self) -> TestResult:
         budget = self._staging.budget
@@ -191,12 +196,12 @@ class Battery:
         """Ask recorded requests again, each time without one of their fields."""
         cases: dict[str, list[tuple[bytes, Answer]]] = {}
         for body, whole in zip(self._known.bodies, first, strict=True):
-            for field, less in without_a_field(body):
-                cases.setdefault(field, []).append((less, whole))
+            for name, less in without_a_field(body):
+                cases.setdefault(name, []).append((less, whole))
         most = min(_DROPS_OF_FIELD, max(4, _DROPS // max(1, len(cases))))
         dropped = [
-            Dropped(field=field, whole=whole, without=self._ask(less))
-            for field, asked in sorted(cases.items())
+            Dropped(field=name, whole=whole, without=self._ask(less))
+            for name, asked in sorted(cases.items())
             for less, whole in asked[:most]
         ]
         declared = self._staging.robustness
@@ -208,17 +213,18 @@ class Battery:
         )
 
     def _compare(self, first: Sequence[Answer]) -> TestResult:
-        """Ask both versions the recorded requests of both."""
+        """Ask both versions what viewers asked of late, else the recorded requests of both."""
         production = self._known.production
         if production is None:
             reason = "no version serves that it could be compared with"
             return TestResult(
                 name="compare", verdict="INCONCLUSIVE", reason=reason, blocks=False
             )
-        mine = dict(zip(self._known.bodies, first, strict=True))
-        bodies = list(dict.fromkeys((*self._known.production_bodies, *self._known.bodies)))
+        mine, live = dict(zip(self._known.bodies, first, strict=True)), self._known.live
+        both = (*self._known.production_bodies, *self._known.bodies)
+        recorded = tuple(dict.fromkeys(both))[:_COMPARED]
         pairs: list[tuple[Answer, Answer]] = []
-        for body in bodies[:_COMPARED]:
+        for body in spread(live.bodies, _COMPARED) or recorded:
             old = self._ask(body, production)
             pairs.append((old, mine.get(body) or self._ask(body)))
         declared = self._staging.compare or CompareSpec()
@@ -227,7 +233,7 @@ class Battery:
             max_top_changed=declared.max_top_changed,
             max_confidence_shift=declared.max_confidence_shift,
         )
-        return judge_compare(pairs, limits)
+        return _asked_of(judge_compare(pairs, limits), live, len(recorded))
 
     def _ask(self, body: bytes, of: Target | None = None) -> Answer:
         if self.stopped.is_set():
@@ -282,6 +288,15 @@ def without_a_field(body: bytes) -> Iterator[tuple[str, bytes]]:
         yield f"viewer.{name}", _with(request, {**context, "viewer": less})
     if len(given) > 1:
         yield "viewer", _with(request, {k: v for k, v in context.items() if k != "viewer"})
+
+
+def _asked_of(result: TestResult, live: LiveRequests, recorded: int) -> TestResult:
+    """Return a result that says whose requests were asked."""
+    return replace(
+        result,
+        reason=f"{result.reason}; asked: {live.told}",
+        facts=(*result.facts, *live.facts(recorded)),
+    )
 
 
 def _with(request: Mapping[str, Any], context: Mapping[str, Any]) -> bytes:

@@ -8,7 +8,7 @@ import contextlib
 import logging
 import secrets
 import shutil
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from contextlib import ExitStack
 from dataclasses import replace
 from functools import partial
@@ -21,11 +21,15 @@ import msgspec
 from mlg.adapters.artifacts_local import LocalArtifacts
 from mlg.adapters.compose_engine import ComposeEngine, find_engine
 from mlg.adapters.files_local import LocalFiles
+from mlg.adapters.keys_local import viewer_key
 from mlg.app.data_plane import KEY_BYTES
-from mlg.app.stack_plan import ImageOf, StackPlan, StackPlanner, host_image
+from mlg.app.live_requests import LogRequests
+from mlg.app.stack_plan import ImageOf, StackPlan, StackPlanner
 from mlg.app.staging import Staging
 from mlg.app.staging_battery import Target
+from mlg.app.staging_images import built_image
 from mlg.app.staging_memory import runs
+from mlg.app.staging_servers import OwnServers
 from mlg.app.supervise import Supervisor
 from mlg.core.clock import Clock
 from mlg.core.errors import BackendError, LifecycleError, NotFoundError
@@ -55,7 +59,7 @@ class ComposeStacks:
         manifest: The manifest in force.
         network: Reaches the containers, on loopback.
         clock: For deadlines.
-        image_of: Gives a version's image; None: its layers over this machine's Python.
+        image_of: Gives a version's image; None: the one that `mlg image build` makes of it.
     """
 
     def __init__(
@@ -70,7 +74,7 @@ class ComposeStacks:
     ) -> None:
         self._home, self._files, self._artifacts = home, files, artifacts
         self._manifest, self._network, self._clock = manifest, network, clock
-        self._image_of = image_of or partial(host_image, artifacts)
+        self._image_of = image_of or built_image(home)
 
     def start(
         self, service: str, version: str, deadline_s: float, stage: ExitStack
@@ -81,18 +85,23 @@ class ComposeStacks:
 
         Raises:
             NotFoundError: No manifest is in force, or the version is not known here.
-            BackendError: No engine answers, or the version does not in time; `stage` holds
-                what must still be taken down.
+            BackendError: No engine answers, the image cannot be built, or the version or a
+                server that it needs does not answer in time; `stage` holds what must still
+                be taken down.
         """
         began_s = self._clock.monotonic_s()
-        until_s = began_s + max(0.0, deadline_s)
+        until_s = began_s + deadline_s
         spec = self._manifest()
         if spec is None:
             raise NotFoundError("no manifest is in force", hint="mlg apply.")
+        if deadline_s <= 0.0:
+            raise BackendError(
+                "no time is left to start containers", where=f"service {service}"
+            )
         project = project_of(self._home, service)
+        engine = stage.enter_context(find_engine())
         planner = StackPlanner(spec, self._files, self._artifacts, self._image_of)
         plan = planner.plan(service, version, ((LABEL, project),))
-        engine = stage.enter_context(find_engine())
         mark, folder = f"services/{service}/{_MARK}", self._home / _FOLDER / project
         _take_down(engine, project, ())  # what an earlier one left, if it left something
         layouts = [one.reference for one in plan.images if one.layout is not None]
@@ -102,13 +111,27 @@ class ComposeStacks:
         stage.callback(self._end, engine, project, loaded, mark)
         stack = _loaded(engine, plan, loaded)
         write_stack(folder, plan, stack, secret=True)
-        engine.up(folder, project, until_s - self._clock.monotonic_s())
+        try:
+            engine.up(folder, project, until_s - self._clock.monotonic_s())
+        except BackendError:
+            _none_ended(engine, project, engine.containers(_label(project)))
+            raise
         ports = self._ready(engine, project, stack, until_s)
         ids = {_service_of(one): str(one["Id"]) for one in engine.containers(_label(project))}
+        python = next(one.entrypoint[0] for one in stack.services if one.name == service)
+        health = OwnServers(engine, project, ids, (ids[service], python), self._clock)
+        health.wait(plan.servers, until_s)
         pid = engine.pid(ids[service])
         seconds = self._clock.monotonic_s() - began_s
         reason = f"{len(ids)} containers answer on {engine.name} after {seconds:.1f} s"
-        facts = (("containers", len(ids)), ("seconds", seconds), ("engine", engine.name))
+        if plan.servers:
+            reason += f"; {len(plan.servers)} servers of one's own are healthy"
+        if image := plan.digest:
+            reason += f"; the version's image is sha256:{image[:12]}…"
+        facts = (
+            *(("containers", len(ids)), ("seconds", seconds), ("engine", engine.name)),
+            ("image", image or None),
+        )
         result = TestResult(name="compose", verdict="PASS", reason=reason, facts=facts)
         alive = partial(runs, pid) if pid else lambda: True
         return Target(port=ports[service], version=version, alive=alive), pid, result
@@ -124,13 +147,7 @@ class ComposeStacks:
         wanted = {one.name for one in stack.services}
         while True:
             found = {_service_of(c): c for c in engine.containers(_label(project))}
-            gone = [c for c in found.values() if c["State"] in {"exited", "dead", "stopped"}]
-            if gone:
-                words = engine.last_words(gone[0]["Id"]) or "it said nothing"
-                raise BackendError(
-                    f"the container of {_service_of(gone[0])} ended: {words}",
-                    where=f"stack {project}",
-                )
+            _none_ended(engine, project, found.values())
             ports = {
                 one.name: _port_of(found[one.inside or one.name])
                 for one in stack.services
@@ -183,6 +200,7 @@ def staging_of(
         lambda version: read_packaged(files, version),
         stacks=ComposeStacks(home, files, artifacts, manifest, network, clock),
         expected_hz=expected_hz,
+        live=LogRequests(home, lambda: viewer_key(files)),
         clock=clock,
     )
 
@@ -230,8 +248,7 @@ def write_stack(folder: Path, plan: StackPlan, stack: Stack, *, secret: bool = F
 def planned(home: Path, spec: ManifestSpec, image_of: ImageOf | None = None) -> StackPlanner:
     """Return what plans stacks of a home that no control plane needs to run for."""
     artifacts = LocalArtifacts(home / "artifacts")
-    chosen = image_of or partial(host_image, artifacts)
-    return StackPlanner(spec, LocalFiles(home), artifacts, chosen)
+    return StackPlanner(spec, LocalFiles(home), artifacts, image_of or built_image(home))
 
 
 def _loaded(engine: ComposeEngine, plan: StackPlan, loaded: list[str]) -> Stack:
@@ -258,6 +275,21 @@ def _take_down(engine: ComposeEngine, project: str, images: Sequence[str]) -> No
     engine.remove(_label(project), project)
     for image in images:
         engine.drop(image)
+
+
+def _none_ended(
+    engine: ComposeEngine, project: str, containers: Iterable[dict[str, Any]]
+) -> None:
+    """Return where each of the containers still runs, or is yet to.
+
+    Raises:
+        BackendError: One ended, and its last words.
+    """
+    gone = [c for c in containers if c["State"] in {"exited", "dead", "stopped"}]
+    if gone:
+        words = engine.last_words(gone[0]["Id"]) or "it said nothing"
+        what = f"the container of {_service_of(gone[0])} ended: {words}"
+        raise BackendError(what, where=f"stack {project}")
 
 
 def _label(project: str) -> str:

@@ -36,13 +36,13 @@ from mlg.release.rollout_moves import (
 )
 from mlg.release.rollout_staging import cut_off, to_staging
 from mlg.release.rollout_status import RolloutStatus, explain, status
+from mlg.release.rollout_swapped import swapped
 from mlg.release.rollout_types import (
     ENDED,
     KeepWarm,
     Notify,
     Phase,
     Promote,
-    Retire,
     RolloutCommand,
     RolloutFacts,
     RolloutPlan,
@@ -354,29 +354,6 @@ def _why_swapped(state: RolloutState, facts: RolloutFacts) -> str:
     return _evidence(facts)
 
 
-def _swapped(state: RolloutState, facts: RolloutFacts) -> Moved:
-    if facts.shares != wanted_shares(state):
-        return hold(state, facts, "the gateway does not show the swap yet")
-    if state.stable is None:
-        return move(state, facts, "done", "the first version serves")
-    if state.back:
-        return move(state, facts, "done", state.back, Retire(label=state.stable))
-    if state.control:
-        retire = Retire(key=f"{state.id}:control", label=control_label(state.stable))
-        return replace(state, control=False), (retire,)
-    until = state.since + timedelta(seconds=state.plan.swap_back_s)
-    if facts.now < until:
-        reason = f"{state.stable} stays warm until {rfc3339(until)}"
-        return hold(state, facts, reason, until=until)
-    unknown = [g for g in facts.watch if g.verdict == "ERROR"]
-    if facts.fresh and unknown:
-        return hold(state, facts, f"{state.stable} stays warm: {named(unknown)}")
-    if not facts.fresh:
-        return hold(state, facts, f"{state.stable} stays warm: no fresh metrics to let it go")
-    reason = f"no objective failed while {state.stable} stayed warm"
-    return move(state, facts, "done", reason, Retire(label=state.stable))
-
-
 def _rolling_back(state: RolloutState, facts: RolloutFacts) -> Moved:
     if state.stable is None or facts.shares != wanted_shares(state):
         # what was asked for stands; the reason of the rollback must not be overwritten
@@ -401,5 +378,5 @@ _HANDLERS: Final[dict[Phase, Callable[[RolloutState, RolloutFacts], Moved]]] = {
     "interleaving": interleaving,
     "canary": _canary,
     "promoting": _promoting,
-    "swapped": _swapped,
+    "swapped": swapped,
 }

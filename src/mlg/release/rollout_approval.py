@@ -60,7 +60,7 @@ def wait(state: RolloutState, facts: RolloutFacts, step: int) -> Moved | None:
     """Return the rollout held, or paused when nobody answered in time; None if it may go on.
 
     The time counts from when it began to wait in this phase, so going on after a pause gives
-    it anew.
+    it anew; as the requests tell it or by the machine's clock, whichever is longer.
     """
     plan = awaited(state, step)
     if plan is None:
@@ -71,7 +71,11 @@ def wait(state: RolloutState, facts: RolloutFacts, step: int) -> Moved | None:
     waiting = replace(state, awaiting=since)
     what = "sees a viewer" if plan.before == "canary" else "has all of the traffic"
     reason = f"waits for approval before it {what}; may approve: {', '.join(plan.by)}"
-    if (facts.now - since).total_seconds() >= state.plan.max_hold_s:
+    known = since.timestamp() > 0  # else nothing was asked before it began to wait
+    waited_s = (facts.now - since).total_seconds() if known else 0.0
+    if since == state.awaiting:  # the machine's seconds are of this wait
+        waited_s = max(waited_s, facts.waited_s)
+    if waited_s >= state.plan.max_hold_s:
         return pause(waiting, facts, f"no answer in {state.plan.max_hold_s:g} s: {reason}")
     return hold(waiting, facts, reason)
 

@@ -20,6 +20,7 @@ from mlg.release.rollout_types import (
     RolloutFacts,
     RolloutState,
     SetShares,
+    StartStaging,
     canary_shares,
     control_label,
     interleaved_label,
@@ -41,6 +42,7 @@ def move(
 ) -> Moved:
     """Return the state in its new phase, and the commands with a `Record` at their end.
 
+    What lasts comes after the record: in the log the tests begin before they are done.
     The gates were judged at a share of `judged_bp`, the state's own if that is None.
     A rollout that failed retires what it started; one that ended lets the next begin.
     """
@@ -58,7 +60,7 @@ def move(
         until=None,
         waiting=None if after in ENDED else state.waiting,
     )
-    todo = list(commands)
+    todo = [one for one in commands if not isinstance(one, StartStaging)]
     if after == "failed":
         todo += retired(state)
         moved = replace(moved, control=False, interleaved=False)
@@ -75,6 +77,7 @@ def move(
             judged_bp=state.share_bp if judged_bp is None else judged_bp,
         )
     )
+    todo += [one for one in commands if isinstance(one, StartStaging)]
     serves = state.candidate if after == "done" else state.stable
     if after in ENDED and state.waiting not in {None, serves}:
         todo.append(Next(version=state.waiting or ""))

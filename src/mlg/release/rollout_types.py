@@ -205,8 +205,8 @@ class RolloutFacts:
     now: datetime
     """Event time."""
     waited_s: float = 0.0
-    """Seconds of the machine's clock since the phase, or the step, began: event time stands
-    still where nobody asks."""
+    """Seconds of the machine's clock since the phase, the step, or the wait for an approval
+    began: event time stands still where nobody asks."""
     staging: Verdict | None = None
     """None while the battery runs; ERROR when it hung or could not run."""
     staging_reason: str = ""

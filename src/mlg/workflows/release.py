@@ -27,6 +27,14 @@ from mlg.workflows.experiments import open_experiment
 from mlg.workflows.packaged import read_packaged
 from mlg.workflows.release_acts import ReleaseActs
 from mlg.workflows.release_ports import BackRequest, ReleasePorts
+from mlg.workflows.release_spans import (
+    LOOK_EVERY_S,
+    QUIET_EVERY_S,
+    SPAN_LEAST_S,
+    every_s,
+    must_keep,
+    span_s,
+)
 from mlg.workflows.rollouts import (
     Look,
     forgive,
@@ -35,20 +43,11 @@ from mlg.workflows.rollouts import (
 )
 from mlg.workflows.state import read_wanted
 
-LOOK_EVERY_S: Final = 0.5
-CANARY_EVERY_S: Final = 0.1
-"""The same while a canary has viewers: a bad one must be gone within a second."""
-CANARY_SPAN_S: Final = 2.0
-"""How long one durable look at a canary lasts when nothing happens: each leaves a row."""
-QUIET_EVERY_S: Final = 2.0
-"""The same where nothing hurries: waiting for a turn, or while the old version is warm."""
 STAND_BY_S: Final = 600.0
 """How long one durable step may wait for staging's window."""
 
 EXPERIMENT: Final = "experiment"
 """What a rollout may wait for before it begins, besides another one."""
-
-_QUIET: Final = frozenset(("swapped", "paused"))
 
 _TRIES: Final = 12
 """A full disk or a silent gateway does not end a rollout: DBOS waits 1, 1.5, 2.25, … s."""
@@ -106,7 +105,7 @@ class Release(DBOSConfiguredInstance):
                 phase = raw["state"]["phase"]
                 if phase == "scheduled":
                     self.stand_by(raw)
-                DBOS.sleep(QUIET_EVERY_S if phase in _QUIET else LOOK_EVERY_S)
+                DBOS.sleep(every_s(phase))
         return raw["done"]
 
     @DBOS.step(name="release.begin", retries_allowed=True, max_attempts=_TRIES)
@@ -201,24 +200,46 @@ class Release(DBOSConfiguredInstance):
     def decide(
         self, raw: dict[str, Any], model: str, artifact: str
     ) -> tuple[dict[str, Any], list[dict[str, Any]]]:
-        """Look once; return what to keep, and the commands to do."""
+        """Look until there is something to do, or for a while; return what to keep and do."""
         del model, artifact
-        look, state, commands = self._looked(msgspec.convert(raw, Look))
-        ends_s = self._ports.clock.monotonic_s() + CANARY_SPAN_S
-        while not commands and state.phase == look.state.phase == "canary":
-            if self._ports.clock.monotonic_s() >= ends_s:
-                break
-            self._ports.clock.wait(CANARY_EVERY_S)
+        clock, kept = self._ports.clock, msgspec.convert(raw, Look)
+        now_s = told_s = clock.monotonic_s()
+        ends_s = now_s + span_s(kept.state.phase, self._age_s(kept))
+        reason = kept.state.reason
+        look, state, commands = self._looked(kept)
+        while not (
+            commands
+            or state.phase != kept.state.phase
+            or must_keep(kept, msgspec.structs.replace(look, state=state))
+            or now_s >= ends_s
+        ):
+            clock.wait(every_s(state.phase))
             look, state, commands = self._looked(msgspec.structs.replace(look, state=state))
+            now_s = clock.monotonic_s()
+            if not commands and now_s - told_s >= SPAN_LEAST_S:
+                reason, told_s = self._tell(state, reason), now_s
         if (state.phase, state.step) != (look.state.phase, look.state.step):
             look = self._ports.watch.close_step(look)
-            look = msgspec.structs.replace(look, began_at=self._ports.clock.now())
-        if not commands and state.reason != look.state.reason:
-            self._acts.held(state)
-        kept = self._kept(msgspec.structs.replace(look, state=state))
+            look = msgspec.structs.replace(look, began_at=clock.now())
+        elif state.awaiting != kept.state.awaiting:
+            look = msgspec.structs.replace(look, began_at=clock.now())
+        if not commands:
+            self._tell(state, reason)
+        found = self._kept(msgspec.structs.replace(look, state=state))
         if not commands and state.phase in ENDED:
-            return {**kept, "done": self._result(state)}, []
-        return kept, msgspec.to_builtins(commands)
+            return {**found, "done": self._result(state)}, []
+        return found, msgspec.to_builtins(commands)
+
+    def _age_s(self, look: Look) -> float:
+        began = look.began_at
+        return (self._ports.clock.now() - began).total_seconds() if began else 0.0
+
+    def _tell(self, state: RolloutState, told: str) -> str:
+        """Tell where the rollout stands, and what it waits for where that is new; return it."""
+        write_rollout(self._ports.files, state)
+        if state.reason != told:
+            self._acts.held(state)
+        return state.reason
 
     def _looked(self, look: Look) -> tuple[Look, RolloutState, tuple[RolloutCommand, ...]]:
         """Return a look with its facts taken, the state after it, and what is to do."""

@@ -24,6 +24,7 @@ from mlg.manifest.specs_services import (
     StagingSpec,
 )
 from mlg.release.staging import TestResult
+from mlg.release.staging_requests import LiveRequests, spread
 
 HISTORY = [{"item_id": 7, "at": "2026-01-01T00:00:00Z"}]
 
@@ -130,6 +131,33 @@ def test_both_versions_are_asked_the_requests_of_both() -> None:
     assert {r.body for r in mine} == {r.body for r in theirs} == {*BODIES, body(77)}
     alone = run(network, staging)["compare"]
     assert (alone.verdict, alone.blocks) == ("INCONCLUSIVE", False)
+
+
+def test_load_and_compare_ask_what_viewers_asked_of_late_and_say_so() -> None:
+    network = MemoryNetwork()
+    mine, theirs = replica(network, 1, "v2"), replica(network, 2, "v1")
+    lately = tuple(
+        json.dumps({"user_id": n, "k": 2, "context": {"at": "2026-02-02T00:00:00Z"}}).encode()
+        for n in range(300)
+    )
+    live = LiveRequests(bodies=lately, known=280, left_out=4)
+    staging = StagingSpec(
+        tests=("load", "compare"), load=LoadSpec(rate_hz=2_000.0, seconds=0.2)
+    )
+    found = run(network, staging, production=target(2, "v1"), live=live)
+    # recorded requests are asked for contract and the like only
+    asked = [request.body for request in mine if request.body not in BODIES]
+    assert sorted(asked[:400]) == sorted(lately + lately[:100])
+    assert {request.body for request in theirs} == set(spread(lately, 128))
+    for name in ("load", "compare"):
+        assert "asked: 300 requests of the log" in found[name].reason
+        assert "20 of them of viewers whom no version knows" in found[name].reason
+        facts = dict(found[name].facts)
+        assert (facts["from_log"], facts["from_recorded"], facts["left_out"]) == (300, 0, 4)
+    none = LiveRequests(why="the log has none")
+    told = run(network, staging, production=target(2, "v1"), live=none)
+    assert "asked: recorded requests: the log has none" in told["load"].reason
+    assert dict(told["compare"].facts)["from_recorded"] == 32
 
 
 def test_load_goes_by_what_is_declared_or_was_seen() -> None:

@@ -310,6 +310,46 @@ def test_the_old_version_stays_while_there_are_no_metrics() -> None:
     assert (state.phase, commands) == ("swapped", ())
 
 
+def after_the_swap(now: datetime = T0, **more: Any) -> RolloutFacts:
+    full = (Share(version="new", bp=10_000),)
+    return RolloutFacts(now=now, shares=full, fresh=True, **more)
+
+
+def test_where_nobody_asks_the_machines_clock_lets_the_old_version_go() -> None:
+    """Event time stands still then; the next rollout must not wait for ever."""
+    state, _ = step(swapped(), after_the_swap())  # the control group goes
+    almost = after_the_swap(waited_s=PLAN.swap_back_s - 0.001)
+    held, commands = step(state, almost)
+    assert (held.phase, commands) == ("swapped", ())
+    assert "at most 600 s by the machine's clock" in held.reason
+    ended, commands = step(held, after_the_swap(waited_s=PLAN.swap_back_s))
+    assert ended.phase == "done"
+    assert of(Retire, commands)[0].label == "old"
+
+
+@pytest.mark.parametrize(
+    "facts",
+    [
+        {"fresh": False},
+        {"watch": (GateResult(name="cpu", verdict="ERROR"),)},
+        {"shares": None},
+    ],
+)
+def test_the_machines_clock_lets_nothing_go_that_cannot_be_judged(facts: Any) -> None:
+    late = after_the_swap(waited_s=10 * PLAN.swap_back_s)
+    state, _ = step(swapped(), late)
+    state, commands = step(state, replace(late, **facts))
+    assert (state.phase, commands) == ("swapped", ())
+
+
+def test_a_swap_before_anything_was_asked_is_not_over_at_the_first_answer() -> None:
+    state, _ = step(swapped(), after_the_swap())
+    first = replace(state, since=datetime(1970, 1, 1, tzinfo=UTC))
+    assert step(first, after_the_swap())[0].phase == "swapped"
+    over = after_the_swap(waited_s=PLAN.swap_back_s)
+    assert step(first, over)[0].phase == "done"
+
+
 def test_of_the_versions_that_wait_the_newest_comes_next() -> None:
     state, commands = step(at_step(0), evidence(0, 50, fresh=False, arrived="b"))
     assert "b waits" in of(Notify, commands)[0].reason

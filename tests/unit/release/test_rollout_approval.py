@@ -164,6 +164,32 @@ def test_the_last_step_may_take_longer_than_the_answer() -> None:
     assert state.phase == "canary"
 
 
+@pytest.mark.parametrize("before", ["canary", "promote"])
+def test_where_nobody_asks_the_machines_clock_ends_the_wait(before: Any) -> None:
+    """Event time stands still then; what is seen before it waits does not count."""
+    if before == "canary":
+        state, facts = looks(rollout("canary"), WARM)[0], WARM
+    else:
+        state, facts = _waiting_for_the_swap()
+    fresh = replace(state, awaiting=None)
+    held, _ = step(fresh, replace(facts, waited_s=599_000.0))
+    assert held.awaiting == T0, "it only begins to wait"
+    assert "waits for approval" in held.reason
+    assert step(held, replace(facts, waited_s=599.0))[0].phase == held.phase
+    paused, commands = step(held, replace(facts, waited_s=600.0))
+    assert paused.phase == "paused"
+    assert [c for c in commands if isinstance(c, Call)]
+
+
+def test_a_wait_before_anything_was_asked_is_not_over_at_the_first_answer() -> None:
+    never = datetime(1970, 1, 1, tzinfo=UTC)
+    state = begin("r1", "home", "new", "old", plan("canary"), never)
+    state, _ = looks(state, replace(WARM, now=never))
+    assert state.awaiting == never
+    assert looks(state, WARM)[0].phase == "warming"
+    assert looks(state, replace(WARM, waited_s=600.0))[0].phase == "paused"
+
+
 def test_a_failed_gate_takes_back_what_waits() -> None:
     state, facts = _waiting_for_the_swap()
     state, _ = looks(state, facts)

@@ -62,7 +62,7 @@ def test_it_says_until_when_it_waits_and_begins_by_itself() -> None:
     for hours in (1, 5, 12.9):
         assert step(state, facts(hours)) == (state, ())
     begun, commands = step(state, facts(13))
-    assert (begun.phase, kinds(commands)) == ("staging", ["StartStaging", "Record"])
+    assert (begun.phase, kinds(commands)) == ("staging", ["Record", "StartStaging"])
     assert begun.reason.startswith("its window 01:00-05:00 UTC is open")
     passed, _ = step(begun, facts(13.1, staging="PASS", staging_reason="golden PASS"))
     assert passed.phase == "warming"
@@ -86,8 +86,8 @@ def test_a_person_starts_it_now_and_the_window_cuts_nothing() -> None:
         told = replace(state, acts=("a0",))
         begun, commands = step(told, facts(0, acts=acts))
         assert (begun.phase, begun.waived) == ("staging", True)
-        assert isinstance(commands[0], StartStaging)
-        record = commands[-1]
+        record, start = commands
+        assert isinstance(start, StartStaging)
         assert isinstance(record, Record)
         assert (record.by, record.reason) == ("local:ann", "approve by local:ann")
 
@@ -135,7 +135,7 @@ def test_a_battery_that_the_window_ends_waits_for_the_next() -> None:
     assert held.phase == "scheduled"
     next_night, commands = step(held, replace(cut, window=facts(37).window))
     assert next_night.phase == "staging"
-    assert isinstance(commands[0], StartStaging)
+    assert kinds(commands) == ["Record", "StartStaging"]
     for hours in (41, 65):
         state, _ = step(next_night, facts(hours, staging="INCONCLUSIVE", staging_cut=True))
         next_night, _ = step(state, facts(hours + 20))
