@@ -1,6 +1,8 @@
 """Levers of experiments: which may start, one at a time, once by key, and by whom it was."""
 
 from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
+from functools import partial
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any, cast
@@ -9,9 +11,13 @@ import msgspec
 import pytest
 from tests.integration.test_rollout_start import STORY, A, C, D, Plane
 
+from mlg.adapters.stream_segments import SegmentStream
+from mlg.app.experiment_lengths import experiment_lengths
 from mlg.app.experiment_watch import experiment_acts
 from mlg.app.experiments import Experiments
+from mlg.core.clock import rfc3339
 from mlg.core.errors import ConflictError, ManifestError, NotFoundError
+from mlg.core.ports import Record
 from mlg.core.traffic import FULL_BP, HOLDOUT
 from mlg.core.uris import Digest
 from mlg.manifest.specs_experiments import ExperimentCell, ExperimentMetric, ExperimentSpec
@@ -45,8 +51,8 @@ def wanted(version: str, bp: int = FULL_BP, layer: str = "") -> WantedVersion:
 
 
 class Lab:
-    def __init__(self, plane: Plane) -> None:
-        self.plane, self.files = plane, plane.files
+    def __init__(self, plane: Plane, home: Path) -> None:
+        self.plane, self.files, self.home = plane, plane.files, home
         self.started: list[ExperimentRequest] = []
         self.known = {"old": spec("previous"), "same": spec("serving"), "c": spec(C)}
         manifest = SimpleNamespace(
@@ -62,6 +68,7 @@ class Lab:
             there=lambda _: True,
             start=self.started.append,
             clock=plane.clock,
+            lengths=partial(experiment_lengths, self.home),
         )
         write_wanted(self.files, Wanted(service="home", versions=(wanted(D),)))
 
@@ -74,7 +81,7 @@ class Lab:
 @pytest.fixture
 def lab(tmp_path: Path) -> Iterator[Lab]:
     plane = Plane(tmp_path)
-    yield Lab(plane)
+    yield Lab(plane, tmp_path)
     plane.reader.close()
     plane.store.close()
 
@@ -145,3 +152,38 @@ def test_the_next_experiment_keeps_the_holdout_on_its_version(lab: Lab) -> None:
     request = lab.started[0]
     assert request.plan.holdout == A
     assert request.versions[A].artifact == Digest("a" * 64)
+
+
+def test_before_it_starts_one_sees_what_it_needs_from_the_log(lab: Lab) -> None:
+    plan = lab.levers.plan("same")
+    assert plan["cells"][0]["metrics"][0]["measured"] is False
+    assert (plan["seconds"], plan["log"]["new_per_day"], plan["refused"]) == (None, None, "")
+    log = SegmentStream(lab.home / "segments" / "home", "replica-home-1", header={})
+    at = datetime(2026, 3, 1, tzinfo=UTC)
+    for n in range(2_400):  # a hundred viewers a day, a third of whom take something
+        when = at + timedelta(days=n / 100)
+        answer = {"prediction_id": f"p{n}", "arm": D, "model_version": D, "viewer": f"u{n}"}
+        answer |= {"items": [7], "at": rfc3339(when), "features": b""}
+        log.append([Record(kind="prediction", key=f"p{n}", at=at, payload=packed(answer))])
+        if n % 3 == 0:
+            taken = {"prediction_id": f"p{n}", "item_id": 7, "event": "play"}
+            log.append([Record(kind="feedback", key=f"f{n}", at=at, payload=packed(taken))])
+    plan = lab.levers.plan("same")
+    (cell,) = plan["cells"]
+    (metric,) = cell["metrics"]
+    assert metric["measured"]
+    assert metric["variance"] == pytest.approx(2 / 9, rel=0.01)  # of a third
+    assert plan["log"]["new_per_day"] == pytest.approx(100, rel=0.05)
+    # each viewer is new, so time is what the viewers are by a hundred a day
+    days = cell["of_service"] / 100
+    assert cell["seconds"] == pytest.approx(days * 86_400, rel=0.05)
+    assert "will most likely end without a verdict" in plan["warnings"][0]
+    lab.levers.start("same", "ada")
+    assert "'same' of home has not ended" in lab.levers.plan("c")["refused"]
+    with pytest.raises(NotFoundError, match="no experiment 'other'"):
+        lab.levers.plan("other")
+    log.close()
+
+
+def packed(row: dict[str, Any]) -> bytes:
+    return msgspec.msgpack.encode(row)
