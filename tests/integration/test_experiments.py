@@ -69,6 +69,7 @@ class Lab:
             start=self.started.append,
             clock=plane.clock,
             lengths=partial(experiment_lengths, self.home),
+            failed=lambda _: False,
         )
         write_wanted(self.files, Wanted(service="home", versions=(wanted(D),)))
 

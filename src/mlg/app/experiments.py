@@ -25,7 +25,7 @@ from mlg.graph import record_experiments
 from mlg.graph.record import Recorder
 from mlg.manifest.specs_experiments import ExperimentSpec
 from mlg.release.experiment_types import Cell, ExperimentAct, ExperimentPlan
-from mlg.workflows.experiment import Experiment, start_experiment
+from mlg.workflows.experiment import Experiment, abandon_if_failed, start_experiment
 from mlg.workflows.experiment_acts import ExperimentPorts
 from mlg.workflows.experiments import (
     ExperimentRequest,
@@ -86,6 +86,7 @@ def experiments_of(
         start=partial(start_experiment, runs),
         clock=clock,
         lengths=partial(experiment_lengths, home),
+        failed=partial(abandon_if_failed, runs, files),
     )
 
 
@@ -102,6 +103,7 @@ class Experiments:
         there: Whether an artifact is in the store.
         start: Starts one durably; the same request starts once.
         clock: Wall time.
+        failed: Ends a service's experiment whose workflow has failed; returns whether it had.
         lengths: How long a plan will take, by the smallest difference of each metric.
     """
 
@@ -118,11 +120,18 @@ class Experiments:
         start: Callable[[ExperimentRequest], None],
         clock: Clock,
         lengths: Callable[[ExperimentPlan, dict[str, float]], dict[str, Any]],
+        failed: Callable[[str], bool],
     ) -> None:
         self._files, self._ids, self._manifests, self._store = files, ids, manifests, store
         self._recorder, self._starts, self._there = recorder, starts, there
         self._start, self._clock, self._lengths = start, clock, lengths
-        self._lock = threading.Lock()
+        self._failed, self._lock = failed, threading.Lock()
+
+    def sweep(self) -> None:
+        """End experiments that an earlier control plane could not bring to their end."""
+        spec = self._manifests.spec()
+        for service in spec.services if spec else ():
+            self._failed(service)
 
     def list(self) -> list[dict[str, Any]]:
         """Return each experiment of the manifest with its service, phase and reason."""
@@ -201,6 +210,7 @@ class Experiments:
             acts = self._acts(spec.service)
             if id_ in acts:
                 return told
+            self._failed(spec.service)
             request = self._request(id_, name, spec, by, reason)
             self._start(request)
             write_begun(self._files, request, self._clock.now())

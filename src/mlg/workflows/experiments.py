@@ -1,5 +1,6 @@
 """What an experiment keeps between two looks, and where others read it."""
 
+from dataclasses import replace
 from datetime import datetime
 from typing import Any, Final, Protocol
 
@@ -15,6 +16,9 @@ from mlg.release.experiment_types import (
     ExperimentState,
 )
 from mlg.workflows.state import WantedVersion
+
+_LATE_SEQ: Final = 1_000_000
+"""Commands of an experiment that is given back from its document have keys of their own."""
 
 
 class ExperimentRequest(msgspec.Struct, frozen=True, kw_only=True):
@@ -90,6 +94,19 @@ def write_begun(files: Files, request: ExperimentRequest, now: datetime) -> Expe
     look = ExperimentLook(state=state, request=request)
     write_experiment(files, look)
     return look
+
+
+def look_of(request: ExperimentRequest, document: dict[str, Any]) -> ExperimentLook:
+    """Return what the document tells of an experiment, as far as giving it back needs it."""
+    since = msgspec.convert(document["since"], datetime)
+    state = replace(
+        experiment.begin(request.id, request.plan, since, started=True),
+        phase=document["phase"],
+        reason=document["reason"],
+        stopped=tuple(cell["cell"] for cell in document["cells"] if cell["stopped"]),
+        seq=_LATE_SEQ,
+    )
+    return ExperimentLook(state=state, request=request)
 
 
 def read_experiment(files: Files, service: str) -> dict[str, Any] | None:
