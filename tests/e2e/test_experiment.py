@@ -77,6 +77,8 @@ if FULL:
             third = train(cli, text, 2)
             until(lambda: any("rollouts wait for it" in str(e) for e in Graph(cli).events()))
             assert rollout(cli)["candidate"] == second
+            (waits,) = cli.json("rollout", "status", "front")["waiting"]
+            assert (waits["version"], waits["waits_for"]) == (third, "experiment rows")
 
             os.kill(control_pid(cli), signal.SIGKILL)
             cli("up", "--wait", "--port", "0")
