@@ -1,6 +1,7 @@
 """Levers of experiments: which may start, one at a time, once by key, and by whom it was."""
 
 from collections.abc import Iterator
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from functools import partial
 from pathlib import Path
@@ -22,10 +23,13 @@ from mlg.core.traffic import FULL_BP, HOLDOUT
 from mlg.core.uris import Digest
 from mlg.manifest.specs_experiments import ExperimentCell, ExperimentMetric, ExperimentSpec
 from mlg.manifest.specs_services import ServiceSpec
+from mlg.release.experiment import begin
 from mlg.workflows.experiments import (
+    ExperimentLook,
     ExperimentRequest,
     open_experiment,
     read_experiment,
+    write_experiment,
 )
 from mlg.workflows.rollouts import Swaps, rollout_path, write_swaps
 from mlg.workflows.state import Wanted, WantedVersion, write_wanted
@@ -48,6 +52,9 @@ def wanted(version: str, bp: int = FULL_BP, layer: str = "") -> WantedVersion:
         deployment=f"d{version[0]}",
         layer=layer,
     )
+
+
+T0 = datetime(2026, 3, 1, tzinfo=UTC)
 
 
 class Lab:
@@ -101,6 +108,7 @@ def test_one_at_a_time_starts_once_by_key_and_is_stopped_by_a_name(lab: Lab) -> 
     with pytest.raises(ConflictError, match="'c' does not run"):
         lab.levers.stop("c", "ada")
     del lab.known["same"]  # the manifest drops it while it runs
+    assert [one["phase"] for one in lab.levers.list()] == ["", "", "pending"]
     lab.levers.stop("same", "bob", "seen enough", key="s")
     lab.levers.stop("same", "bob", "seen enough", key="s")
     acts = experiment_acts(lab.files, "home", "same-k")
@@ -188,3 +196,16 @@ def test_before_it_starts_one_sees_what_it_needs_from_the_log(lab: Lab) -> None:
 
 def packed(row: dict[str, Any]) -> bytes:
     return msgspec.msgpack.encode(row)
+
+
+def test_how_one_ended_is_told_after_the_next_was_started(lab: Lab) -> None:
+    lab.levers.start("same", "ada")
+    state, request = begin("x", lab.started[0].plan, T0), lab.started[0]
+    ended = replace(state, phase="decided", reason="each cell has its verdict")
+    write_experiment(lab.files, ExperimentLook(state=ended, request=request))
+    lab.plane.files.write("services/home/experiment_acts.json", b"{}")
+    write_swaps(lab.files, "home", Swaps(served=(wanted(A, 0),)))
+    lab.levers.start("old", "ada")
+    assert lab.levers.status("old")["phase"] == "pending"
+    told = lab.levers.status("same")
+    assert (told["phase"], told["reason"]) == ("decided", "each cell has its verdict")

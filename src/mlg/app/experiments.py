@@ -30,6 +30,7 @@ from mlg.workflows.experiment_acts import ExperimentPorts
 from mlg.workflows.experiments import (
     ExperimentRequest,
     open_experiment,
+    read_ended,
     read_experiment,
     write_begun,
 )
@@ -134,8 +135,11 @@ class Experiments:
             self._failed(service)
 
     def list(self) -> list[dict[str, Any]]:
-        """Return each experiment of the manifest with its service, phase and reason."""
-        return [self.status(name) for name in sorted(self._specs())]
+        """Return each experiment of the manifest, and each that runs, with where it stands."""
+        spec = self._manifests.spec()
+        services = spec.services if spec else ()
+        running = {open_experiment(self._files, service) for service in services} - {""}
+        return [self.status(name) for name in sorted({*self._specs(), *running})]
 
     def status(self, name: str) -> dict[str, Any]:
         """Return how an experiment stands; `phase` is empty before its first start.
@@ -149,7 +153,9 @@ class Experiments:
             document = read_experiment(self._files, service)
             if document is not None and document["name"] == name:
                 return document
-        return {"name": name, "service": self._spec(name).service, "phase": "", "reason": ""}
+        service = self._spec(name).service
+        ended = read_ended(self._files, service, name)  # another one was started since
+        return ended or {"name": name, "service": service, "phase": "", "reason": ""}
 
     def plan(self, name: str) -> dict[str, Any]:
         """Return what an experiment needs before it is started, and what it waits for.

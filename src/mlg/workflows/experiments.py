@@ -61,7 +61,7 @@ class ExperimentWatch(Protocol):
 
 
 def write_experiment(files: Files, look: ExperimentLook) -> None:
-    """Tell where the service's newest experiment stands."""
+    """Tell where the service's newest experiment stands; its end is kept by its name too."""
     state = look.state
     document = {
         "experiment": state.id,
@@ -85,7 +85,10 @@ def write_experiment(files: Files, look: ExperimentLook) -> None:
             for cell in state.plan.cells
         ],
     }
-    files.write(_path(state.plan.service), msgspec.json.encode(document))
+    content = msgspec.json.encode(document)
+    if state.phase in CLOSED:
+        files.write(_ended_path(state.plan.service, state.plan.name), content)
+    files.write(_path(state.plan.service), content)
 
 
 def write_begun(files: Files, request: ExperimentRequest, now: datetime) -> ExperimentLook:
@@ -115,15 +118,16 @@ def read_experiment(files: Files, service: str) -> dict[str, Any] | None:
     Raises:
         BackendError: The file is damaged.
     """
-    content = files.read(_path(service))
-    if content is None:
-        return None
-    try:
-        return msgspec.json.decode(content, type=dict[str, Any])
-    except msgspec.MsgspecError as error:
-        raise BackendError(
-            f"cannot be read: {error}", where=_path(service), hint="remove the file."
-        ) from error
+    return _read(files, _path(service))
+
+
+def read_ended(files: Files, service: str, name: str) -> dict[str, Any] | None:
+    """Return how an experiment ended last, or None where it never did.
+
+    Raises:
+        BackendError: The file is damaged.
+    """
+    return _read(files, _ended_path(service, name))
 
 
 def open_experiment(files: Files, service: str) -> str:
@@ -132,8 +136,24 @@ def open_experiment(files: Files, service: str) -> str:
     return "" if document is None or document["phase"] in CLOSED else str(document["name"])
 
 
+def _read(files: Files, path: str) -> dict[str, Any] | None:
+    content = files.read(path)
+    if content is None:
+        return None
+    try:
+        return msgspec.json.decode(content, type=dict[str, Any])
+    except msgspec.MsgspecError as error:
+        raise BackendError(
+            f"cannot be read: {error}", where=path, hint="remove the file."
+        ) from error
+
+
 def _path(service: str) -> str:
     return f"services/{service}/experiment.json"
+
+
+def _ended_path(service: str, name: str) -> str:
+    return f"services/{service}/experiments/{name}.json"
 
 
 PATIENCE_S: Final = 180.0
