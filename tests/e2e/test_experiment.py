@@ -277,5 +277,5 @@ if FULL:
             until(lambda: status("slows")["phase"] == "running")
             faults = cli.home / "services" / "front" / "faults.json"
             faults.write_text(json.dumps({f"{first}~slows.A": {"delay_ms": 100}}))
-            found = until(lambda: (s := status("slows"))["phase"] == "stopped" and s, 120)
+            found = until(lambda: (s := status("slows"))["phase"] == "stopped" and s, 180)
             assert "A harms: latency_p99 FAIL" in found["reason"]
