@@ -11,6 +11,7 @@ from datetime import UTC, datetime, timedelta
 from functools import partial
 from typing import Any
 
+import pytest
 from tests.chaos.test_kill_control import control_pid
 from tests.conftest import Cli, until
 from tests.e2e.test_canary import FULL, Viewers, rollout
@@ -153,8 +154,7 @@ class Public(Viewers):
                 self._number += 1
                 number = self._number
             at = datetime(2025, 1, 1, tzinfo=UTC) + timedelta(minutes=number)
-            # a thousand at a time, then the next thousand
-            who = number // 3_000 * 1_000 + number % 1_000
+            who = number // 3
             body = {
                 "user_id": who,
                 "k": 5,
@@ -190,12 +190,14 @@ class Public(Viewers):
 
 def arms_of_viewers(cli: Cli) -> dict[str, set[str]]:
     """Return the arms that each viewer was ever in, by the log."""
-    batch = SegmentStream(cli.home / "segments" / "front").read(Cursor(consumer="t"), 10**6)
+    stream, cursor = SegmentStream(cli.home / "segments" / "front"), Cursor(consumer="t")
     found: dict[str, set[str]] = {}
-    for record in batch.records:
-        if record.kind == "prediction":
-            row = decode_prediction(record.payload)
-            found.setdefault(str(row["viewer"]), set()).add(str(row["arm"]))
+    while (batch := stream.read(cursor, 10**6)).cursor != cursor:
+        cursor = batch.cursor
+        for record in batch.records:
+            if record.kind == "prediction":
+                row = decode_prediction(record.payload)
+                found.setdefault(str(row["viewer"]), set()).add(str(row["arm"]))
     return found
 
 
@@ -230,6 +232,7 @@ def two_versions(cli: Cli, text: str) -> Iterator[tuple[Public, str, str]]:
 
 if FULL:
 
+    @pytest.mark.timeout(600)
     def test_one_is_decided_and_in_one_a_harmful_cell_goes_alone(cli: Cli) -> None:
         text = (cli.folder / "mlg.yaml").read_text() + ENDS
         status = partial(cli.json, "experiment", "status")
@@ -269,13 +272,13 @@ if FULL:
         assert kinds.count("mlg.experiment.called") == 1
         assert {"mlg.experiment.decided", "mlg.experiment.stopped"} <= set(kinds)
 
+    @pytest.mark.timeout(600)
     def test_a_cell_that_is_only_slow_goes_too(cli: Cli) -> None:
         text = (cli.folder / "mlg.yaml").read_text() + ENDS
         status = partial(cli.json, "experiment", "status")
         with two_versions(cli, text) as (_, first, _):
-            cli("experiment", "start", "slows", "--reason", "A is slow")
-            until(lambda: status("slows")["phase"] == "running")
             faults = cli.home / "services" / "front" / "faults.json"
             faults.write_text(json.dumps({f"{first}~slows.A": {"delay_ms": 100}}))
+            cli("experiment", "start", "slows", "--reason", "A is slow")
             found = until(lambda: (s := status("slows"))["phase"] == "stopped" and s, 180)
             assert "A harms: latency_p99 FAIL" in found["reason"]

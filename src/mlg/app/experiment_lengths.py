@@ -17,6 +17,8 @@ from mlg.serving.log import decode_feedback, decode_prediction
 from mlg.stats.confidence_sequence import LEAST_UNITS
 
 _BATCH: Final = 20_000
+_FEW: Final = 1_000
+"""Records of a read from which on there may be more; below it is what was written meanwhile."""
 _MOST_BYTES: Final = 64 << 20
 """Of the log, newest files first: some hundred thousand answers, read in some seconds."""
 
@@ -37,17 +39,17 @@ def experiment_lengths(
     arrivals, stage = Arrivals(), Stage()
     stream = SegmentStream(home / "segments" / plan.service)
     cursor = _newest(home / "segments" / plan.service)
-    while True:
+    more = True
+    while more:
         batch = stream.read(cursor, _BATCH)
+        # one read is a part of each file, so less than a batch is not yet the end
+        cursor, more = batch.cursor, len(batch.records) >= _FEW
         rows = [
             decode_prediction(one.payload) for one in batch.records if one.kind == "prediction"
         ]
         arrivals.add(rows)
         told = [decode_feedback(r.payload) for r in batch.records if r.kind == "feedback"]
         stage.add(rows, told)
-        if batch.cursor == cursor or len(batch.records) < _BATCH:
-            break
-        cursor = batch.cursor
     spreads = {m: s for m in plan.metrics if (s := _spread(stage, plan.control, m))}
     found = forecast_experiment(plan, min_effect, spreads, arrivals.seconds_until)
     per_day = arrivals.per_day

@@ -44,6 +44,8 @@ from mlg.workflows.rollouts import in_flight
 from mlg.workflows.state import read_wanted
 
 _BATCH: Final = 20_000
+_FEW: Final = 1_000
+"""Records of a read from which on there may be more; below it is what was written meanwhile."""
 _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 _FREEZE: Final = "freeze.json"
 
@@ -250,14 +252,14 @@ def _marked(look: ExperimentLook, mark: Mark) -> ExperimentLook:
 
 def _read(stream: SegmentStream, cursor: Cursor) -> Iterator[tuple[_Rows, _Rows, Cursor]]:
     """Yield what is in the log after a position: answers, reactions, and where they end."""
-    while True:
+    more = True
+    while more:
         batch = stream.read(cursor, _BATCH)
+        # one read is a part of each file, so less than a batch is not yet the end
+        cursor, more = batch.cursor, len(batch.records) >= _FEW
         rows = [(r.kind, r.payload) for r in batch.records]
         yield (
             [decode_prediction(payload) for kind, payload in rows if kind == "prediction"],
             [decode_feedback(payload) for kind, payload in rows if kind == "feedback"],
-            batch.cursor,
+            cursor,
         )
-        if batch.cursor == cursor or len(rows) < _BATCH:
-            return
-        cursor = batch.cursor
