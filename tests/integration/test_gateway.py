@@ -692,6 +692,28 @@ def test_the_holdout_keeps_its_viewers_over_splits_and_experiments(mesh: Mesh) -
     assert mesh.router.observed("home") == tiles
 
 
+def test_a_part_that_ends_leaves_the_others_of_its_layer_their_viewers(mesh: Mesh) -> None:
+    labels = ("v1", "v2~rows.A", "v3~rows.B")
+    mesh.router.place(endpoints("v1", **{v: [mesh.backend(v)] for v in labels}))
+    keys = [f"viewer-{n}" for n in range(150)]
+    cells = (Share(version=labels[1], bp=3_000), Share(version=labels[2], bp=4_000))
+
+    def seen(layer: Layer) -> dict[str, str]:
+        mesh.router.apply(replace(split(v1=10_000), layers=(layer,)))
+        return {key: mesh.ask(mlg_sticky_key=key).getheader("x-tag") or "" for key in keys}
+
+    # by an independent hash: A has the first 3,000 places, B the 4,000 after them
+    of = {key: place_of(f"rows:{key}") for key in keys}
+    begins = (0, 3_000)
+    both = seen(Layer(salt="rows", shares=cells, begins=begins))
+    assert both == {
+        k: labels[1] if n < 3_000 else labels[2] if n < 7_000 else "v1" for k, n in of.items()
+    }
+    left = seen(Layer(salt="rows", shares=cells[1:], begins=begins[1:]))
+    assert left == {k: labels[2] if 3_000 <= n < 7_000 else "v1" for k, n in of.items()}
+    assert len(set(left.values())) == 2
+
+
 def test_each_rollout_deals_the_viewers_anew_and_keeps_its_own_as_it_grows(mesh: Mesh) -> None:
     mesh.router.place(endpoints("v1", v1=[mesh.backend("v1")], v2=[mesh.backend("v2")]))
     keys = [f"viewer-{n}" for n in range(300)]

@@ -24,6 +24,7 @@ from mlg.workflows.packaged import Packaged, write_packaged
 from mlg.workflows.release_ports import StartRequest
 from mlg.workflows.rollouts import Swaps, forgive, read_swaps, rollout_path, write_swaps
 from mlg.workflows.state import Wanted, WantedVersion, write_wanted
+from mlg.workflows.waiting import tell_waiting
 
 STORY = whole_story()
 A, C, D = "a" * 12, "c" * 12, "d" * 12
@@ -131,10 +132,28 @@ def test_one_that_serves_or_is_on_its_way_or_was_taken_back_is_refused(
         plane.starts.start("home", C, "local:ada")
     assert "--again" in refused.value.hint
     found = plane.starts.start("home", C, "local:ada", again="the cause was elsewhere")
-    assert found["waits_for"] == "r9"
+    assert (found["waits_for"], found["waits_for_experiment"]) == ("r9", "")
     assert plane.started[0].again == "the cause was elsewhere"
     forgive(plane.files, "home", version)  # what the workflow does when its turn comes
     assert read_swaps(plane.files, "home").rejected == ("other",)
+
+
+def test_a_start_and_the_status_name_the_experiment_that_runs(
+    plane: Plane, tmp_path: Path
+) -> None:
+    version = plane.package(C, tmp_path / "c")[:12]
+    running = {"phase": "running", "name": "rows", "experiment": "rows-1"}
+    plane.files.write("services/home/experiment.json", msgspec.json.encode(running))
+    found = plane.starts.start("home", C, "local:ada", key="k")
+    assert (found["waits_for"], found["waits_for_experiment"]) == ("", "rows")
+    done = {"rollout": "r9", "state": "done", "candidate": "another"}
+    plane.files.write(rollout_path("home"), msgspec.json.encode(done))
+    tell_waiting(plane.files, "home", "start-k", version, "experiment rows")
+    status = plane.acts.status("home")
+    assert status["experiment"] == "rows"
+    assert status["waiting"] == [
+        {"rollout": "start-k", "version": version, "waits_for": "experiment rows"}
+    ]
 
 
 def test_an_approval_is_taken_from_those_who_are_listed(plane: Plane) -> None:

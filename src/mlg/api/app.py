@@ -119,6 +119,7 @@ ROUTES: Final = documented(
         routes_control.rollout_timeline,
         routes_experiments.experiments,
         routes_experiments.experiment,
+        routes_experiments.experiment_plan,
         routes_experiments.experiment_act,
         routes_automations.automations,
         routes_automations.answer_proposal,

@@ -215,6 +215,14 @@ class Operations(Protocol):
         """
         ...
 
+    def experiment_plan(self, name: str) -> JsonObject:
+        """Return what one needs before it is started: viewers and time of each cell.
+
+        Raises:
+            NotFoundError: No such experiment.
+        """
+        ...
+
     def experiment_act(self, asked: ExperimentActRequest, principal: Principal) -> JsonObject:
         """Start or stop one: `{"experiment", "name", "service"}`.
 

@@ -1,4 +1,4 @@
-"""The live page: one document of our own origin, put together from three files.
+"""The live page: one document of our own origin, put together from its files.
 
 The server puts no value into the page; everything shown is fetched and set as text by the
 script, so a name with markup in it stays a name.
@@ -15,6 +15,9 @@ _POLICY: Final = (
     "img-src data:; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
 )
 
+SCRIPTS: Final = ("dom.js", "views.js", "experiments.js", "page.js")
+"""The parts of the page's script, in order."""
+
 
 @cache
 def live_page() -> tuple[bytes, str]:
@@ -22,9 +25,7 @@ def live_page() -> tuple[bytes, str]:
     folder = files("mlg.api") / "static"
     html = (folder / "page.html").read_text("utf-8")
     style = (folder / "page.css").read_text("utf-8")
-    script = "".join(
-        (folder / name).read_text("utf-8") for name in ("dom.js", "views.js", "page.js")
-    )
+    script = "".join((folder / name).read_text("utf-8") for name in SCRIPTS)
     content = html.replace("/*style*/", style, 1).replace("/*script*/", script, 1)
     policy = _POLICY.format(script=_source(script), style=_source(style))
     return content.encode(), policy

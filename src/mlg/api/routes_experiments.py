@@ -21,6 +21,12 @@ def experiment(services: Services, name: FromPath[str]) -> dict[str, Any]:
     return services.operations.experiment(name)
 
 
+@get("/api/v1/experiments/{name:str}/plan", opt=VIEWER, sync_to_thread=True)
+def experiment_plan(services: Services, name: FromPath[str]) -> dict[str, Any]:
+    """Tell how many viewers each cell needs and how long that takes, before it is started."""
+    return services.operations.experiment_plan(name)
+
+
 @post("/api/v1/experiments/acts", opt=OPERATOR, sync_to_thread=True, status_code=202)
 def experiment_act(
     services: Services, principal: Caller, data: JSONBody[ExperimentActRequest]

@@ -3,8 +3,9 @@
 from collections.abc import Sequence
 
 from mlg.core.traffic import FULL_BP
-from mlg.monitors.arms import ABSTAINED, FAILED, FELL_BACK, Arm, Limit, Rollout, Stage
+from mlg.monitors.arms import ABSTAINED, FAILED, FELL_BACK, Arm, Rollout, Stage
 from mlg.monitors.live import EDGES_MS
+from mlg.monitors.slow import Limit
 from mlg.release.gates import QUANTILES, latency_limits
 from mlg.release.rollout_types import RolloutState, control_label
 from mlg.release.seen import ArmSeen

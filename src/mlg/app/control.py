@@ -129,6 +129,7 @@ def _start(parts: Parts, operations: ControlOperations) -> ApiServer:
     parts.supervisor.start()
     parts.fleet.refresh()
     durable.launch()
+    parts.experiments.sweep()
     parts.tail.start()
     parts.monitoring.start()
     parts.replicas.start()

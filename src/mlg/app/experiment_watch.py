@@ -1,7 +1,7 @@
 """Where an experiment's facts come from: gateways, processes, the log, small files."""
 
 import threading
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -10,6 +10,15 @@ from typing import Any, Final
 import msgspec
 
 from mlg.adapters.stream_segments import SegmentStream
+from mlg.app.experiment_counts import (
+    Mark,
+    cell_facts,
+    limits_of,
+    ratio_of,
+    stages_of,
+    tally_of,
+    words_of,
+)
 from mlg.app.manifests import Manifests
 from mlg.app.supervise import Supervisor
 from mlg.app.tail import Tail
@@ -17,38 +26,45 @@ from mlg.core.clock import Clock
 from mlg.core.errors import LifecycleError
 from mlg.core.ports import Cursor, Files, TrafficRouter
 from mlg.core.traffic import FULL_BP
-from mlg.monitors.arms import Arm, Stage
-from mlg.release.experiment_analysis import judge_metric, judge_ratio
+from mlg.monitors.arms import Stage
+from mlg.monitors.cells import SplitTally
+from mlg.monitors.units import Firsts
+from mlg.release.experiment_guards import latency_gates
 from mlg.release.experiment_types import (
-    Cell,
-    CellFacts,
     ExperimentAct,
     ExperimentFacts,
     ExperimentState,
     experiment_shares,
 )
-from mlg.release.verdicts import GateResult
+from mlg.release.rollout_plan import plan_of
 from mlg.serving.log import decode_feedback, decode_prediction
-from mlg.stats.confidence_sequence import ArmMean
 from mlg.workflows.experiment_cells import shares_shown
 from mlg.workflows.experiments import PATIENCE_S, ExperimentLook
 from mlg.workflows.rollouts import in_flight
 from mlg.workflows.state import read_wanted
 
 _BATCH: Final = 20_000
+_FEW: Final = 1_000
+"""Records of a read from which on there may be more; below it is what was written meanwhile."""
 _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 _FREEZE: Final = "freeze.json"
-GUARD_ALPHA: Final = 0.001
-"""Chance that a cell as good as the control is ever taken for one that fails more."""
-_GUARD_EFFECT: Final = 0.05
+
+_Rows = list[dict[str, Any]]
 
 
 @dataclass(slots=True, kw_only=True)
 class _Follow:
-    """One experiment's tally, made again from the log after a restart."""
+    """One experiment's tallies, made again from the log after a restart."""
 
     key: str
     cursor: Cursor
+    """How far the whole run was read."""
+    firsts: dict[str, dict[str, Firsts]]
+    """Kept from split to split; after a restart of the control plane it begins anew."""
+    stopped: tuple[str, ...]
+    since: Cursor
+    """How far the split of now was read."""
+    tally: SplitTally
     stage: Stage = field(default_factory=Stage)
 
 
@@ -131,38 +147,82 @@ class ControlExperiments:
     def _counted(
         self, look: ExperimentLook, facts: ExperimentFacts
     ) -> tuple[ExperimentLook, ExperimentFacts]:
-        state, plan = look.state, look.state.plan
+        state = look.state
         try:
             if look.mark is None:
-                mark = {"cursor": msgspec.to_builtins(self._tail.cursor(plan.service))}
-                return msgspec.structs.replace(look, mark=mark), facts
-            stage = self._stage(look, look.mark)
+                return _marked(look, self._first_mark(state)), facts
+            mark = msgspec.convert(look.mark, Mark)
+            if mark.stopped != state.stopped:
+                mark = self._next_mark(state, mark)
+                look = _marked(look, mark)
+            follow = self._follow(state, mark)
         except LifecycleError:
             return look, facts  # no fresh metrics: nothing is decided
-        cells = tuple(_cell_facts(look, cell, stage) for cell in state.open_cells)
-        found = {cell.cell: _words(cell) for cell in cells}
+        stage, tally = follow.stage, follow.tally
+        cells = tuple(cell_facts(look, mark, cell, stage, tally) for cell in state.open_cells)
+        ratio = ratio_of(state, tally)
+        found = {cell.cell: words_of(cell) for cell in cells}
         look = msgspec.structs.replace(look, verdicts={**look.verdicts, **found})
-        return look, replace(facts, fresh=True, cells=cells, mismatch=_ratio(state, stage))
+        return look, replace(facts, fresh=True, cells=cells, mismatch=ratio)
 
-    def _stage(self, look: ExperimentLook, mark: dict[str, Any]) -> Stage:
-        """Return the tally since the split came into force, read up to now."""
-        service = look.state.plan.service
+    def _first_mark(self, state: ExperimentState) -> Mark:
+        """Begin to count: keep where the run starts, and what is slow from now on."""
+        plan, spec = state.plan, self._manifests.spec()
+        cursor = msgspec.to_builtins(self._tail.cursor(plan.service))  # first: it reads on
+        service = spec.services.get(plan.service) if spec else None
+        gates = latency_gates(plan_of(service.rollout if service else None), len(plan.cells))
+        latency = [
+            s.latency
+            for s in self._tail.state.series
+            if (s.service, s.version, s.served_by) == (plan.service, plan.control, "model")
+        ]
+        return Mark(
+            cursor=cursor,
+            stopped=state.stopped,
+            gates=gates,
+            limits_ms=limits_of(gates, list(latency[0]) if latency else []),
+        )
+
+    def _next_mark(self, state: ExperimentState, mark: Mark) -> Mark:
+        """Keep what was seen under the split before, and begin to count this one."""
+        tally, plan = self._follow(state, mark).tally, state.plan
+        stages = {cell.name: stages_of(plan, cell, mark, tally) for cell in state.open_cells}
+        since = msgspec.to_builtins(self._tail.cursor(plan.service))
+        return msgspec.structs.replace(mark, since=since, stopped=state.stopped, stages=stages)
+
+    def _follow(self, state: ExperimentState, mark: Mark) -> _Follow:
+        """Return the tallies of the run and of its split, read up to now."""
+        service = state.plan.service
         follow = self._follows.get(service)
-        if follow is None or follow.key != look.state.id:
-            cursor = msgspec.convert(mark["cursor"], Cursor)
-            follow = self._follows[service] = _Follow(key=look.state.id, cursor=cursor)
-        stream = SegmentStream(self._home / "segments" / service)
-        while True:
-            batch = stream.read(follow.cursor, _BATCH)
-            rows = [(r.kind, r.payload) for r in batch.records]
-            follow.stage.add(
-                [decode_prediction(payload) for kind, payload in rows if kind == "prediction"],
-                [decode_feedback(payload) for kind, payload in rows if kind == "feedback"],
+        if follow is None or follow.key != state.id:
+            firsts: dict[str, dict[str, Firsts]] = {}
+            follow = _Follow(
+                key=state.id,
+                cursor=msgspec.convert(mark.cursor, Cursor),
+                firsts=firsts,
+                stopped=mark.stopped,
+                since=msgspec.convert(mark.since or mark.cursor, Cursor),
+                tally=tally_of(state, mark, firsts),
             )
-            done = batch.cursor == follow.cursor or len(rows) < _BATCH
-            follow.cursor = batch.cursor
-            if done:
-                return follow.stage
+            self._follows[service] = follow
+        elif follow.stopped != mark.stopped:
+            follow.stopped = mark.stopped
+            follow.since = msgspec.convert(mark.since or mark.cursor, Cursor)
+            follow.tally = tally_of(state, mark, follow.firsts)
+        stream = SegmentStream(self._home / "segments" / service)
+        # two positions: after a restart, and after a split, the run is read apart from it
+        together = follow.cursor == follow.since
+        for rows, reactions, end in _read(stream, follow.cursor):
+            follow.stage.add(rows, reactions)
+            follow.cursor = end
+            if together:
+                follow.tally.add(rows)
+                follow.since = end
+        if not together:
+            for rows, _, end in _read(stream, follow.since):
+                follow.tally.add(rows)
+                follow.since = end
+        return follow
 
     def _ready(self, service: str) -> list[str]:
         spec = self._manifests.spec()
@@ -186,76 +246,20 @@ def acts_path(service: str) -> str:
     return f"services/{service}/experiment_acts.json"
 
 
-def _cell_facts(look: ExperimentLook, cell: Cell, stage: Stage) -> CellFacts:
-    plan = look.state.plan
-    arm = stage.arms.get(cell.label(plan.name), Arm())
-    control = stage.arms.get(plan.control, Arm())
-    metrics = tuple(
-        judge_metric(
-            name,
-            mean_of(arm, name),
-            mean_of(control, name),
-            alpha=plan.alpha_each,
-            min_effect=look.request.min_effect[name],
+def _marked(look: ExperimentLook, mark: Mark) -> ExperimentLook:
+    return msgspec.structs.replace(look, mark=msgspec.to_builtins(mark))
+
+
+def _read(stream: SegmentStream, cursor: Cursor) -> Iterator[tuple[_Rows, _Rows, Cursor]]:
+    """Yield what is in the log after a position: answers, reactions, and where they end."""
+    more = True
+    while more:
+        batch = stream.read(cursor, _BATCH)
+        # one read is a part of each file, so less than a batch is not yet the end
+        cursor, more = batch.cursor, len(batch.records) >= _FEW
+        rows = [(r.kind, r.payload) for r in batch.records]
+        yield (
+            [decode_prediction(payload) for kind, payload in rows if kind == "prediction"],
+            [decode_feedback(payload) for kind, payload in rows if kind == "feedback"],
+            cursor,
         )
-        for name in plan.metrics
-    )
-    return CellFacts(
-        cell=cell.name,
-        viewers=len(arm.viewers),
-        metrics=metrics,
-        guards=(errors_guard(arm, control, GUARD_ALPHA / len(plan.cells)),),
-    )
-
-
-def mean_of(arm: Arm, metric: str) -> ArmMean:
-    """Return the mean of one value a viewer, and its variance; who has none does not count.
-
-    Args:
-        arm: The tally of an arm.
-        metric: `ctr` or `watch_through`.
-    """
-    values = [
-        v.hits / v.answers if metric == "ctr" else v.watch_sum / v.watch_n
-        for v in arm.viewers.values()
-        if (v.answers if metric == "ctr" else v.watch_n)
-    ]
-    n = len(values)
-    mean = sum(values) / n if n else 0.0
-    variance = sum((value - mean) ** 2 for value in values) / (n - 1) if n > 1 else 0.0
-    return ArmMean(units=n, mean=mean, variance=variance)
-
-
-def errors_guard(arm: Arm, control: Arm, alpha: float) -> GateResult:
-    """Return FAIL where more of the cell's sticky units had a failed answer."""
-    found = judge_metric(
-        "errors", _unfailed(arm), _unfailed(control), alpha=alpha, min_effect=_GUARD_EFFECT
-    )
-    if found.verdict != "FAIL":
-        return found
-    failed = f"{arm.failed} of {arm.units.total} units failed"
-    return replace(found, reason=f"{failed}, {control.failed} of {control.units.total}")
-
-
-def _unfailed(arm: Arm) -> ArmMean:
-    """Return the share of units without a failure; never 0 variance, or nothing is said."""
-    n = arm.units.total
-    ok = (n - min(arm.failed, n) + 0.5) / (n + 1)
-    return ArmMean(units=n, mean=ok, variance=ok * (1 - ok))
-
-
-def _ratio(state: ExperimentState, stage: Stage) -> GateResult | None:
-    """Return whether viewers fell as the shares say; None once a cell's went elsewhere."""
-    if state.stopped:
-        return None
-    plan = state.plan
-    taken = [cell.share_bp for cell in plan.cells]
-    labels = [*(cell.label(plan.name) for cell in plan.cells), plan.control]
-    viewers = [len(stage.arms.get(label, Arm()).viewers) for label in labels]
-    return judge_ratio(viewers, [*taken, FULL_BP - sum(taken)])
-
-
-def _words(cell: CellFacts) -> dict[str, Any]:
-    said = {f"metric.{m.name}": f"{m.verdict}: {m.reason}" for m in cell.metrics}
-    said |= {f"guard.{g.name}": f"{g.verdict}: {g.reason}" for g in cell.guards}
-    return {"viewers": cell.viewers, **said}

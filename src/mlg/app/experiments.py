@@ -3,12 +3,14 @@
 import re
 import threading
 from collections.abc import Callable
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any, Final
 
 import msgspec
 
+from mlg.app.experiment_lengths import experiment_lengths
 from mlg.app.experiment_watch import ControlExperiments, acts_path
 from mlg.app.manifests import Manifests
 from mlg.app.rollout_start import RolloutStarts
@@ -23,11 +25,12 @@ from mlg.graph import record_experiments
 from mlg.graph.record import Recorder
 from mlg.manifest.specs_experiments import ExperimentSpec
 from mlg.release.experiment_types import Cell, ExperimentAct, ExperimentPlan
-from mlg.workflows.experiment import Experiment, start_experiment
+from mlg.workflows.experiment import Experiment, abandon_if_failed, start_experiment
 from mlg.workflows.experiment_acts import ExperimentPorts
 from mlg.workflows.experiments import (
     ExperimentRequest,
     open_experiment,
+    read_ended,
     read_experiment,
     write_begun,
 )
@@ -83,6 +86,8 @@ def experiments_of(
         there=artifacts.has,
         start=partial(start_experiment, runs),
         clock=clock,
+        lengths=partial(experiment_lengths, home),
+        failed=partial(abandon_if_failed, runs, files),
     )
 
 
@@ -99,6 +104,8 @@ class Experiments:
         there: Whether an artifact is in the store.
         start: Starts one durably; the same request starts once.
         clock: Wall time.
+        failed: Ends a service's experiment whose workflow has failed; returns whether it had.
+        lengths: How long a plan will take, by the smallest difference of each metric.
     """
 
     def __init__(
@@ -113,15 +120,26 @@ class Experiments:
         there: Callable[[Digest], bool],
         start: Callable[[ExperimentRequest], None],
         clock: Clock,
+        lengths: Callable[[ExperimentPlan, dict[str, float]], dict[str, Any]],
+        failed: Callable[[str], bool],
     ) -> None:
         self._files, self._ids, self._manifests, self._store = files, ids, manifests, store
         self._recorder, self._starts, self._there = recorder, starts, there
-        self._start, self._clock = start, clock
-        self._lock = threading.Lock()
+        self._start, self._clock, self._lengths = start, clock, lengths
+        self._failed, self._lock = failed, threading.Lock()
+
+    def sweep(self) -> None:
+        """End experiments that an earlier control plane could not bring to their end."""
+        spec = self._manifests.spec()
+        for service in spec.services if spec else ():
+            self._failed(service)
 
     def list(self) -> list[dict[str, Any]]:
-        """Return each experiment of the manifest with its service, phase and reason."""
-        return [self.status(name) for name in sorted(self._specs())]
+        """Return each experiment of the manifest, and each that runs, with where it stands."""
+        spec = self._manifests.spec()
+        services = spec.services if spec else ()
+        running = {open_experiment(self._files, service) for service in services} - {""}
+        return [self.status(name) for name in sorted({*self._specs(), *running})]
 
     def status(self, name: str) -> dict[str, Any]:
         """Return how an experiment stands; `phase` is empty before its first start.
@@ -135,7 +153,53 @@ class Experiments:
             document = read_experiment(self._files, service)
             if document is not None and document["name"] == name:
                 return document
-        return {"name": name, "service": self._spec(name).service, "phase": "", "reason": ""}
+        service = self._spec(name).service
+        ended = read_ended(self._files, service, name)  # another one was started since
+        return ended or {"name": name, "service": service, "phase": "", "reason": ""}
+
+    def plan(self, name: str) -> dict[str, Any]:
+        """Return what an experiment needs before it is started, and what it waits for.
+
+        Returns:
+            What `experiment_lengths` has, with `name`, `service`, `control`, `holdout_bp` and
+            `refused`: why it may not start now, or nothing.
+
+        Raises:
+            NotFoundError: The manifest in force has none of that name.
+            BackendError: The service's log cannot be read.
+        """
+        spec = self._spec(name)
+        plan, refused = self._proposed(name, spec), ""
+        try:
+            plan = self._request("", name, spec, "", "").plan
+        except (ConflictError, NotFoundError) as error:
+            refused = str(error)
+        return {
+            "name": name,
+            "service": spec.service,
+            "control": plan.control,
+            "holdout_bp": plan.holdout_bp,
+            "refused": refused,
+            **self._lengths(plan, _least(spec)),
+        }
+
+    def _proposed(self, name: str, spec: ExperimentSpec) -> ExperimentPlan:
+        """Return the plan with its versions as the manifest names them."""
+        stable = read_wanted(self._files, spec.service).stable
+        return ExperimentPlan(
+            name=name,
+            service=spec.service,
+            control=stable.version if stable else "serving",
+            cells=tuple(
+                Cell(name=cell, version=one.version, share_bp=one.share_bp)
+                for cell, one in spec.cells.items()
+            ),
+            metrics=tuple(spec.metrics),
+            holdout_bp=spec.holdout_bp,
+            alpha=spec.alpha,
+            min_viewers=spec.min_viewers,
+            max_run_s=spec.max_run_s,
+        )
 
     def start(self, name: str, by: str, reason: str = "", *, key: str = "") -> dict[str, Any]:
         """Start an experiment; it begins once its cells are warm.
@@ -152,6 +216,7 @@ class Experiments:
             acts = self._acts(spec.service)
             if id_ in acts:
                 return told
+            self._failed(spec.service)
             request = self._request(id_, name, spec, by, reason)
             self._start(request)
             write_begun(self._files, request, self._clock.now())
@@ -243,26 +308,18 @@ class Experiments:
             found = self._version(one.version, spec, wanted, id_)
             versions.setdefault(found.version, found)
             cells.append(Cell(name=cell, version=found.version, share_bp=one.share_bp))
-        plan = ExperimentPlan(
-            name=name,
-            service=service,
-            control=control.version,
+        plan = replace(
+            self._proposed(name, spec),
             cells=tuple(cells),
-            metrics=tuple(spec.metrics),
-            holdout_bp=spec.holdout_bp,
             holdout=version_of(held.version) if held else control.version,
-            alpha=spec.alpha,
-            min_viewers=spec.min_viewers,
-            max_run_s=spec.max_run_s,
         )
-        least = {metric: one.min_effect_bp / FULL_BP for metric, one in spec.metrics.items()}
         manifest = self._manifests.spec()
         of = manifest.services[service].model if manifest else None
         return ExperimentRequest(
             id=id_,
             model=of or service,
             plan=plan,
-            min_effect={str(metric): effect for metric, effect in least.items()},
+            min_effect=_least(spec),
             versions=versions,
             by=by,
             reason=reason,
@@ -318,3 +375,8 @@ class Experiments:
     def _keep(self, service: str, acts: _Acts) -> None:
         newest = dict(list(acts.items())[-_KEPT:])
         self._files.write(acts_path(service), msgspec.json.encode(newest))
+
+
+def _least(spec: ExperimentSpec) -> dict[str, float]:
+    """Return the smallest difference that matters by metric, in the value's own unit."""
+    return {str(name): one.min_effect_bp / FULL_BP for name, one in spec.metrics.items()}

@@ -107,6 +107,7 @@ class WantedFleet:
                     replicas=service.replicas,
                     bp=item.bp,
                     layer=item.layer,
+                    begin=item.begin,
                 )
                 for item in wanted.versions
             ),

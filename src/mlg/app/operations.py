@@ -247,6 +247,10 @@ class ControlOperations:
         """Return how an experiment stands."""
         return self._parts.experiments.status(name)
 
+    def experiment_plan(self, name: str) -> dict[str, Any]:
+        """Return how long an experiment will take, before it is started."""
+        return self._parts.experiments.plan(name)
+
     def experiment_act(
         self, asked: ExperimentActRequest, principal: Principal
     ) -> dict[str, Any]:

@@ -27,6 +27,7 @@ from mlg.workflows.experiments import open_experiment
 from mlg.workflows.release_ports import BackRequest
 from mlg.workflows.rollouts import BACK, in_flight, read_rollout, read_swaps
 from mlg.workflows.state import read_wanted
+from mlg.workflows.waiting import waiting
 
 ACTS: Final = ("pause", "resume", "promote", "approve", "rollback")
 _KEPT: Final = 100
@@ -78,6 +79,7 @@ class RolloutActs:
             )
         if name := open_experiment(self._files, service):
             document["experiment"] = name  # new rollouts wait for it
+        document["waiting"] = waiting(self._files, service)
         if evidence:
             grew = read_evidence(self._files, service, document["rollout"])
             document["evidence"] = msgspec.to_builtins(grew.gates)

@@ -15,6 +15,7 @@ from mlg.core.reading import NodeQuery
 from mlg.core.traffic import FULL_BP
 from mlg.core.uris import parse_uri
 from mlg.graph.record import Recorder
+from mlg.workflows.experiments import open_experiment
 from mlg.workflows.packaged import Packaged, read_packaged
 from mlg.workflows.release_ports import StartRequest
 from mlg.workflows.rollouts import in_flight, read_rollout, read_swaps
@@ -80,8 +81,8 @@ class RolloutStarts:
             key: Names the start; told again under the same key it is one.
 
         Returns:
-            The service, the rollout's id, the version, and the rollout in flight that it
-            waits for, if any.
+            The service, the rollout's id, the version, and what it waits for, if anything:
+            the id of the rollout in flight, the name of the experiment that runs.
 
         Raises:
             NotFoundError: No such service, or no such version of its model; the hint has the
@@ -116,8 +117,15 @@ class RolloutStarts:
             )
             self._told(by, service, name, "start", reason, key=name, version=short, again=again)
             waits = in_flight(self._files, service)
+            behind = open_experiment(self._files, service)
             self._start(request)
-        return {"service": service, "rollout": name, "version": short, "waits_for": waits}
+        return {
+            "service": service,
+            "rollout": name,
+            "version": short,
+            "waits_for": waits,
+            "waits_for_experiment": behind,
+        }
 
     def made(self, service: str, version: str) -> Packaged:
         """Return what a version of the service's model was packaged as.

@@ -5,6 +5,7 @@ from typing import Any
 
 import typer
 
+from mlg.cli.commands_simulate import duration
 from mlg.cli.instance import (
     HomeOption,
     JsonOption,
@@ -15,6 +16,8 @@ from mlg.cli.instance import (
     show,
     table,
 )
+
+_DAY_S = 86_400.0
 
 _NAME = typer.Argument(help="Name of the experiment in the manifest.")
 _REASON = typer.Option("", "--reason", help="Why; kept on the graph.")
@@ -42,6 +45,18 @@ def status(
         show(connect(home_of(home)).experiment(name), as_json, _print_status)
 
 
+def plan(name: str = _NAME, home: Path | None = HomeOption, as_json: bool = JsonOption) -> None:
+    """Show how many viewers each cell needs, and how long that takes, before it is started.
+
+    By the alpha of each metric, the smallest difference that matters, and what the service's
+    log says of late: how viewers differ, and how many new ones come.
+
+    Example: mlg experiment plan rows
+    """
+    with reported(as_json):
+        show(connect(home_of(home)).experiment_plan(name), as_json, _print_plan)
+
+
 def start(
     name: str = _NAME,
     reason: str = _REASON,
@@ -51,9 +66,17 @@ def start(
 ) -> None:
     """Start an experiment; one of a service at a time, and rollouts wait while it runs.
 
+    Shows first what `mlg experiment plan` does.
+
     Example: mlg experiment start rows --reason "does the old model hold up?"
     """
-    _act("start", name, reason, key, home, as_json)
+    with reported(as_json):
+        client = connect(home_of(home))
+        planned = client.experiment_plan(name)
+        if not as_json and not planned["refused"]:
+            _print_plan(planned)
+        told = client.experiment_act(name, "start", reason, key=key)
+        show({**told, "plan": planned}, as_json, lambda _: _print_told(told, "start"))
 
 
 def stop(
@@ -67,13 +90,43 @@ def stop(
 
     Example: mlg experiment stop rows --reason "seen enough"
     """
-    _act("stop", name, reason, key, home, as_json)
-
-
-def _act(act: str, name: str, reason: str, key: str, home: Path | None, as_json: bool) -> None:
     with reported(as_json):
-        told = connect(home_of(home)).experiment_act(name, act, reason, key=key)
-        show(told, as_json, lambda _: _print_told(told, act))
+        told = connect(home_of(home)).experiment_act(name, "stop", reason, key=key)
+        show(told, as_json, lambda _: _print_told(told, "stop"))
+
+
+def _print_plan(found: dict[str, Any]) -> None:
+    log, took = found["log"], found["seconds"]
+    length = f"about {duration(took)}" if took is not None else "an unknown time"
+    words = (
+        f"{found['name']} on {found['service']}: {length} of event time until it is decided "
+        f"(max_run {duration(found['max_run_s'])}), with a chance of {found['power']:.0%} "
+        "where the difference is min_effect"
+    )
+    out.print(words, markup=False, soft_wrap=True)
+    rows: list[list[object]] = [
+        [
+            *(cell["cell"], cell["version"], f"{cell['share_bp'] / 100:g}%", cell["viewers"]),
+            cell["of_service"],
+            "unknown" if cell["seconds"] is None else duration(cell["seconds"]),
+            ", ".join(
+                f"{m['metric']} {m['viewers']}" + ("" if m["measured"] else " at most")
+                for m in cell["metrics"]
+            ),
+        ]
+        for cell in found["cells"]
+    ]
+    heads = ["cell", "version", "share", "viewers", "of the service", "takes", "by metric"]
+    table("viewers needed", heads, rows)
+    new = log["new_per_day"]
+    known = "how many new ones come is not known" if new is None else f"{new:.3g} new a day"
+    words = f"the log: {log['viewers']} viewers in {duration(log['days'] * _DAY_S)}, {known}"
+    out.print(words, markup=False, soft_wrap=True)
+    for warning in found["warnings"]:
+        out.print(f"warning: {warning}", markup=False, soft_wrap=True)
+    if found["refused"]:
+        words = f"it may not start now: {found['refused']}"
+        out.print(words, markup=False, soft_wrap=True)
 
 
 def _print_told(told: dict[str, Any], act: str) -> None:

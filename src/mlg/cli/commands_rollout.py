@@ -195,7 +195,12 @@ def _print_told(told: dict[str, Any]) -> None:
 
 
 def _print_started(told: dict[str, Any]) -> None:
-    waits = f", once rollout {told['waits_for']} is over" if told.get("waits_for") else ""
+    behind = [
+        f"{what} {told[key]}"
+        for what, key in (("rollout", "waits_for"), ("experiment", "waits_for_experiment"))
+        if told.get(key)
+    ]
+    waits = f", once {' and '.join(behind)} is over" if behind else ""
     out.print(
         f"{told['service']}: {told['version']} starts{waits}; "
         f"mlg rollout status {told['service']} tells how",
@@ -231,6 +236,9 @@ def _print_status(document: dict[str, Any]) -> None:
         out.print(f"next: {document['next']}{at}", markup=False, soft_wrap=True)
     if name := document.get("experiment"):
         words = f"the experiment {name} runs: a new rollout waits until it is over"
+        out.print(words, markup=False, soft_wrap=True)
+    for one in document.get("waiting", ()):
+        words = f"{one['version']} ({one['rollout']}) waits for {one['waits_for']}"
         out.print(words, markup=False, soft_wrap=True)
     rows: list[list[object]] = [
         [g["name"], g["verdict"], f"{g['e_value']:.3g} of {g['bound']:g}", g["n"], g["reason"]]

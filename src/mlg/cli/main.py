@@ -61,6 +61,7 @@ rollout.command("rollback")(commands_rollout.rollback)
 experiment = typer.Typer(help="Versions compared on viewers.", no_args_is_help=True)
 experiment.command("list")(commands_experiment.listing)
 experiment.command("status")(commands_experiment.status)
+experiment.command("plan")(commands_experiment.plan)
 experiment.command("start")(commands_experiment.start)
 experiment.command("stop")(commands_experiment.stop)
 

@@ -295,6 +295,10 @@ class Client(Wire):
         """Return how an experiment stands, with its cells and their verdicts."""
         return self._get(f"experiments/{_part(name)}")
 
+    def experiment_plan(self, name: str) -> JsonObject:
+        """Return how many viewers an experiment needs and how long that takes."""
+        return self._get(f"experiments/{_part(name)}/plan")
+
     def experiment_act(
         self, name: str, act: str, reason: str = "", *, key: str = ""
     ) -> JsonObject:

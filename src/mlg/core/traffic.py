@@ -5,6 +5,7 @@ replicas of version `3f2a9c`, with a cluster, a share and counters of its own.
 """
 
 from dataclasses import dataclass
+from itertools import accumulate, pairwise
 from typing import Final
 
 FULL_BP: Final = 10_000
@@ -33,6 +34,18 @@ class Layer:
     """Goes into the hash before the sticky key: another salt, an independent choice."""
     shares: tuple[Share, ...]
     """Of the viewers whom no earlier layer took; together below 10,000."""
+    begins: tuple[int, ...] = ()
+    """Place of the hash at which each share's part begins, ascending: so that a part that ends
+    leaves the others their viewers, and its own go on to what comes next. Empty: each begins
+    where the one before ends."""
+
+    @property
+    def parts(self) -> tuple[tuple[int, Share], ...]:
+        """Shares with the place at which each begins, out of 10,000."""
+        if self.begins:
+            return tuple(zip(self.begins, self.shares, strict=True))
+        ends = accumulate((share.bp for share in self.shares), initial=0)
+        return tuple(zip(ends, self.shares, strict=False))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -73,6 +86,15 @@ class TrafficSplit:
                 raise ValueError(
                     f"layer {layer.salt!r} of {self.service!r} needs a salt and shares above "
                     f"0, together below {FULL_BP} bp; got {layer.shares}"
+                )
+            ends = [0, *layer.begins, FULL_BP]
+            sizes = [0, *(share.bp for share in layer.shares)]
+            if layer.begins and (
+                len(layer.begins) != len(layer.shares)
+                or any(b - a < bp for (a, b), bp in zip(pairwise(ends), sizes, strict=True))
+            ):
+                raise ValueError(
+                    f"parts of layer {layer.salt!r} of {self.service!r} overlap: {layer}"
                 )
         labels = [share.version for share in self.everything]
         salts = {layer.salt for layer in self.layers}

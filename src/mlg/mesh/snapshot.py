@@ -319,9 +319,9 @@ def _ways(placed: Placed) -> list[Way]:
         return [Way(cluster=cluster_name(name, FALLBACK), weight=FULL_BP)] if listed else []
     limits = {tiers.cluster: tiers.limit for tiers in cluster_tiers(placed)}
     layered = [
-        (layer.salt, share.version, share.bp)
+        (layer.salt, share.version, share.bp, begin)
         for layer in placed.split.layers
-        for share in layer.shares
+        for begin, share in layer.parts
     ]
     own = shares_in_hash_order(placed.split, placed.endpoints.stable)
     return [
@@ -332,8 +332,12 @@ def _ways(placed: Placed) -> list[Way]:
             limit=limits.get(cluster_name(name, version), 0),
             salt=salt,
             deal="" if salt else placed.split.salt,
+            begin=begin,
         )
-        for salt, version, bp in (*layered, *(("", version, bp) for version, bp in own))
+        for salt, version, bp, begin in (
+            *layered,
+            *(("", version, bp, None) for version, bp in own),
+        )
     ]
 
 

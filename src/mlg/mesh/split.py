@@ -75,6 +75,8 @@ class Way:
     limit: int = 0
     salt: str = ""
     """Of the layer that it is of; empty: of the split itself, which comes last."""
+    begin: int | None = None
+    """Place of its layer's hash at which it begins; None: where the one before ends."""
     deal: str = ""
     """Goes into the hash of the split itself, of which it then is; empty: nothing does."""
 
@@ -113,6 +115,9 @@ def _layer(salt: str, ways: Sequence[Way]) -> str:
     rows: list[str] = []
     below = 0
     for way in ways:
+        if way.begin is not None and way.begin > below:
+            rows.append(f"  {{below = {way.begin}}},")  # the next layer is asked
+            below = way.begin
         below += way.weight
         row = f"  {{below = {below}, name = {_text(way.cluster)}"
         if way.overflow:

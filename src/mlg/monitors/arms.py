@@ -11,11 +11,10 @@ from dataclasses import dataclass, field
 from math import isfinite
 from typing import Any, Final
 
-from mlg.core.clock import parse_time
-from mlg.core.measure import BLOCK_S
 from mlg.core.traffic import version_of
 from mlg.monitors.live import EDGES_MS
-from mlg.monitors.units import Firsts, Units, unit_of, within
+from mlg.monitors.slow import Limit, Slower
+from mlg.monitors.units import Firsts, Units, unit_of
 
 ENGAGED: Final = frozenset(("play", "complete"))
 MOST_VIEWERS: Final = 200_000
@@ -28,15 +27,6 @@ FAILED: Final = "failed"
 ABSTAINED: Final = "abstained"
 FELL_BACK: Final = "fell_back"
 """Marks of a unit: it had failed in an earlier step; how its first answer came about."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Limit:
-    """From where on an answer counts as slow for one gate."""
-
-    gate: str
-    candidate_ms: float
-    control_ms: float
 
 
 @dataclass(slots=True, kw_only=True)
@@ -130,10 +120,8 @@ class Stage:
     """
 
     def __init__(self, rollout: Rollout | None = None, part: float = 1.0) -> None:
-        self._rollout, self._part = rollout or Rollout(), part
-        self.blocks: dict[str, dict[int, list[int]]] = {}
-        """By gate and block of wall time: units whose first slow answer of the rollout came
-        then, of the candidate and of the control."""
+        self._rollout = rollout or Rollout()
+        self._slower = Slower(self._rollout.limits, self._rollout.slow, part=part)
         self.arms: dict[str, Arm] = {}
         self.newest_at = ""
         """Largest event time of an answer, RFC 3339; empty before the first one."""
@@ -164,6 +152,11 @@ class Stage:
             else:
                 self._react(given, row)
 
+    @property
+    def blocks(self) -> dict[str, dict[int, list[int]]]:
+        """First slow answers as `Slower` has them, of the candidate and of the control."""
+        return self._slower.blocks
+
     def coming(self, answers: float) -> float:
         """Return about how many new viewers so many more answers would bring.
 
@@ -173,18 +166,8 @@ class Stage:
         return sum(n > half for n in self.newcomers) / max(1.0, half) * answers
 
     def slower(self, gate: str) -> tuple[int, int]:
-        """Return in how many blocks more units of the candidate were slow, or of the control.
-
-        A block directly after one that counted does not: what holds a process up may reach
-        over its end.
-        """
-        worse, better, last = 0, 0, None
-        for block, (candidate, control) in sorted(self.blocks.get(gate, {}).items()):
-            if candidate == control or (last is not None and block == last + 1):
-                continue
-            worse, better = worse + (candidate > control), better + (candidate < control)
-            last = block
-        return worse, better
+        """Return in how many blocks more of the candidate's units were slow, or control's."""
+        return self._slower.counts(gate)
 
     def _answer(self, row: Mapping[str, Any]) -> None:
         prediction = str(row.get("prediction_id") or "")
@@ -209,11 +192,11 @@ class Stage:
         unit = unit_of(str(row.get("session") or prediction))
         marks += [FAILED] if unit in self._rollout.failed else []
         arm.failed += failed and self._rollout.failed.first(unit)
-        latency = _finite(row.get("latency_ms"))
+        latency = finite(row.get("latency_ms"))
         if own and latency is not None:
             arm.latency[bisect_right(EDGES_MS, latency)] += 1
             marks += self._slow(name, unit, latency, row)
-        raw = _finite(row.get("raw_confidence"))
+        raw = finite(row.get("raw_confidence"))
         if raw is not None:
             arm.raw_sum += raw
             arm.raw_square_sum += raw * raw
@@ -235,24 +218,10 @@ class Stage:
 
     def _slow(self, arm: str, unit: int, ms: float, row: Mapping[str, Any]) -> list[str]:
         """Count a unit's first slow answer; return the gates for which this one is slow."""
-        rollout = self._rollout
-        if arm not in {rollout.candidate, rollout.control}:
+        if arm not in {self._rollout.candidate, self._rollout.control}:
             return []
-        candidate = arm == rollout.candidate
-        found: list[str] = []
-        for limit in rollout.limits:
-            if ms < (limit.candidate_ms if candidate else limit.control_ms):
-                continue
-            found.append(limit.gate)
-            firsts = rollout.slow.setdefault(limit.gate, Firsts())
-            at = str(row.get("received_at") or row.get("at") or "")
-            if (candidate and not within(unit, self._part)) or not at:
-                continue
-            if firsts.first(unit):
-                block = int(parse_time(at).timestamp()) // BLOCK_S
-                blocks = self.blocks.setdefault(limit.gate, {})
-                blocks.setdefault(block, [0, 0])[not candidate] += 1
-        return found
+        at, control = received(row), arm != self._rollout.candidate
+        return self._slower.see(unit, ms, at, control=control)
 
     def _react(self, given: _Given, row: Mapping[str, Any]) -> None:
         item, arm = str(row.get("item_id")), self.arms[given.arm]
@@ -262,7 +231,7 @@ class Stage:
             given.hit = True
             arm.hits += 1
             given.viewer.hits += 1
-        watched = _finite(row.get("watch_through"))
+        watched = finite(row.get("watch_through"))
         if watched is not None and 0 <= watched <= 1:
             before = given.watched.get(item)
             if before is None or watched > before:
@@ -271,7 +240,13 @@ class Stage:
                 given.watched[item] = watched
 
 
-def _finite(value: object) -> float | None:
+def received(row: Mapping[str, Any]) -> str:
+    """Return when an answer was given, by wall time where the row has it; or nothing."""
+    return str(row.get("received_at") or row.get("at") or "")
+
+
+def finite(value: object) -> float | None:
+    """Return a number of a row; None where it is none."""
     if isinstance(value, bool) or not isinstance(value, int | float) or not isfinite(value):
         return None
     return float(value)

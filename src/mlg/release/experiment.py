@@ -33,7 +33,7 @@ from mlg.release.experiment_types import (
     experiment_shares,
 )
 
-__all__ = ["begin", "experiment_shares", "step"]
+__all__ = ["abandon", "begin", "experiment_shares", "step"]
 
 Moved = tuple[ExperimentState, tuple[ExperimentCommand, ...]]
 
@@ -80,6 +80,19 @@ def step(state: ExperimentState, facts: ExperimentFacts) -> Moved:
             return _close(state, facts, "stopped", reason, by=act.by)
         state = replace(state, started=True)
     return _pending(state, facts) if state.phase == "pending" else _running(state, facts)
+
+
+def abandon(state: ExperimentState, reason: str) -> Moved:
+    """Return the end of an experiment that cannot go on: its cells go back, a person is called.
+
+    Args:
+        state: The last that is known.
+        reason: What failed.
+    """
+    if state.phase in CLOSED:
+        return state, ()
+    facts = ExperimentFacts(now=state.since)  # what failed may be what tells the time
+    return _close(state, facts, "stopped", f"it could not go on: {reason}", call=True)
 
 
 def _pending(state: ExperimentState, facts: ExperimentFacts) -> Moved:

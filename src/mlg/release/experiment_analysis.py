@@ -9,7 +9,7 @@ from mlg.stats.confidence_sequence import ArmMean, difference_interval
 from mlg.stats.sequential import log_e_mismatch
 
 RATIO_ALPHA: Final = 1e-4
-"""Chance that a sound split is ever called broken."""
+"""Chance that a sound split is ever called broken, over a whole experiment."""
 
 
 def judge_metric(
@@ -44,24 +44,27 @@ def judge_metric(
     return GateResult(name=name, verdict=verdict, n=cell.units, reason=reason, engagement=True)
 
 
-def judge_ratio(viewers: Sequence[int], shares_bp: Sequence[int]) -> GateResult:
+def judge_ratio(
+    viewers: Sequence[int], shares_bp: Sequence[int], *, alpha: float = RATIO_ALPHA
+) -> GateResult:
     """Return ERROR where viewers do not fall into the arms by their shares, else PASS.
 
     Args:
         viewers: Of each arm, since the split was last changed.
         shares_bp: Shares of the same arms, each above 0; need not be the whole traffic.
+        alpha: Chance that these, since then, are called broken while they are sound.
 
     Raises:
         ValueError: Viewers and shares do not belong together.
     """
     whole = sum(shares_bp)
     log_e = log_e_mismatch(viewers, [bp / whole for bp in shares_bp]) if whole else 0.0
-    broken = log_e >= log(1 / RATIO_ALPHA)
+    broken = log_e >= log(1 / alpha)
     return GateResult(
         name="sample_ratio",
         verdict="ERROR" if broken else "PASS",
         e_value=exp(min(log_e, log(LARGEST_E))),
-        bound=1 / RATIO_ALPHA,
+        bound=1 / alpha,
         n=sum(viewers),
         reason=f"viewers {list(viewers)} for shares {list(shares_bp)}",
     )

@@ -19,6 +19,7 @@ from mlg.release.wanted import (
     Place,
     Split,
     WantedService,
+    WantedVersion,
     group_of,
     number_of,
 )
@@ -67,24 +68,29 @@ def wanted_split(service: WantedService, facts: FleetFacts) -> TrafficSplit | No
     """
     former = _placed(facts, service.name)
     known = {v.version for v in former.versions} if former else set[str]()
-    salts = dict.fromkeys(v.layer for v in service.versions if v.bp)
-    layers = {
-        salt: tuple(
-            Share(version=v.version, bp=v.bp)
-            for v in service.versions
-            if v.bp and v.layer == salt
-        )
-        for salt in salts
-    }
-    shares = layers.pop("", ())
-    whole = (*shares, *(share for layer in layers.values() for share in layer))
-    if not shares or any(share.version not in known for share in whole):
+    having = [v for v in service.versions if v.bp]
+    own = tuple(Share(version=v.version, bp=v.bp) for v in having if not v.layer)
+    if not own or any(v.version not in known for v in having):
         return None
+    salts = dict.fromkeys(v.layer for v in having if v.layer)
     return TrafficSplit(
         service=service.name,
-        shares=shares,
-        layers=tuple(Layer(salt=salt, shares=layers[salt]) for salt in _in_order(layers)),
+        shares=own,
+        layers=tuple(
+            _layer(salt, [v for v in having if v.layer == salt]) for salt in _in_order(salts)
+        ),
         salt=service.salt,
+    )
+
+
+def _layer(salt: str, versions: Iterable[WantedVersion]) -> Layer:
+    """Return one layer; where a part has no place of its own, each follows the one before."""
+    placed = sorted(versions, key=lambda v: v.begin or 0)
+    begins = [v.begin for v in placed if v.begin is not None]
+    return Layer(
+        salt=salt,
+        shares=tuple(Share(version=v.version, bp=v.bp) for v in placed),
+        begins=tuple(begins) if len(begins) == len(placed) else (),
     )
 
 

@@ -20,6 +20,8 @@ class WantedVersion:
     """Its share of the traffic, or of its layer; 0 keeps it warm."""
     layer: str = ""
     """Salt of the layer that the share is of; empty: of the split itself."""
+    begin: int | None = None
+    """Place of the layer's hash at which its part begins; None: where the one before ends."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -77,16 +77,24 @@ def half_width(variance: float, alpha: float, tuned_for: float) -> float:
     return sqrt(2 * variance * (variance + mixture) / mixture * evidence)
 
 
-def units_needed(effect: float, variance: float, *, alpha: float, power: float = 0.8) -> int:
+def units_needed(
+    effect: float,
+    variance: float,
+    *,
+    alpha: float,
+    power: float = 0.8,
+    control_size: float = 1.0,
+) -> int:
     """Return the units an arm after which a true `effect` is shown with chance `power`.
 
     From that one look alone, so an upper estimate: earlier looks may show it sooner.
 
     Args:
         effect: Difference to be found, the value's own unit; not 0.
-        variance: Of one unit's value, > 0, alike in equal arms.
+        variance: Of one unit's value, > 0, alike in both arms.
         alpha: Of the interval.
         power: In (0, 1).
+        control_size: Units of the control for each unit of the arm, > 0.
 
     Raises:
         ValueError: A value is out of range.
@@ -96,11 +104,13 @@ def units_needed(effect: float, variance: float, *, alpha: float, power: float =
     """
     if not effect or not variance > 0 or not 0 < alpha < 1 or not 0 < power < 1:
         raise ValueError(f"no plan for {effect}, {variance}, {alpha}, {power}")
+    if not control_size > 0:
+        raise ValueError(f"no plan for a control of {control_size} units a unit")
     wanted, z = abs(effect), NormalDist().inv_cdf(power)
     low, high = LEAST_UNITS - 1, _MOST_UNITS
     while high - low > 1:
         middle = (low + high) // 2
-        of_both = 2 * variance / middle
+        of_both = (1 + 1 / control_size) * variance / middle
         shown = half_width(of_both, alpha, wanted) + z * sqrt(of_both) <= wanted
         low, high = (low, middle) if shown else (middle, high)
     return high

@@ -1,7 +1,7 @@
 """What an experiment's split makes of what is wanted: cells and holdout are layers."""
 
 from collections.abc import Iterable, Mapping, Sequence
-from itertools import chain
+from itertools import accumulate, chain
 
 import msgspec
 
@@ -30,7 +30,8 @@ def cells_set(
     """Return what is wanted with an experiment's split in force.
 
     A layer that it does not name ends: of a cell that was stopped, of a holdout that the plan
-    has no more. The gateway keeps their replicas until the new split is in force.
+    has no more. The gateway keeps their replicas until the new split is in force. Each cell
+    keeps its places of the hash while others end, so nobody moves from cell to cell.
 
     Args:
         wanted: What was wanted.
@@ -40,11 +41,15 @@ def cells_set(
     """
     layered = {share.version: share.bp for share in shares if share.version != plan.control}
     salts = {label: _salt(label) for label in layered}
+    begins = _begins(plan)
     own = [one for one in wanted if not one.layer and one.version not in layered]
     there = {one.version: one for one in wanted}
     moved = (
         msgspec.structs.replace(
-            there.get(label) or _of(label, versions), bp=bp, layer=salts[label]
+            there.get(label) or _of(label, versions),
+            bp=bp,
+            layer=salts[label],
+            begin=begins.get(label),
         )
         for label, bp in layered.items()
     )
@@ -80,6 +85,16 @@ def shares_shown(split: TrafficSplit | None) -> tuple[Share, ...]:
     layered = [share for layer in split.layers for share in layer.shares]
     left = FULL_BP - sum(share.bp for share in layered)
     return tuple(sorted([Share(version=whole[0].version, bp=left), *layered]))
+
+
+def _begins(plan: ExperimentPlan) -> dict[str, int]:
+    """Return the place of the hash at which each cell's part begins, those of ended ones too.
+
+    In the order of the labels, in which cells without places lie one after the other.
+    """
+    sizes = sorted((cell.label(plan.name), cell.share_bp) for cell in plan.cells)
+    ends = accumulate((bp for _, bp in sizes), initial=0)
+    return {label: begin for (label, _), begin in zip(sizes, ends, strict=False)}
 
 
 def _salt(label: str) -> str:

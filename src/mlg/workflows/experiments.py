@@ -1,5 +1,6 @@
 """What an experiment keeps between two looks, and where others read it."""
 
+from dataclasses import replace
 from datetime import datetime
 from typing import Any, Final, Protocol
 
@@ -15,6 +16,9 @@ from mlg.release.experiment_types import (
     ExperimentState,
 )
 from mlg.workflows.state import WantedVersion
+
+_LATE_SEQ: Final = 1_000_000
+"""Commands of an experiment that is given back from its document have keys of their own."""
 
 
 class ExperimentRequest(msgspec.Struct, frozen=True, kw_only=True):
@@ -57,7 +61,7 @@ class ExperimentWatch(Protocol):
 
 
 def write_experiment(files: Files, look: ExperimentLook) -> None:
-    """Tell where the service's newest experiment stands."""
+    """Tell where the service's newest experiment stands; its end is kept by its name too."""
     state = look.state
     document = {
         "experiment": state.id,
@@ -81,7 +85,10 @@ def write_experiment(files: Files, look: ExperimentLook) -> None:
             for cell in state.plan.cells
         ],
     }
-    files.write(_path(state.plan.service), msgspec.json.encode(document))
+    content = msgspec.json.encode(document)
+    if state.phase in CLOSED:
+        files.write(_ended_path(state.plan.service, state.plan.name), content)
+    files.write(_path(state.plan.service), content)
 
 
 def write_begun(files: Files, request: ExperimentRequest, now: datetime) -> ExperimentLook:
@@ -92,21 +99,35 @@ def write_begun(files: Files, request: ExperimentRequest, now: datetime) -> Expe
     return look
 
 
+def look_of(request: ExperimentRequest, document: dict[str, Any]) -> ExperimentLook:
+    """Return what the document tells of an experiment, as far as giving it back needs it."""
+    since = msgspec.convert(document["since"], datetime)
+    state = replace(
+        experiment.begin(request.id, request.plan, since, started=True),
+        phase=document["phase"],
+        reason=document["reason"],
+        stopped=tuple(cell["cell"] for cell in document["cells"] if cell["stopped"]),
+        seq=_LATE_SEQ,
+    )
+    return ExperimentLook(state=state, request=request)
+
+
 def read_experiment(files: Files, service: str) -> dict[str, Any] | None:
     """Return the document of the service's newest experiment, or None before the first.
 
     Raises:
         BackendError: The file is damaged.
     """
-    content = files.read(_path(service))
-    if content is None:
-        return None
-    try:
-        return msgspec.json.decode(content, type=dict[str, Any])
-    except msgspec.MsgspecError as error:
-        raise BackendError(
-            f"cannot be read: {error}", where=_path(service), hint="remove the file."
-        ) from error
+    return _read(files, _path(service))
+
+
+def read_ended(files: Files, service: str, name: str) -> dict[str, Any] | None:
+    """Return how an experiment ended last, or None where it never did.
+
+    Raises:
+        BackendError: The file is damaged.
+    """
+    return _read(files, _ended_path(service, name))
 
 
 def open_experiment(files: Files, service: str) -> str:
@@ -115,8 +136,24 @@ def open_experiment(files: Files, service: str) -> str:
     return "" if document is None or document["phase"] in CLOSED else str(document["name"])
 
 
+def _read(files: Files, path: str) -> dict[str, Any] | None:
+    content = files.read(path)
+    if content is None:
+        return None
+    try:
+        return msgspec.json.decode(content, type=dict[str, Any])
+    except msgspec.MsgspecError as error:
+        raise BackendError(
+            f"cannot be read: {error}", where=path, hint="remove the file."
+        ) from error
+
+
 def _path(service: str) -> str:
     return f"services/{service}/experiment.json"
+
+
+def _ended_path(service: str, name: str) -> str:
+    return f"services/{service}/experiments/{name}.json"
 
 
 PATIENCE_S: Final = 180.0

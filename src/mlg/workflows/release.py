@@ -42,6 +42,7 @@ from mlg.workflows.rollouts import (
     write_rollout,
 )
 from mlg.workflows.state import read_wanted
+from mlg.workflows.waiting import tell_waiting
 
 STAND_BY_S: Final = 600.0
 """How long one durable step may wait for staging's window."""
@@ -123,10 +124,13 @@ class Release(DBOSConfiguredInstance):
         stable = read_wanted(self._ports.files, service).stable
         serving = stable.version if stable and stable.bp == FULL_BP else None
         if serving == version and stable is not None and stable.deployment != id_:
+            tell_waiting(self._ports.files, service, id_, version, "")
             return {"done": {"state": "released", "deployment": "", "version": version}}
-        if in_flight(self._ports.files, service) not in {"", id_}:
+        if (other := in_flight(self._ports.files, service)) not in {"", id_}:
+            tell_waiting(self._ports.files, service, id_, version, f"rollout {other}")
             return {"wait": True}
         if name := open_experiment(self._ports.files, service):
+            tell_waiting(self._ports.files, service, id_, version, f"experiment {name}")
             self._acts.waits(service, id_, f"the experiment {name} runs; rollouts wait for it")
             return {"wait": EXPERIMENT}
         plan = watch.plan(service)
@@ -136,7 +140,9 @@ class Release(DBOSConfiguredInstance):
         facts = {"steps_bp": ",".join(map(str, plan.steps_bp)), "min_units": plan.min_units}
         if asked and asked.get("again"):
             forgive(self._ports.files, service, version)
-        return self._begun(state, model, artifact, {**facts, **(asked or {})}, run_id=run_id)
+        begun = self._begun(state, model, artifact, {**facts, **(asked or {})}, run_id=run_id)
+        tell_waiting(self._ports.files, service, id_, version, "")
+        return begun
 
     @DBOS.step(name="release.begin_back", retries_allowed=True, max_attempts=_TRIES)
     def begin_back(self, raw_request: dict[str, Any]) -> dict[str, Any]:

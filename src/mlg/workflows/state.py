@@ -35,6 +35,8 @@ class WantedVersion(msgspec.Struct, frozen=True, kw_only=True):
     """Digest of the artifact that its replicas rank each request with as well; empty: none."""
     layer: str = ""
     """Salt of the layer of viewers that `bp` is of; empty: of the split itself."""
+    begin: int | None = None
+    """Place of its layer's hash at which its part begins; None: where the one before ends."""
 
 
 class Wanted(msgspec.Struct, frozen=True, kw_only=True):

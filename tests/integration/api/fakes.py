@@ -279,6 +279,9 @@ class Control:
     def experiment(self, name: str) -> dict[str, Any]:
         return {"name": name, "service": "home", "phase": "running", "reason": ""}
 
+    def experiment_plan(self, name: str) -> dict[str, Any]:
+        return {"name": name, "service": "home", "cells": [], "warnings": []}
+
     def experiment_act(
         self, asked: ExperimentActRequest, principal: Principal
     ) -> dict[str, Any]:

@@ -1,11 +1,11 @@
 
-function all(tag) {
+function all(tag, box = "rollouts") {
   const found = [];
   (function walk(item) {
     if (!item || item instanceof Text) return;
     if (item.tag === tag) found.push(item);
     (item.children || []).forEach(walk);
-  })(boxes.rollouts);
+  })(boxes[box]);
   return found;
 }
 function words(item) { return item instanceof Text ? item.text : (item.children || []).map(words).join(" "); }
@@ -20,10 +20,17 @@ async function settled() { for (let turn = 0; turn < 50; turn += 1) await Promis
     await settled();
   }
   await pull("home", "promote", "not confirmed");
+  const tests = { words: words(boxes.experiments), told: [] };
+  for (const label of ["Stop", "What it needs", "Start"]) {
+    for (const input of all("input", "experiments")) input.value = "seen it";
+    all("button", "experiments").find((button) => button.children[0].text === label).click();
+    await settled();
+    tests.told.push(boxes["experiments-told"].textContent);
+  }
   const keys = new Set(posts.map((post) => post[2].key));
   posts.forEach((post) => delete post[2].key);
   console.log(JSON.stringify({ labels, posts, asked, keys: keys.size, told: boxes.told.textContent,
     problem: boxes.problem.textContent, listed: shown.includes("approve by ada"),
-    others: shown.includes("no lever") }));
+    tests, others: shown.includes("no lever") }));
   process.exit(0);
 })();

@@ -15,6 +15,13 @@ const told = {
   "/api/v1/services/home/rollout/timeline": { rows: [
     { at: "", by: "local:ada", event: "mlg.rollout.asked", node: "mlg://x", words: "asked" },
     { at: "", by: "workflow:train", event: "mlg.run.started", node: "mlg://y", words: "no lever" }] },
+  "/api/v1/experiments": { experiments: [
+    { name: "rows", service: "home", phase: "running", reason: "ctr of A undecided", control: "v1",
+      holdout: "v0", holdout_bp: 100, cells: [{ cell: "A", version: "v2", share_bp: 1000, stopped: false,
+        viewers: 77, "metric.ctr": "INCONCLUSIVE: undecided: 0.4 against 0.3", "guard.errors": "PASS: fine" }] },
+    { name: "tiles", service: "home", phase: "", reason: "" }] },
+  "/api/v1/experiments/tiles/plan": { seconds: 172800, warnings: ["max_run is 1.0"], refused: "rows has not ended",
+    cells: [{ cell: "B", viewers: 1200 }] },
   "/api/v1/runs": { runs: [] },
   "/api/v1/production?service=home": { versions: [] },
 };

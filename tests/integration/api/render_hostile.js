@@ -20,6 +20,9 @@ const drawn = [
     acts: ["pause", hostile], only: { [hostile]: [hostile] },
     gates: [{ name: hostile, verdict: hostile, e_value: 1, bound: 2, n: 3, reason: hostile }] }, {
     rows: [{ at: hostile, by: hostile, node: node.uri, words: hostile }], act: () => 0, start: () => 0 }),
+  experimentView({ name: hostile, service: hostile, phase: hostile, reason: hostile, control: hostile,
+    holdout: hostile, holdout_bp: 1, cells: [{ cell: hostile, version: hostile, share_bp: 1, stopped: true,
+      viewers: 3, ["metric." + hostile]: hostile }, { cell: hostile, version: hostile }] }, { act: () => 0 }),
   traceView({ root: hostile, direction: "up", total: 1, truncated: true, nodes: [node], edges: [edge] },
     { turn: () => 0, exportAudit: () => 0 }),
 ].flat(Infinity);

@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 
-from mlg.api.page import live_page
+from mlg.api.page import SCRIPTS, live_page
 
 NODE = shutil.which("node")
 
@@ -129,7 +129,7 @@ def test_the_levers_shown_are_those_that_fit_and_tell_what_the_reader_wrote(
 def test_a_click_posts_the_act_with_its_reason_and_a_key_of_its_own(tmp_path: Path) -> None:
     program, static, beside = tmp_path / "page.js", files("mlg.api") / "static", Path(__file__)
     parts = [beside.with_name("dom_stub.js"), beside.with_name("page_before.js")]
-    parts += [Path(str(static / name)) for name in ("dom.js", "views.js", "page.js")]
+    parts += [Path(str(static / name)) for name in SCRIPTS]
     parts += [beside.with_name("page_after.js")]
     text = "\n".join(part.read_text() for part in parts)
     program.write_text(text.replace('"use strict";', ""))
@@ -144,11 +144,26 @@ def test_a_click_posts_the_act_with_its_reason_and_a_key_of_its_own(tmp_path: Pa
         ["/api/v1/rollouts/acts", "application/json", {**own, "act": "resume"}],
         ["/api/v1/rollouts/acts", "application/json", {**own, "act": "rollback"}],
         ["/api/v1/rollouts/start", "application/json", {**own, "version": "v3"}],
-    ]
-    assert seen["keys"] == 3
+        ["/api/v1/experiments/acts", "application/json",
+         {"experiment": "rows", "act": "stop", "reason": "seen it"}],
+        ["/api/v1/experiments/acts", "application/json",
+         {"experiment": "tiles", "act": "start", "reason": "seen it"}],
+    ]  # fmt: skip
+    assert seen["keys"] == 5
     assert seen["asked"] == [
         "home: rollback?", "home: start the rollout of v3?", "home: promote?",
+        "tiles: start? about 2.0 days until it is decided; B needs 1,200 viewers; "
+        "max_run is 1.0; rows has not ended",
     ]  # fmt: skip
+    tests = seen["tests"]
+    for word in (
+        "rows", "running", "ctr of A undecided", "against v1", "held out on v0", "77",
+        "undecided: 0.4 against 0.3", "guard: errors", "tiles", "not started",
+    ):  # fmt: skip
+        assert word in tests["words"], word
+    assert tests["told"][0] == "rows: stop is told"
+    assert tests["told"][1].startswith("tiles: about 2.0 days until it is decided; B needs")
+    assert tests["told"][2] == "tiles: start is told"
     assert seen["told"] == "home: v3 starts"
     assert (seen["problem"], seen["listed"], seen["others"]) == ("", True, False)
 
@@ -163,6 +178,11 @@ def test_another_sites_page_pulls_no_lever(client: Any, plane: Any, path: str) -
     own = {"origin": "http://127.0.0.1:7070", "sec-fetch-site": "same-origin"}
     assert client.post(f"/api/v1/rollouts/{path}", json=body, headers=own).status_code == 202
     assert len(plane.control.calls) == 1
+    told = {"experiment": "rows", "act": "stop"}
+    there = "/api/v1/experiments/acts"
+    assert client.post(there, json=told, headers=evil).status_code == 403
+    assert client.post(there, json=told, headers=own).status_code == 202
+    assert len(plane.control.calls) == 2
 
 
 @pytest.mark.skipif(NODE is None, reason="no node here to run the page's script")
@@ -173,6 +193,7 @@ def test_a_hostile_name_stays_text_in_every_view(fakes: Any, tmp_path: Path) -> 
         (Path(__file__).parent / "dom_stub.js").read_text()
         + (static / "dom.js").read_text()
         + (static / "views.js").read_text()
+        + (static / "experiments.js").read_text()
         + f"\nconst hostile = {json.dumps(fakes.HOSTILE)};\n"
         + (Path(__file__).parent / "render_hostile.js").read_text()
     )

@@ -419,3 +419,10 @@ def test_a_layer_has_a_salt_of_its_own_and_comes_before_the_split() -> None:
         replace(
             split(v1=FULL_BP), layers=(Layer(salt="a", shares=()), held, replace(held, salt=""))
         )
+
+
+@pytest.mark.parametrize("begins", [(0,), (0, 99), (9_900, 9_950)])
+def test_parts_of_a_layer_do_not_overlap(begins: tuple[int, ...]) -> None:
+    two = (Share(version="v2", bp=100), Share(version="v3", bp=100))
+    with pytest.raises(ValueError, match="overlap"):
+        replace(split(v1=FULL_BP), layers=(Layer(salt="rows", shares=two, begins=begins),))

@@ -2,7 +2,8 @@
 
 from typing import Any
 
-from mlg.monitors.arms import Limit, Rollout, Stage
+from mlg.monitors.arms import Rollout, Stage
+from mlg.monitors.slow import Limit
 
 
 def answer(number: int, arm: str = "v2", **more: Any) -> dict[str, Any]:

@@ -6,7 +6,14 @@ from datetime import UTC, datetime
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mlg.core.traffic import FULL_BP, HOLDOUT, Endpoint, ServiceEndpoints, VersionEndpoints
+from mlg.core.traffic import (
+    FULL_BP,
+    HOLDOUT,
+    Endpoint,
+    ServiceEndpoints,
+    TrafficSplit,
+    VersionEndpoints,
+)
 from mlg.core.uris import Digest
 from mlg.release.experiment import begin
 from mlg.release.experiment_types import Cell, ExperimentPlan, experiment_shares
@@ -48,12 +55,19 @@ def plan(a: int, b: int, holdout: int) -> ExperimentPlan:
     )
 
 
-def shown(wanted: tuple[WantedVersion, ...]) -> list[tuple[str, int]]:
-    """Return what the gateway would be told and say of it again, all replicas being ready."""
+def told(wanted: tuple[WantedVersion, ...]) -> TrafficSplit:
+    """Return what the gateway would be told, all replicas being ready."""
     service = WantedService(
         name="home",
         versions=tuple(
-            Running(version=v.version, artifact=v.artifact, replicas=1, bp=v.bp, layer=v.layer)
+            Running(
+                version=v.version,
+                artifact=v.artifact,
+                replicas=1,
+                bp=v.bp,
+                layer=v.layer,
+                begin=v.begin,
+            )
             for v in wanted
         ),
     )
@@ -71,7 +85,28 @@ def shown(wanted: tuple[WantedVersion, ...]) -> list[tuple[str, int]]:
         assert [layer.salt for layer in split.layers] == sorted(
             (layer.salt for layer in split.layers), key=lambda salt: salt != HOLDOUT
         )
-    return [(share.version, share.bp) for share in shares_shown(split)]
+    return split
+
+
+def shown(wanted: tuple[WantedVersion, ...]) -> list[tuple[str, int]]:
+    """Return what the gateway would say of it again."""
+    return [(share.version, share.bp) for share in shares_shown(told(wanted))]
+
+
+def test_who_was_in_a_stopped_cell_joins_the_control_and_nobody_another_cell() -> None:
+    of, running = plan(300, 500, 0), replace(begin("e", plan(300, 500, 0), T0), phase="running")
+
+    def places(*stopped: str) -> dict[str, set[int]]:
+        """Return the places of the hash of each cell, as a gateway walks through the parts."""
+        shares = experiment_shares(replace(running, stopped=stopped))
+        wanted = cells_set((version("v1", FULL_BP),), of, shares, VERSIONS)
+        (layer,) = told(wanted).layers
+        return {s.version: set(range(at, at + s.bp)) for at, s in layer.parts}
+
+    both = {"v0~rows.A": set(range(300)), "v2~rows.B": set(range(300, 800))}
+    assert places() == both
+    assert places("A") == {"v2~rows.B": both["v2~rows.B"]}
+    assert places("B") == {"v0~rows.A": both["v0~rows.A"]}
 
 
 @given(a=st.integers(1, 3_000), b=st.integers(1, 3_000), holdout=st.integers(0, 3_000))

@@ -2,6 +2,7 @@
 const page = { live: null, status: null, production: {}, events: [], rates: {}, last: {}, seq: 0, traced: 0 };
 const NEWEST_EVENTS = 30;
 const RATE_POINTS = 120;
+const EXPERIMENTS_MS = 5000;
 
 async function ask(path, options) {
   const answer = await fetch(path, options);
@@ -102,9 +103,34 @@ async function refreshRollouts(draw = refresh) {
     start: (version, reason) => begins(rollout.service, version.trim(), reason).catch(problem) })));
 }
 
-async function tell(path, body, words) {
+// Its figures move without an event, so while one runs it is read again by itself.
+async function refreshExperiments(draw = refresh) {
+  const { experiments } = await json("/api/v1/experiments");
+  page.testing = experiments.some((one) => ["pending", "running"].includes(one.phase));
+  if (experiments.length) draw("experiments", experiments.map((one) => experimentView(one, {
+    act: (lever, reason) => tries(one.name, lever, reason).catch(problem) })));
+}
+
+async function tries(experiment, act, reason) {
+  const told = (words) => { at("experiments-told").textContent = `${experiment}: ${words}`; };
+  if (act !== "stop") {
+    const needs = planText(await json(`/api/v1/experiments/${encodeURIComponent(experiment)}/plan`));
+    if (act === "plan") return told(needs);
+    if (!confirm(`${experiment}: start? ${needs}`)) return;
+  }
+  await post("/api/v1/experiments/acts", { experiment, act, reason });
+  told(`${act} is told`);
+  problem(null);
+  await refreshExperiments(show);
+}
+
+async function post(path, body) {
   await ask(path, { method: "POST", headers: { "Content-Type": "application/json" },
     body: JSON.stringify({ ...body, key: crypto.randomUUID() }) });
+}
+
+async function tell(path, body, words) {
+  await post(path, body);
   at("told").textContent = words;
   problem(null);
   await refreshRollouts(show);
@@ -168,6 +194,7 @@ function followAddress() {
 const statusSoon = soon(refreshStatus);
 const runsSoon = soon(refreshRuns);
 const rolloutsSoon = soon(refreshRollouts);
+const experimentsSoon = soon(refreshExperiments);
 
 function connect() {
   const source = new EventSource("/stream?after=" + page.seq);
@@ -183,6 +210,7 @@ function connect() {
     statusSoon();
     runsSoon();
     rolloutsSoon();
+    experimentsSoon();
   });
   source.addEventListener("live", (message) => countLive(JSON.parse(message.data)));
   source.addEventListener("problem", (message) => problem(new Error(JSON.parse(message.data).what)));
@@ -206,6 +234,7 @@ async function begin() {
   addEvents(first.events);
   await Promise.all([refreshStatus(), refreshRuns()]);
   await refreshRollouts();
+  await refreshExperiments();
   problem(null);
   connect();
   followAddress();
@@ -215,5 +244,6 @@ function start() {
   begin().catch((error) => { problem(error); setTimeout(start, 3000); });
 }
 
+setInterval(() => { if (page.testing) experimentsSoon(); }, EXPERIMENTS_MS);
 listen();
 start();

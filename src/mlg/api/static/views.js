@@ -2,8 +2,8 @@
 function figure(value, label) { return h("div", { class: "figure" }, h("b", {}, value), h("span", {}, label)); }
 
 function tone(state) {
-  if (["healthy", "ok", "done", "succeeded", "success", "live"].includes(state)) return "good";
-  if (["failed", "unhealthy", "error", "cancelled"].includes(state)) return "bad";
+  if (["healthy", "ok", "done", "succeeded", "success", "live", "decided"].includes(state)) return "good";
+  if (["failed", "unhealthy", "error", "cancelled", "stopped"].includes(state)) return "bad";
   return "warn";
 }
 
@@ -143,6 +143,8 @@ function rolloutView(rollout, { rows, act, start }) {
     h("div", { class: "head" }, h("h3", {}, name), stateText(rollout.state),
       h("span", { class: "quiet" }, `${rollout.candidate}, ${number(rollout.share_bp / 100, 2)} %`)),
     h("p", {}, rollout.explanation),
+    (rollout.waiting || []).map((one) => h("p", { class: "warn" },
+      `${one.version} waits for ${one.waits_for}`)),
     only.length ? h("p", { class: "warn" }, "Needs an approval: ", only.map(([what, who]) =>
       `${what} by ${who.join(", ")}`).join("; ")) : null,
     h("div", { class: "row levers" }, labelled("Reason", reason),
