@@ -80,6 +80,17 @@ def test_reading_goes_on_after_the_cursor_and_keeps_the_limit(stream: EventStrea
     assert stream.read(rest.cursor).records == (record(9),)
 
 
+def test_less_than_the_limit_is_all_there_is_however_long_the_records(
+    stream: EventStream,
+) -> None:
+    written = [record(n, size=500_000) for n in range(30)]  # 15 MB
+    for one in written:
+        stream.append([one])
+    assert stream.read(Cursor(consumer="seal"), limit=100).records == tuple(written)
+    few = stream.read(Cursor(consumer="seal"), limit=20)
+    assert [one.key for one in few.records] == [one.key for one in written[:20]]
+
+
 def test_only_a_committed_cursor_is_remembered_one_a_consumer(stream: EventStream) -> None:
     stream.append([record(n) for n in range(4)])
     batch = stream.read(stream.committed("seal"), limit=3)

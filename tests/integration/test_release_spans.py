@@ -27,7 +27,8 @@ from mlg.release.rollout_types import (
 from mlg.release.verdicts import GateResult
 from mlg.workflows.release import Release
 from mlg.workflows.release_spans import SPAN_LEAST_S, SPAN_MOST_S, span_s
-from mlg.workflows.rollouts import Look, read_rollout
+from mlg.workflows.rollouts import Look, in_flight, read_rollout
+from mlg.workflows.state import read_wanted
 
 PLAN = RolloutPlan(steps_bp=(500, 10_000), gates=GATES, min_units=10, max_hold_s=86_400.0)
 DAY_S = 86_400.0
@@ -51,6 +52,8 @@ class Viewers:
     ) -> None:
         self.clock, self.verdict_s, self.dies_at_s = clock, verdict_s, list(dies_at_s)
         self.looks: list[float] = []
+        self.fails = ""
+        """What every look fails with."""
         self.stands = False
         """Whether event time stands still."""
         self.acts: dict[float, OperatorAct] = {}
@@ -67,6 +70,8 @@ class Viewers:
         state, now = look.state, self.clock.now()
         at_s = (now - T0).total_seconds()
         self.looks.append(at_s)
+        if self.fails:
+            raise ValueError(self.fails)
         if self.dies_at_s and at_s >= self.dies_at_s[0]:
             del self.dies_at_s[0]
             raise DeadError
@@ -209,4 +214,26 @@ def test_a_crash_within_a_long_look_loses_no_count(
     early = [one for one in kills if one <= 1.0]
     assert raw["mark"]["at"] <= 1.2 + 5.2 * len(early)
     assert watch.looks[-1] == pytest.approx(90.0, abs=0.11)
+    control.plane.close()
+
+
+@pytest.mark.parametrize("share_bp", [500, 10_000])
+def test_a_rollout_that_cannot_go_on_leaves_nobody_without_a_version_and_is_over(
+    tmp_path: Path, share_bp: int
+) -> None:
+    watch = Viewers(ManualClock(T0), verdict_s=1.0)
+    control = Control(tmp_path, watch)
+    raw = control.follow(begun(watch.clock), "canary" if share_bp == 500 else "swapped")
+    assert raw["state"]["share_bp"] == share_bp
+    watch.fails = "the log is not what it should be"
+    told = control.release._follow(raw, "ranker", NAMES["v1"])
+    serves = "v0" if share_bp == 500 else "v1"
+    assert told["state"] == ("rolled_back" if share_bp == 500 else "released")
+    assert "could not go on: the log is not what it should be" in told["reason"]
+    wanted = read_wanted(control.plane.files, "home").versions
+    assert [(one.version, one.bp) for one in wanted] == [(serves, 10_000)]
+    assert in_flight(control.plane.files, "home") == ""
+    stored = [one.event.type for one in control.plane.graph.events(0, 1_000)]
+    assert stored[-1] == f"mlg.rollout.{'rolled_back' if share_bp == 500 else 'done'}"
+    assert "mlg.rollout.called" in stored
     control.plane.close()

@@ -206,7 +206,9 @@ class SegmentStream:
                 found = self._read_file(name, at, room, final=final, until=until)
                 records += found.records
                 gaps += found.gaps
-                if found.end == at or len(found.records) < room:
+                # a chunk that is full says nothing of what comes after it
+                full = found.end - at >= _CHUNK - MAX_FRAME - HEAD_BYTES
+                if found.end == at or (len(found.records) < room and not full):
                     del pending[name]
                 positions[name] = found.end
         end = Cursor(consumer=cursor.consumer, positions=tuple(sorted(positions.items())))

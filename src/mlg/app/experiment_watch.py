@@ -44,8 +44,6 @@ from mlg.workflows.rollouts import in_flight
 from mlg.workflows.state import read_wanted
 
 _BATCH: Final = 20_000
-_FEW: Final = 1_000
-"""Records of a read from which on there may be more; below it is what was written meanwhile."""
 _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 _FREEZE: Final = "freeze.json"
 
@@ -255,8 +253,7 @@ def _read(stream: SegmentStream, cursor: Cursor) -> Iterator[tuple[_Rows, _Rows,
     more = True
     while more:
         batch = stream.read(cursor, _BATCH)
-        # one read is a part of each file, so less than a batch is not yet the end
-        cursor, more = batch.cursor, len(batch.records) >= _FEW
+        cursor, more = batch.cursor, len(batch.records) >= _BATCH
         rows = [(r.kind, r.payload) for r in batch.records]
         yield (
             [decode_prediction(payload) for kind, payload in rows if kind == "prediction"],

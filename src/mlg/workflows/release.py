@@ -5,6 +5,7 @@
 dies between the two does the same commands again, and each may be done twice.
 """
 
+import logging
 from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any, Final
@@ -17,6 +18,7 @@ from mlg.core.traffic import FULL_BP
 from mlg.graph import record_rollouts, record_services
 from mlg.graph.record import image_uri, model_uri, run_uri
 from mlg.release import rollout
+from mlg.release.rollout_abandon import abandon
 from mlg.release.rollout_types import (
     ENDED,
     RolloutCommand,
@@ -50,8 +52,15 @@ STAND_BY_S: Final = 600.0
 EXPERIMENT: Final = "experiment"
 """What a rollout may wait for before it begins, besides another one."""
 
-_TRIES: Final = 12
-"""A full disk or a silent gateway does not end a rollout: DBOS waits 1, 1.5, 2.25, … s."""
+_RETRIED: Final[dict[str, Any]] = {
+    "retries_allowed": True,
+    "max_attempts": 12,
+    "backoff_rate": 1.5,
+}
+"""A full disk or a silent gateway does not end a rollout: DBOS waits 1, 1.5, 2.25, … s, three
+minutes in all. Longer nobody would watch a canary that has viewers."""
+
+logger = logging.getLogger("mlg.release")
 
 _COMMANDS: Final = tuple[RolloutCommand, ...]
 
@@ -97,19 +106,56 @@ class Release(DBOSConfiguredInstance):
         return self._follow(raw, raw_request["model"], raw_request["former"]["artifact"])
 
     def _follow(self, raw: dict[str, Any], model: str, artifact: str) -> dict[str, Any]:
-        """Look, decide and do, until the rollout has ended; its own steps are durable."""
-        while "done" not in raw:
-            raw, commands = self.decide(raw, model, artifact)
-            if commands:
-                raw = self.act(raw, commands, model, artifact)
-            elif "done" not in raw and raw["state"]["phase"] != "canary":
-                phase = raw["state"]["phase"]
-                if phase == "scheduled":
-                    self.stand_by(raw)
-                DBOS.sleep(every_s(phase))
+        """Look, decide and do, until the rollout has ended; its own steps are durable.
+
+        Where it cannot go on it ends too: a canary that nobody watches must not have viewers.
+        """
+        try:
+            while "done" not in raw:
+                raw, commands = self.decide(raw, model, artifact)
+                if commands:
+                    raw = self.act(raw, commands, model, artifact)
+                elif "done" not in raw and raw["state"]["phase"] != "canary":
+                    phase = raw["state"]["phase"]
+                    if phase == "scheduled":
+                        self.stand_by(raw)
+                    DBOS.sleep(every_s(phase))
+        except Exception as error:  # whatever it is: nobody else would end it
+            logger.exception("a rollout cannot go on")
+            return self._abandon(raw, model, artifact, str(error) or type(error).__name__)
         return raw["done"]
 
-    @DBOS.step(name="release.begin", retries_allowed=True, max_attempts=_TRIES)
+    def _abandon(
+        self, raw: dict[str, Any], model: str, artifact: str, reason: str
+    ) -> dict[str, Any]:
+        raw, commands = self.give_up(raw, reason)
+        try:
+            raw = self.act(raw, commands, model, artifact)
+        except Exception:  # the next rollout sets the split, and retires what is not its own
+            logger.exception("what a rollout started could not be ended")
+        return self.close(raw)
+
+    @DBOS.step(name="release.give_up", **_RETRIED)
+    def give_up(
+        self, raw: dict[str, Any], reason: str
+    ) -> tuple[dict[str, Any], list[dict[str, Any]]]:
+        """Decide how what cannot go on ends; return what to keep and do."""
+        look = msgspec.convert(raw, Look)
+        state, commands = abandon(look.state, reason)
+        found = msgspec.structs.replace(look, state=state)
+        return msgspec.to_builtins(found), msgspec.to_builtins(commands)
+
+    @DBOS.step(name="release.close", **{**_RETRIED, "max_attempts": 24})
+    def close(self, raw: dict[str, Any]) -> dict[str, Any]:
+        """Tell that it is over, so that nobody waits for it any more; return how.
+
+        Tried for hours: on a disk that is full, a rollout that is not over holds up the next.
+        """
+        look = msgspec.convert(raw, Look)
+        self._kept(look)
+        return self._result(look.state)
+
+    @DBOS.step(name="release.begin", **_RETRIED)
     def begin(
         self,
         service: str,
@@ -144,7 +190,7 @@ class Release(DBOSConfiguredInstance):
         tell_waiting(self._ports.files, service, id_, version, "")
         return begun
 
-    @DBOS.step(name="release.begin_back", retries_allowed=True, max_attempts=_TRIES)
+    @DBOS.step(name="release.begin_back", **_RETRIED)
     def begin_back(self, raw_request: dict[str, Any]) -> dict[str, Any]:
         """Take the service's turn to go back; nothing is to do when another version serves."""
         request = msgspec.convert(raw_request, BackRequest)
@@ -202,7 +248,7 @@ class Release(DBOSConfiguredInstance):
         )
         return self._kept(Look(state=state, began_at=self._ports.clock.now()))
 
-    @DBOS.step(name="release.decide", retries_allowed=True, max_attempts=_TRIES)
+    @DBOS.step(name="release.decide", **_RETRIED)
     def decide(
         self, raw: dict[str, Any], model: str, artifact: str
     ) -> tuple[dict[str, Any], list[dict[str, Any]]]:
@@ -254,7 +300,7 @@ class Release(DBOSConfiguredInstance):
         keep_evidence(self._ports.files, look.state, spoken, facts.now)
         return look, *rollout.step(look.state, facts)
 
-    @DBOS.step(name="release.stand_by", retries_allowed=True, max_attempts=_TRIES)
+    @DBOS.step(name="release.stand_by", **_RETRIED)
     def stand_by(self, raw: dict[str, Any]) -> None:
         """Return once the next look would change something, or after ten minutes.
 
@@ -268,7 +314,7 @@ class Release(DBOSConfiguredInstance):
                 return
             clock.wait(QUIET_EVERY_S)
 
-    @DBOS.step(name="release.stand_aside", retries_allowed=True, max_attempts=_TRIES)
+    @DBOS.step(name="release.stand_aside", **_RETRIED)
     def stand_aside(self, service: str) -> None:
         """Return once no experiment of the service runs, or after ten minutes."""
         clock = self._ports.clock
@@ -276,7 +322,7 @@ class Release(DBOSConfiguredInstance):
         while clock.monotonic_s() < until_s and open_experiment(self._ports.files, service):
             clock.wait(QUIET_EVERY_S)
 
-    @DBOS.step(name="release.act", retries_allowed=True, max_attempts=_TRIES)
+    @DBOS.step(name="release.act", **_RETRIED)
     def act(
         self, raw: dict[str, Any], commands: list[dict[str, Any]], model: str, artifact: str
     ) -> dict[str, Any]:
