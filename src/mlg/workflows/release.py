@@ -8,6 +8,7 @@ dies between the two does the same commands again, and each may be done twice.
 import logging
 from collections.abc import Mapping
 from dataclasses import replace
+from functools import partial
 from typing import Any, Final
 
 import msgspec
@@ -52,11 +53,8 @@ STAND_BY_S: Final = 600.0
 EXPERIMENT: Final = "experiment"
 """What a rollout may wait for before it begins, besides another one."""
 
-_RETRIED: Final[dict[str, Any]] = {
-    "retries_allowed": True,
-    "max_attempts": 12,
-    "backoff_rate": 1.5,
-}
+_step: Final = partial(DBOS.step, retries_allowed=True, backoff_rate=1.5)
+_TRIES: Final = 12
 """A full disk or a silent gateway does not end a rollout: DBOS waits 1, 1.5, 2.25, … s, three
 minutes in all. Longer nobody would watch a canary that has viewers."""
 
@@ -135,7 +133,7 @@ class Release(DBOSConfiguredInstance):
             logger.exception("what a rollout started could not be ended")
         return self.close(raw)
 
-    @DBOS.step(name="release.give_up", **_RETRIED)
+    @_step(name="release.give_up", max_attempts=_TRIES)
     def give_up(
         self, raw: dict[str, Any], reason: str
     ) -> tuple[dict[str, Any], list[dict[str, Any]]]:
@@ -145,7 +143,7 @@ class Release(DBOSConfiguredInstance):
         found = msgspec.structs.replace(look, state=state)
         return msgspec.to_builtins(found), msgspec.to_builtins(commands)
 
-    @DBOS.step(name="release.close", **{**_RETRIED, "max_attempts": 24})
+    @_step(name="release.close", max_attempts=2 * _TRIES)
     def close(self, raw: dict[str, Any]) -> dict[str, Any]:
         """Tell that it is over, so that nobody waits for it any more; return how.
 
@@ -155,7 +153,7 @@ class Release(DBOSConfiguredInstance):
         self._kept(look)
         return self._result(look.state)
 
-    @DBOS.step(name="release.begin", **_RETRIED)
+    @_step(name="release.begin", max_attempts=_TRIES)
     def begin(
         self,
         service: str,
@@ -190,7 +188,7 @@ class Release(DBOSConfiguredInstance):
         tell_waiting(self._ports.files, service, id_, version, "")
         return begun
 
-    @DBOS.step(name="release.begin_back", **_RETRIED)
+    @_step(name="release.begin_back", max_attempts=_TRIES)
     def begin_back(self, raw_request: dict[str, Any]) -> dict[str, Any]:
         """Take the service's turn to go back; nothing is to do when another version serves."""
         request = msgspec.convert(raw_request, BackRequest)
@@ -248,7 +246,7 @@ class Release(DBOSConfiguredInstance):
         )
         return self._kept(Look(state=state, began_at=self._ports.clock.now()))
 
-    @DBOS.step(name="release.decide", **_RETRIED)
+    @_step(name="release.decide", max_attempts=_TRIES)
     def decide(
         self, raw: dict[str, Any], model: str, artifact: str
     ) -> tuple[dict[str, Any], list[dict[str, Any]]]:
@@ -300,7 +298,7 @@ class Release(DBOSConfiguredInstance):
         keep_evidence(self._ports.files, look.state, spoken, facts.now)
         return look, *rollout.step(look.state, facts)
 
-    @DBOS.step(name="release.stand_by", **_RETRIED)
+    @_step(name="release.stand_by", max_attempts=_TRIES)
     def stand_by(self, raw: dict[str, Any]) -> None:
         """Return once the next look would change something, or after ten minutes.
 
@@ -314,7 +312,7 @@ class Release(DBOSConfiguredInstance):
                 return
             clock.wait(QUIET_EVERY_S)
 
-    @DBOS.step(name="release.stand_aside", **_RETRIED)
+    @_step(name="release.stand_aside", max_attempts=_TRIES)
     def stand_aside(self, service: str) -> None:
         """Return once no experiment of the service runs, or after ten minutes."""
         clock = self._ports.clock
@@ -322,7 +320,7 @@ class Release(DBOSConfiguredInstance):
         while clock.monotonic_s() < until_s and open_experiment(self._ports.files, service):
             clock.wait(QUIET_EVERY_S)
 
-    @DBOS.step(name="release.act", **_RETRIED)
+    @_step(name="release.act", max_attempts=_TRIES)
     def act(
         self, raw: dict[str, Any], commands: list[dict[str, Any]], model: str, artifact: str
     ) -> dict[str, Any]:
