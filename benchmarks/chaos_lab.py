@@ -40,7 +40,8 @@ class Lab:
     def __init__(self, folder: Path, rate_hz: float) -> None:
         self.folder, self.home, self.rate_hz = folder, folder / ".mlg", rate_hz
         self.env = {**os.environ, "MLG_HOME": str(self.home), "COLUMNS": "200"}
-        self.env["PYTHONPATH"] = str(CHECKOUT / "src")
+        packages = [str(CHECKOUT / "src"), os.environ.get("PYTHONPATH", "")]
+        self.env["PYTHONPATH"] = os.pathsep.join(filter(None, packages))
         self._days = 10
         """The data are ten days long: each shorter span is another list, so another version."""
         self.newest = ""

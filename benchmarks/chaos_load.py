@@ -15,6 +15,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
+import uvloop
+
 TIMEOUT_S = 5.0
 CONNECTING = ("connect", "reset", "timeout")
 """Outcomes without an HTTP status."""
@@ -49,7 +51,7 @@ class OpenLoop:
         self._port, self._path, self._rate_hz, self._k = port, path, rate_hz, k
         self._idle: list[Connection] = []
         self._ending = threading.Event()
-        self._thread = threading.Thread(target=lambda: asyncio.run(self._run()))
+        self._thread = threading.Thread(target=lambda: uvloop.run(self._run()))
         self.sent: list[Sent] = []
         """In order of their answers; read while it runs, too."""
 

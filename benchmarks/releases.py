@@ -23,10 +23,13 @@ itself as well and must agree with the arrays.
 
 import argparse
 import json
+import os
 import platform
 import sys
 import tempfile
 import time
+from collections.abc import Iterable
+from concurrent.futures import Executor, ProcessPoolExecutor
 from pathlib import Path
 from typing import Any, Final
 
@@ -47,7 +50,7 @@ Row = dict[str, Any]
 RATES: Final = (50.0, 200.0, 1_000.0)
 GROWING: Final = ((0.005, 1_200), (0.05, 1_200), (0.25, 1_200))
 BARS: Final = {"false": 0.01, "upper": 0.012, "power": 0.95, "requests": 1_600, "median": 600}
-_BATCH: Final = 2_000
+_BATCH: Final = 1_000
 """Runs that are simulated at once: more need more memory than they save time."""
 
 
@@ -86,47 +89,67 @@ def upper(false: int, runs: int) -> float:
     return 1.0 if false >= runs else float(beta.ppf(0.95, false + 1, runs - false))
 
 
-def aa(runs: int, rates: tuple[float, ...], seed: int) -> list[Row]:
+def aa(runs: int, rates: tuple[float, ...], seed: int, pool: Executor) -> list[Row]:
     """Return how often each method rolls a good version back."""
     rows: list[Row] = []
-    for rough in (False, True):
-        for rate in rates:
-            world = World(
-                rate_hz=rate, rough=rough, steps=GROWING if rough else ((0.005, 3_600),)
-            )
-            began, false, by_gate, agreed = time.monotonic(), {}, {}, 0
-            for start in range(0, runs, _BATCH):
-                size = min(_BATCH, runs - start)
-                judges = methods(size)
-                stopped = {one.name: np.zeros(size, dtype=bool) for one in judges}
-                random = np.random.default_rng(seed + start)
-                for tick in stream(world, size, seed * 1_000 + start + int(rate) + rough):
-                    for one in judges:
-                        one.tick(tick)
-                    if (tick.second + 1) % LOOK_S:
-                        continue
-                    for one in judges:
-                        stopped[one.name] |= one.look()
-                    if random.random() < 0.02:
-                        agreed += agrees(judges[0], int(random.integers(size)))
-                for name, runs_ in stopped.items():
-                    false[name] = false.get(name, 0) + int(runs_.sum())
-                for gate, hit in judges[0].hits.items():  # type: ignore[attr-defined]
-                    by_gate[gate] = by_gate.get(gate, 0) + int(np.sum(hit))
-                say(f"{'rough' if rough else 'plain'} {rate:g}/s: {start + size} runs")
-            rows.append(
-                {
-                    "world": "rough" if rough else "plain",
-                    "rate_hz": rate,
-                    "runs": runs,
-                    "false": {name: n / runs for name, n in false.items()},
-                    "upper": {name: upper(n, runs) for name, n in false.items()},
-                    "by_gate": {gate: n / runs for gate, n in by_gate.items()},
-                    "looks_agreed": agreed,
-                    "seconds": round(time.monotonic() - began, 1),
-                }
-            )
+    starts = range(0, runs, _BATCH)
+    worlds = [(rough, rate) for rough in (False, True) for rate in rates]
+    parts = {
+        one: [pool.submit(aa_part, *one, min(_BATCH, runs - at), at, seed) for at in starts]
+        for one in worlds
+    }
+    for (rough, rate), futures in parts.items():
+        told = [future.result() for future in futures]
+        false, by_gate = summed(one["false"] for one in told), summed(one["by_gate"] for one in told)
+        rows.append(
+            {
+                "world": "rough" if rough else "plain",
+                "rate_hz": rate,
+                "runs": runs,
+                "false": {name: n / runs for name, n in false.items()},
+                "upper": {name: upper(n, runs) for name, n in false.items()},
+                "by_gate": {gate: n / runs for gate, n in by_gate.items()},
+                "looks_agreed": sum(one["agreed"] for one in told),
+                "seconds": round(sum(one["seconds"] for one in told), 1),
+            }
+        )
+        say(f"{rows[-1]['world']} {rate:g}/s: {runs} runs")
     return rows
+
+
+def aa_part(rough: bool, rate: float, size: int, start: int, seed: int) -> Row:
+    """Simulate some of the runs of one world; the same arguments give the same counts."""
+    began = time.monotonic()
+    world = World(rate_hz=rate, rough=rough, steps=GROWING if rough else ((0.005, 3_600),))
+    judges, agreed = methods(size), 0
+    stopped = {one.name: np.zeros(size, dtype=bool) for one in judges}
+    random = np.random.default_rng(seed + start)
+    for tick in stream(world, size, seed * 1_000 + start + int(rate) + rough):
+        for one in judges:
+            one.tick(tick)
+        if (tick.second + 1) % LOOK_S:
+            continue
+        for one in judges:
+            stopped[one.name] |= one.look()
+        if random.random() < 0.02:
+            agreed += agrees(judges[0], int(random.integers(size)))
+    mine = judges[0]
+    assert isinstance(mine, Mlg)
+    return {
+        "false": {name: int(runs.sum()) for name, runs in stopped.items()},
+        "by_gate": {gate: int(np.sum(hit)) for gate, hit in mine.hits.items()},
+        "agreed": agreed,
+        "seconds": time.monotonic() - began,
+    }
+
+
+def summed(parts: Iterable[dict[str, int]]) -> dict[str, int]:
+    """Return the sums by name."""
+    whole: dict[str, int] = {}
+    for part in parts:
+        for name, n in part.items():
+            whole[name] = whole.get(name, 0) + n
+    return whole
 
 
 def agrees(arrays: Judge, run: int) -> int:
@@ -161,40 +184,46 @@ FAULTS: Final = (
 )
 
 
-def power(runs: int, rate: float, seed: int) -> list[Row]:
+def power(runs: int, rate: float, seed: int, pool: Executor) -> list[Row]:
     """Return after how many requests of the candidate each method finds a fault."""
+    parts = [pool.submit(power_part, *fault, runs, rate, seed) for fault in FAULTS]
     rows: list[Row] = []
-    for name, fault, gate in FAULTS:
-        late = gate == "ctr"
-        share, hz = (0.25, 20_000.0) if late else (0.005, rate)
-        seconds = 14_400 if gate == "latency_p99" else 7_200
-        world = World(rate_hz=hz, steps=((share, seconds),), **fault)
-        size = min(runs, 200 if late else runs)
-        judges: list[Judge] = [Mlg(plan(), size, gate)]
-        if gate == "errors":
-            judges += [Threshold(size, 1), Threshold(size, 3), ZTest(size), MannWhitney(size)]
-        if gate == "latency_p99":
-            judges += [Threshold(size, 3, "latency")]
-        sent = np.zeros(size)
-        at = {one.name: np.full(size, np.inf) for one in judges}
-        for tick in stream(world, size, seed):
-            for one in judges:
-                one.tick(tick)
-            sent += tick.requests[0]
-            if (tick.second + 1) % LOOK_S == 0:
-                for one in judges:
-                    at[one.name] = np.where(
-                        one.look() & np.isinf(at[one.name]), sent, at[one.name]
-                    )
-            if np.isfinite(at[judges[0].name]).all() and (tick.second + 1) % 3_600 == 0:
-                break
-        rows.append({"fault": name, "rate_hz": hz, "share": share, "runs": size})
-        rows[-1]["methods"] = {name: found(when) for name, when in at.items()}
-        if (said := predicted(name, gate, hz, share, seconds)) is not None:
-            within = float(np.mean(at[judges[0].name] <= said))
-            rows[-1] |= {"predicted_p95": said, "within_predicted": within}
-        say(f"{name}: done")
+    for part in parts:
+        rows.append(part.result())
+        say(f"{rows[-1]['fault']}: done")
     return rows
+
+
+def power_part(name: str, fault: Row, gate: str, runs: int, rate: float, seed: int) -> Row:
+    """Simulate one fault."""
+    late = gate == "ctr"
+    share, hz = (0.25, 20_000.0) if late else (0.005, rate)
+    seconds = 14_400 if gate == "latency_p99" else 7_200
+    world = World(rate_hz=hz, steps=((share, seconds),), **fault)
+    size = min(runs, 200 if late else runs)
+    judges: list[Judge] = [Mlg(plan(), size, gate)]
+    if gate == "errors":
+        judges += [Threshold(size, 1), Threshold(size, 3), ZTest(size), MannWhitney(size)]
+    if gate == "latency_p99":
+        judges += [Threshold(size, 3, "latency")]
+    sent = np.zeros(size)
+    at = {one.name: np.full(size, np.inf) for one in judges}
+    for tick in stream(world, size, seed):
+        for one in judges:
+            one.tick(tick)
+        sent += tick.requests[0]
+        if (tick.second + 1) % LOOK_S == 0:
+            for one in judges:
+                late_one = one.look() & np.isinf(at[one.name])
+                at[one.name] = np.where(late_one, sent, at[one.name])
+        if np.isfinite(at[judges[0].name]).all() and (tick.second + 1) % 3_600 == 0:
+            break
+    row: Row = {"fault": name, "rate_hz": hz, "share": share, "runs": size}
+    row["methods"] = {name: found(when) for name, when in at.items()}
+    if (said := predicted(name, gate, hz, share, seconds)) is not None:
+        within = float(np.mean(at[judges[0].name] <= said))
+        row |= {"predicted_p95": said, "within_predicted": within}
+    return row
 
 
 def found(when: "np.ndarray[Any, Any]") -> Row:
@@ -297,6 +326,7 @@ def main() -> None:
     parser.add_argument("--rate", type=float, action="append", default=[])
     parser.add_argument("--only", action="append", default=[])
     parser.add_argument("--seed", type=int, default=1)
+    parser.add_argument("--jobs", type=int, default=os.cpu_count() or 1)
     parser.add_argument("--live-rate", type=float, default=600.0)
     parser.add_argument("--swap-rate", type=float, default=400.0)
     parser.add_argument("--rounds", type=int, default=3)
@@ -305,7 +335,8 @@ def main() -> None:
     asked = args.only or ["live", "swap", "aa", "power"]
     rows: dict[str, list[Row]] = {}
     if "aa" in asked:
-        rows["aa"] = aa(args.runs, tuple(args.rate) or RATES, args.seed)
+        with ProcessPoolExecutor(args.jobs) as pool:
+            rows["aa"] = aa(args.runs, tuple(args.rate) or RATES, args.seed, pool)
     if "live" in asked:
         from releases_live import live
 
@@ -317,7 +348,8 @@ def main() -> None:
         with tempfile.TemporaryDirectory() as folder:
             rows["swap"] = swap(Path(folder) / "mesh", args.swap_rate, 3 * args.rounds)
     if "power" in asked:
-        rows["power"] = power(min(args.runs, 2_000), 1_000.0, args.seed + 1)
+        with ProcessPoolExecutor(args.jobs) as pool:
+            rows["power"] = power(min(args.runs, 2_000), 1_000.0, args.seed + 1, pool)
     missed = held(rows)
     if args.json:
         machine = f"{platform.machine()}, Python {platform.python_version()}"
