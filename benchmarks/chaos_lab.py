@@ -34,6 +34,10 @@ HELD = 1_000_000
 """Units that no canary of ours reaches: it stays at its first step until it is taken back."""
 
 
+_FIRST_DAYS = 7
+"""`popularity_days` of the version that serves first: the default."""
+
+
 class Lab:
     """Runs `mlg` on one home as a user would, and knows its processes."""
 
@@ -109,7 +113,7 @@ class Lab:
 
     def next_version(self, units: int) -> str:
         """Train another version, and return its name as soon as its rollout is on its way."""
-        self._days -= 1
+        self._days -= 2 if self._days == _FIRST_DAYS + 1 else 1
         self.manifest(units, f"seed: 1\n        params: {{popularity_days: {self._days}}}")
         self.mlg("apply", "--yes")
         self.newest = str(self.mlg("run", "list", "--follow")["version"])
