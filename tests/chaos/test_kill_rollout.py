@@ -4,6 +4,7 @@ The killer reads the rollout's document every millisecond, so that phases of a f
 of a second are hit too; which phase the document showed when the process was dead is printed.
 """
 
+import getpass
 import json
 import os
 import signal
@@ -24,7 +25,9 @@ CASES = {
     "pending": "done",
     "staging": "done",
     "warming": "done",
+    "interleaving": "done",
     "canary": "done",
+    "awaiting": "done",
     "promoting": "done",
     "swapped": "done",
     "paused": "done",
@@ -32,7 +35,9 @@ CASES = {
     "reversed": "rolled_back",
 }
 """Phase in which it is killed, and how the rollout ends without; `reversed` is `rolling_back`
-after the swap."""
+after the swap, `awaiting` a canary that waits for a person. `scheduled` is in
+tests/e2e/test_staging_window.py."""
+PHASES = {"reversed": "rolling_back", "awaiting": "canary"}
 BROKEN = {"rolling_back": "canary", "reversed": "swapped"}
 """When the version is broken on purpose."""
 MANIFEST = """  front:
@@ -50,6 +55,25 @@ MANIFEST = """  front:
 """
 
 
+def wanted(case: str) -> str:
+    """Return the service's part of the manifest."""
+    text = MANIFEST.replace("SWAP_BACK", "3650d" if case == "reversed" else "1h")
+    if case == "interleaving":  # ends by the machine's clock, as nobody here clicks
+        held = "      interleave: {share: 50%, min_viewers: 30, max_hold: 25s}\n"
+        text = text.replace("      gates:", f"{held}      gates:").replace("1h", "2s")
+        return text.replace("    clock: request\n", "")
+    if case == "awaiting":
+        who = f"      approval: {{by: ['local:{getpass.getuser()}'], before: promote}}\n"
+        return text.replace("      gates:", f"{who}      gates:")
+    return text
+
+
+def awaits(cli: Cli) -> Any:
+    """Return the rollout while it waits for a person."""
+    now = rollout(cli)
+    return now if "waits for approval" in now["explanation"] else None
+
+
 class Killer(threading.Thread):
     """Breaks or pauses the second version on its way, and kills the control plane once."""
 
@@ -61,13 +85,16 @@ class Killer(threading.Thread):
         self.paused = False
 
     def run(self) -> None:
-        phase = "rolling_back" if self.case == "reversed" else self.case
+        phase = PHASES.get(self.case, self.case)
         broken = False
         end = time.monotonic() + 120
         while time.monotonic() < end:
             now = self._document()
             if now.get("candidate") not in {None, self.first}:
-                if now["state"] == phase and not (self.case == "reversed" and not broken):
+                there = now["state"] == phase and not (self.case == "reversed" and not broken)
+                if self.case == "awaiting":
+                    there = "waits for approval" in now["explanation"]
+                if there:
                     os.kill(self.pid, signal.SIGKILL)
                     self.killed_in = self._document()["state"]
                     return
@@ -102,7 +129,7 @@ if FULL:
     @pytest.mark.parametrize("case", CASES)
     def test_a_kill_in_any_phase_changes_nothing(cli: Cli, case: str) -> None:
         manifest = cli.folder / "mlg.yaml"
-        mine = MANIFEST.replace("SWAP_BACK", "3650d" if case == "reversed" else "1h")
+        mine = wanted(case)
         text = manifest.read_text().replace(
             "  front: {model: list, replicas: 2, clock: request}\n", mine
         )
@@ -130,6 +157,9 @@ if FULL:
                 now = rollout(cli)
                 assert now["state"] == "paused"
                 cli("rollout", "resume", "front")
+            if case == "awaiting":
+                until(lambda: awaits(cli), 60)
+                cli("rollout", "approve", "front", "--reason", "seen")
             end = until(lambda: now if (now := rollout(cli))["state"] in ENDED else None, 120)
         second = end["candidate"]
         sys.stderr.write(
