@@ -2,7 +2,6 @@
 
 import hashlib
 import os
-import resource
 import subprocess
 import sys
 from pathlib import Path
@@ -158,11 +157,14 @@ def test_a_link_is_refused(store: ArtifactStore, tmp_path: Path) -> None:
 
 
 _CHILD = """
+import resource
 import sys
 from pathlib import Path
 from mlg.adapters.artifacts_local import LocalArtifacts
 from mlg.core.errors import BackendError
 store = LocalArtifacts(Path(sys.argv[1]))
+if sys.argv[3]:
+    resource.setrlimit(resource.RLIMIT_FSIZE, (int(sys.argv[3]), int(sys.argv[3])))
 try:
     store.put(Path(sys.argv[2]))
 except BackendError as error:
@@ -172,16 +174,12 @@ except BackendError as error:
 
 
 def put_in_child(root: Path, source: Path, limit: int | None = None) -> tuple[int, str]:
-    def lower() -> None:
-        if limit is not None:
-            resource.setrlimit(resource.RLIMIT_FSIZE, (limit, limit))
-
+    # the child lowers its own limit: code before an exec forks this process with its threads
     done = subprocess.run(
-        [sys.executable, "-c", _CHILD, str(root), str(source)],
+        [sys.executable, "-c", _CHILD, str(root), str(source), str(limit or "")],
         capture_output=True,
         text=True,
         check=False,
-        preexec_fn=lower,
     )
     return done.returncode, done.stdout + done.stderr
 
