@@ -21,6 +21,7 @@ from tests.conftest import Cli, until
 from tests.e2e.test_canary import FULL, Viewers, rollout
 
 ENDED = {"done", "rolled_back", "failed"}
+APPROVAL = f"      approval: {{by: ['local:{getpass.getuser()}'], before: promote}}\n"
 CASES = {
     "pending": "done",
     "staging": "done",
@@ -37,7 +38,8 @@ CASES = {
 """Phase in which it is killed, and how the rollout ends without; `reversed` is `rolling_back`
 after the swap, `awaiting` a canary that waits for a person. `scheduled` is in
 tests/e2e/test_staging_window.py."""
-PHASES = {"reversed": "rolling_back", "awaiting": "canary"}
+ACTUAL = {"reversed": "rolling_back", "awaiting": "canary"}
+"""The phase that such a case is in."""
 BROKEN = {"rolling_back": "canary", "reversed": "swapped"}
 """When the version is broken on purpose."""
 MANIFEST = """  front:
@@ -62,9 +64,6 @@ def wanted(case: str) -> str:
         held = "      interleave: {share: 50%, min_viewers: 30, max_hold: 25s}\n"
         text = text.replace("      gates:", f"{held}      gates:").replace("1h", "2s")
         return text.replace("    clock: request\n", "")
-    if case == "awaiting":
-        who = f"      approval: {{by: ['local:{getpass.getuser()}'], before: promote}}\n"
-        return text.replace("      gates:", f"{who}      gates:")
     return text
 
 
@@ -72,6 +71,15 @@ def awaits(cli: Cli) -> Any:
     """Return the rollout while it waits for a person."""
     now = rollout(cli)
     return now if "waits for approval" in now["explanation"] else None
+
+
+def check_shares(seen: list[dict[str, Any]]) -> None:
+    """Traffic was never in a state that no rollout asked for."""
+    known = [{0, 10_000}, {0, 500, 9_500}, {0, 5_000}]
+    for event in seen:
+        if event["type"] == "mlg.deployment.share_changed":
+            parts = {n["attrs"]["share_bp"] for n in event["nodes"]}
+            assert parts | {0} in known, parts
 
 
 class Killer(threading.Thread):
@@ -85,7 +93,7 @@ class Killer(threading.Thread):
         self.paused = False
 
     def run(self) -> None:
-        phase = PHASES.get(self.case, self.case)
+        phase = ACTUAL.get(self.case, self.case)
         broken = False
         end = time.monotonic() + 120
         while time.monotonic() < end:
@@ -141,7 +149,10 @@ if FULL:
         until(lambda: cli.json("status")["services"][0]["live"])
         until(lambda: rollout(cli)["state"] == "done")
         params = "seed: 1\n        params: {popularity_days: 30}"
-        manifest.write_text(text.replace("seed: 1", params))
+        text = text.replace("seed: 1", params)
+        if case == "awaiting":  # the first version waits for nobody
+            text = text.replace("      gates:", f"{APPROVAL}      gates:")
+        manifest.write_text(text)
         cli("apply", "--yes")
         with Viewers(cli.json("status")["ports"]["gateway"], threads=1) as viewers:
             killer = Killer(cli, first, case)
@@ -178,13 +189,7 @@ if FULL:
             (v["model_version"][-12:], v["share_bp"])
             for v in cli.json("production", "front")["versions"]
         ] == [(serves, 10_000)]
-        # traffic was never in a state that no rollout asked for
-        asked = {10_000: {0, 10_000}, 500: {500, 9_500}, 5_000: {5_000}}
-        known = [set(parts) | {0} for parts in asked.values()]
-        for event in seen:
-            if event["type"] == "mlg.deployment.share_changed":
-                parts = {n["attrs"]["share_bp"] for n in event["nodes"]}
-                assert parts | {0} in known, parts
+        check_shares(seen)
         # and every replica that was started for it is gone again
         kept = json.loads((cli.home / "services" / "front" / "wanted.json").read_bytes())
         assert [v["version"] for v in kept["versions"]] == [serves]
