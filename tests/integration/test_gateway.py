@@ -338,6 +338,32 @@ def test_killing_every_replica_leaves_the_popularity_list(mesh: Mesh) -> None:
     assert counted == {("v1", 200): load.answers.total()}
 
 
+def test_who_reads_the_counters_does_not_wait_for_a_placement(mesh: Mesh) -> None:
+    mesh.router.place(endpoints("v1", v1=[mesh.backend("v1")]))
+    mesh.router.apply(split(v1=10_000))
+    assert mesh.ask().status == 200
+    gone = mesh.backend("v2")
+    os.kill(gone.pid, signal.SIGKILL)
+    refused: list[BackendError] = []
+
+    def place() -> None:
+        try:
+            mesh.router.place(endpoints("v1", v1=[mesh.backend("v1")], v2=[gone]))
+        except BackendError as error:  # v2 never gets healthy: after 5 s
+            refused.append(error)
+
+    placing = threading.Thread(target=place)
+    placing.start()
+    try:
+        until(lambda: "home@v2" in (mesh.home / "gateway/xds/cds.json").read_text())
+        assert {(r.version, r.code, r.total) for r in mesh.router.requests()} == {("v1", 200, 1)}
+        assert {(a.version, a.total) for a in mesh.router.attempts("home")} == {("v1", 1)}
+        assert placing.is_alive()
+    finally:
+        placing.join()
+    assert refused
+
+
 def test_a_canary_that_always_fails_costs_no_viewer_anything(mesh: Mesh) -> None:
     stable, canary = mesh.backend("v1"), mesh.backend("v2", 500)
     popular = mesh.backend("popular")

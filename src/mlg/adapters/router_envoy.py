@@ -78,6 +78,8 @@ class EnvoyRouter:
         self._admin = GatewayAdmin(ask, clock, network, patience_s=patience_s)
         self._files = LocalFiles(self._folder)
         self._lock = threading.RLock()
+        # apart: who reads the counters must not wait until a gateway took a change
+        self._counting = threading.Lock()
         self._counters = GatewayCounters(self._files, network, ask)
         stored = self._files.read(_STATE)
         self._state = MeshState()
@@ -90,6 +92,7 @@ class EnvoyRouter:
                     where=str(self._folder / _STATE),
                     hint="remove the file; endpoints and split are placed anew",
                 ) from error
+        self._owning: tuple[MeshState, ...] = (self._state,)
 
     def prepare(
         self, gateways: Sequence[str], port: int, *, host: str = "127.0.0.1", log_bp: int = 100
@@ -125,6 +128,8 @@ class EnvoyRouter:
         """Take back every endpoint and split; only while no gateway runs."""
         with self._lock:
             self._keep(MeshState())
+            with self._counting:
+                self._owning = (MeshState(),)
             self._publish_all()
 
     def close(self) -> None:
@@ -182,10 +187,10 @@ class EnvoyRouter:
         return tuple(placed.endpoints for placed in self._state.services)
 
     def attempts(self, service: str) -> tuple[Attempts, ...]:
-        with self._lock:
-            self._count(self._state)
-            placed = self._state.service(service)
-            versions = sorted(v.version for v in placed.versions) if placed else []
+        placed = self._state.service(service)
+        versions = sorted(v.version for v in placed.versions) if placed else []
+        with self._counting:
+            self._look()
             return tuple(self._counters.attempts(service, version) for version in versions)
 
     def requests(self) -> tuple[Requests, ...]:
@@ -194,7 +199,7 @@ class EnvoyRouter:
         Summed over the gateways; never falls, also when a gateway, a version or this
         router goes.
         """
-        with self._lock:
+        with self._counting:
             return self._counters.requests()
 
     def _make(self, former: MeshState, wanted: MeshState, service: str) -> None:
@@ -311,10 +316,17 @@ class EnvoyRouter:
 
     def _count(self, *states: MeshState) -> None:
         """Look at the hosts' counters; the states say who owns a host, later ones overrule."""
+        with self._counting:
+            # also for looks between this one and the state's change: a host that is left
+            # out of one would be counted from 0 by the next
+            self._owning = states
+            self._look()
+
+    def _look(self) -> None:
         self._counters.look(
             {
                 endpoint: (placed.endpoints.service, version.version)
-                for state in states
+                for state in self._owning
                 for placed in state.services
                 for version in placed.versions
                 for endpoint in version.endpoints

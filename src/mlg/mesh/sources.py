@@ -10,6 +10,11 @@ Resource = dict[str, Any]
 
 _ADS_CLUSTER: Final = "mlg-xds"
 """The gateways' cluster for the ADS server; without `@`, so that nobody counts its requests."""
+_ADS: Final[Resource] = {
+    "cluster_name": _ADS_CLUSTER,
+    # Envoy's own longest wait is 30 s: a change would wait as long for a server that is back
+    "retry_policy": {"retry_back_off": {"base_interval": "0.2s", "max_interval": "1s"}},
+}
 
 
 class Sources(Protocol):
@@ -122,7 +127,7 @@ class AdsSources:
                 "ads_config": {
                     "api_type": "GRPC",
                     "transport_api_version": "V3",
-                    "grpc_services": [{"envoy_grpc": {"cluster_name": _ADS_CLUSTER}}],
+                    "grpc_services": [{"envoy_grpc": _ADS}],
                 },
                 "cds_config": self.clusters(),
             },
