@@ -356,7 +356,9 @@ def test_who_reads_the_counters_does_not_wait_for_a_placement(mesh: Mesh) -> Non
     placing.start()
     try:
         until(lambda: "home@v2" in (mesh.home / "gateway/xds/cds.json").read_text())
-        assert {(r.version, r.code, r.total) for r in mesh.router.requests()} == {("v1", 200, 1)}
+        assert {(r.version, r.code, r.total) for r in mesh.router.requests()} == {
+            ("v1", 200, 1)
+        }
         assert {(a.version, a.total) for a in mesh.router.attempts("home")} == {("v1", 1)}
         assert placing.is_alive()
     finally:
