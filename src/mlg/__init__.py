@@ -1,8 +1,8 @@
 """mlg: the Model Lifecycle Graph.
 
 `mlg.Client` talks to a control plane; `mlg.Model` is what a recommender of one's own needs,
-with `mlg.Training`, `mlg.Query` and `mlg.Ranked`. All are imported when they are asked for,
-so that `import mlg` costs nothing.
+with `mlg.Training`, `mlg.Query` and `mlg.Ranked`; `mlg.drift.check` compares two tables. All
+are imported when they are asked for, so that `import mlg` costs nothing.
 """
 
 from importlib import import_module
@@ -26,6 +26,8 @@ _WHERE: Final = {
 
 
 def __getattr__(name: str) -> Any:
+    if name == "drift":
+        return import_module("mlg.drift")
     if name not in _WHERE:
         raise AttributeError(f"module 'mlg' has no attribute {name!r}")
     return getattr(import_module(_WHERE[name]), name)

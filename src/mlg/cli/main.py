@@ -7,6 +7,7 @@ from mlg.cli import (
     commands_automations,
     commands_bench,
     commands_catalogue,
+    commands_drift,
     commands_experiment,
     commands_export,
     commands_gameday,
@@ -71,6 +72,9 @@ image.command("inspect")(commands_image.inspect)
 image.command("push")(commands_image.push)
 image.command("verify")(commands_image.verify)
 
+drift = typer.Typer(help="Drift: checks and control charts.", no_args_is_help=True)
+drift.command("check")(commands_drift.check_tables)
+
 simulate = typer.Typer(help="What something would do, before it is done.", no_args_is_help=True)
 simulate.command("rollout")(commands_simulate.rollout)
 hook = typer.Typer(help="Tell of commits whose tests passed.", no_args_is_help=True)
@@ -120,6 +124,7 @@ audit.command("verify")(commands_audit.verify_log)
 app.add_typer(graph, name="graph")
 app.add_typer(rollout, name="rollout")
 app.add_typer(experiment, name="experiment")
+app.add_typer(drift, name="drift")
 app.add_typer(simulate, name="simulate")
 app.add_typer(automations, name="automations")
 app.add_typer(hook, name="hook")

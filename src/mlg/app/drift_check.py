@@ -1,0 +1,173 @@
+"""Two tables in, a verdict out: reading, windows, charts; needs no instance and no manifest."""
+
+from collections.abc import Callable, Mapping
+from typing import Any, Final
+
+from mlg.adapters.table_batches import Table, open_table
+from mlg.adapters.table_frame import Reading, frame_of, kind_of, reading_of
+from mlg.core.errors import ManifestError
+from mlg.monitors.check import ALPHA, CheckReport, check_frames
+from mlg.monitors.check_level import LEAST
+
+WINDOWS: Final = 200
+LEAST_ROWS: Final = 200
+"""Rows of a window at least: fewer make fewer windows."""
+
+
+def _untold(name: str, rows: int, total: int) -> None: ...
+
+
+def check(
+    baseline: Any,
+    live: Any,
+    *,
+    time: str | None = None,
+    windows: int = WINDOWS,
+    alpha: float = ALPHA,
+    told: Callable[[str, int, int], None] = _untold,
+) -> CheckReport:
+    """Return whether a table drifted from another one, column by column.
+
+    Both are cut into windows of equal counts. How windows of the baseline vary says what is
+    usual, so that neither many rows nor ordinary wobble make an alarm.
+
+    Args:
+        baseline: What is usual: the path of a Parquet or CSV file or of a folder of Parquet
+            files; a pandas or polars frame; an Arrow table, batch, reader or dataset; an Ibis
+            expression.
+        live: What is compared with it, of any of these kinds.
+        time: Column that orders the rows, and is no feature; None takes rows as they come.
+        windows: Windows of each table, 1 to 10,000; fewer where they would have less than 200
+            rows.
+        alpha: Chance that a check of tables that do not differ names any column, 0 to 1.
+        told: Told `baseline` or `live`, rows read, and rows in all.
+
+    Returns:
+        The verdict, of each column its charts, and the parts of the traffic in which a column
+        moved. A column without one known value is noted and never drifts by itself; nulls,
+        infinities and texts never seen before are shares with charts of their own.
+
+    Raises:
+        NotFoundError: There is no such file.
+        ManifestError: A table cannot be read, has no row, or lacks the time column.
+        ValueError: A number is out of range.
+
+    Examples:
+        >>> import pyarrow as pa
+        >>> usual = pa.table({"age": [20.0, 30.0, 40.0, 50.0] * 1_000})
+        >>> older = pa.table({"age": [30.0, 40.0, 50.0, 60.0] * 1_000})
+        >>> check(usual, usual).verdict, check(usual, older).verdict
+        ('ok', 'drift')
+    """
+    if not 1 <= windows <= 10_000 or not 0 < alpha < 1:
+        raise ValueError(
+            f"expected 1..10,000 windows and 0 < alpha < 1, got {windows}, {alpha}"
+        )
+    before, now = (
+        _table(one, name, time) for one, name in ((baseline, "baseline"), (live, "live"))
+    )
+    reading = reading_of(before, time)
+    base = frame_of(
+        before,
+        reading,
+        windows=_windows(before, windows),
+        learn=True,
+        told=lambda rows: told("baseline", rows, before.rows),
+    )
+    other = frame_of(
+        now,
+        reading,
+        windows=_windows(now, windows),
+        learn=False,
+        told=lambda rows: told("live", rows, now.rows),
+    )
+    return check_frames(
+        base, other, alpha=alpha, changed=_changed(before, now, reading),
+        notes=_notes(before, now, reading, _windows(before, windows)),
+    )  # fmt: skip
+
+
+def _table(source: Any, name: str, time: str | None) -> Table:
+    table = open_table(source, name)
+    if not table.rows:
+        raise ManifestError(
+            "the table has no row", where=table.name, hint="nothing can be compared with it."
+        )
+    if time is not None and time not in table.schema.names:
+        raise ManifestError(
+            f"no column {time!r} to order the rows by",
+            where=table.name,
+            hint=f"there is: {', '.join(table.schema.names[:20])}",
+        )
+    if time is not None and kind_of(table.schema.field(time).type) != "number":
+        raise ManifestError(
+            f"column {time!r} is {table.schema.field(time).type}, no time or number",
+            where=table.name,
+            hint="store it as a timestamp.",
+        )
+    return table
+
+
+def _windows(table: Table, wanted: int) -> int:
+    return max(1, min(wanted, table.rows // LEAST_ROWS))
+
+
+def _changed(before: Table, now: Table, reading: Reading) -> Mapping[str, str]:
+    """Return the columns that are gone or of another type, with the words for it."""
+    found: dict[str, str] = {}
+    for name in before.schema.names:
+        if name in reading.notes or name == reading.time:
+            continue
+        was = before.schema.field(name).type
+        at = now.schema.get_field_index(name)
+        if at < 0:
+            found[name] = "the column is gone"
+        elif kind_of(now.schema.field(at).type) != kind_of(was):
+            found[name] = f"was {was}, is {now.schema.field(at).type}"
+    return found
+
+
+def _notes(before: Table, now: Table, reading: Reading, windows: int) -> list[str]:
+    notes = [f"{name}: {words}" for name, words in reading.notes.items()]
+    new = [name for name in now.schema.names if name not in before.schema.names]
+    notes += [f"{name}: a new column, not checked" for name in new]
+    if windows < LEAST:
+        notes.append(
+            f"{before.rows} rows make {windows} windows, too few to know how windows vary: "
+            "rows are taken to be independent"
+        )
+    return notes
+
+
+def document(report: CheckReport) -> dict[str, Any]:
+    """Return the report as `mlg drift check --json` prints it."""
+    return {
+        "verdict": report.verdict,
+        "rows": report.rows,
+        "windows": report.windows,
+        "alpha": report.alpha,
+        "features": [
+            {
+                "feature": one.feature,
+                "verdict": one.verdict,
+                "charts": [
+                    {
+                        "chart": chart.chart,
+                        "metric": chart.metric,
+                        "statistic": chart.statistic,
+                        "limit": chart.limit,
+                        "effect": chart.effect,
+                        **({} if chart.window is None else {"window": chart.window}),
+                    }
+                    for chart in one.charts
+                ],
+                **({"note": one.note} if one.note else {}),
+            }
+            for one in report.features
+        ],
+        "slices": [
+            {"where": s.where, "share": s.share, "feature": s.feature, "effect": s.effect}
+            for s in report.slices
+        ],
+        "notes": list(report.notes),
+    }

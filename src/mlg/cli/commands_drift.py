@@ -1,0 +1,102 @@
+"""`mlg drift check`: did a table drift from another one."""
+
+from pathlib import Path
+from typing import Any
+
+import typer
+from rich.progress import BarColumn, Progress, TextColumn
+
+from mlg.app.drift_check import LEAST_ROWS, WINDOWS, check, document
+from mlg.cli.instance import JsonOption, err, out, reported, show, table
+from mlg.monitors.check import ALPHA
+
+
+def check_tables(
+    baseline: Path = typer.Option(..., "--baseline", help="What is usual: Parquet or CSV."),
+    live: Path = typer.Option(..., "--live", help="What is compared with it."),
+    time: str | None = typer.Option(
+        None, "--time", help="Column that orders the rows, and is no feature."
+    ),
+    windows: int = typer.Option(
+        WINDOWS,
+        "--windows",
+        min=1,
+        max=10_000,
+        help=f"Windows of each table; fewer where they would have less than {LEAST_ROWS} rows.",
+    ),
+    alpha: float = typer.Option(
+        ALPHA,
+        "--alpha",
+        min=1e-9,
+        max=0.5,
+        help="Chance that tables which do not differ are said to drift.",
+    ),
+    as_json: bool = JsonOption,
+) -> None:
+    """Tell which columns of a table drifted from another one; exit code 1 on drift.
+
+    Needs no instance and no manifest. What is usual comes from how windows of the baseline
+    vary, so that neither many rows nor ordinary wobble make an alarm.
+
+    Example: mlg drift check --baseline last-month.parquet --live yesterday.parquet
+
+    Example: mlg drift check --baseline a.csv --live b.csv --time created_at --json
+    """
+    with reported(as_json):
+        with Progress(
+            TextColumn("{task.description}"),
+            BarColumn(),
+            TextColumn("{task.percentage:>3.0f} %"),
+            console=err,
+            transient=True,
+            disable=not err.is_terminal,
+        ) as progress:
+            tasks = {
+                name: progress.add_task(name, total=None, visible=False)
+                for name in ("baseline", "live")
+            }
+
+            def told(name: str, rows: int, total: int) -> None:
+                progress.update(tasks[name], completed=rows, total=total, visible=True)
+
+            found = check(baseline, live, time=time, windows=windows, alpha=alpha, told=told)
+        answer = document(found)
+        show(answer, as_json, _print)
+    if found.verdict == "drift":
+        raise typer.Exit(1)
+
+
+def _print(answer: dict[str, Any]) -> None:
+    rows, windows = answer["rows"], answer["windows"]
+    drifted = [one for one in answer["features"] if one["verdict"] == "drift"]
+    out.print(
+        f"{answer['verdict']}: {len(drifted)} of {len(answer['features'])} columns drifted; "
+        f"{rows['baseline']:,} rows in {windows['baseline']} windows, "
+        f"{rows['live']:,} in {windows['live']}"
+    )
+    if drifted:
+        table(
+            "Drifted",
+            ["column", "chart", "statistic", "limit", "effect", "what"],
+            [
+                [
+                    one["feature"],
+                    chart["chart"],
+                    f"{chart['statistic']:.2f}",
+                    f"{chart['limit']:.2f}",
+                    f"{chart['effect']:+.3f}",
+                    one.get("note") or chart["metric"],
+                ]
+                for one in drifted
+                for chart in one["charts"][:2]
+            ],
+        )
+    for part in answer["slices"]:
+        out.print(
+            f"{part['feature']} moved by {part['effect']:+.2f} sd where {part['where']} "
+            f"({part['share']:.1%} of rows)"
+        )
+    noted = [f"{one['feature']}: {one['note']}" for one in answer["features"]
+             if one.get("note") and one["verdict"] == "ok"]  # fmt: skip
+    for line in [*answer["notes"], *noted]:
+        out.print(f"note: {line}", markup=False)
