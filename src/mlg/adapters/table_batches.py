@@ -131,8 +131,8 @@ def _of_parquet(paths: Sequence[Path], name: str) -> Table:
     counts = [pq.read_metadata(path).num_rows for path in paths]
 
     def opened(path: Path) -> pq.ParquetFile:
-        # codes of a text come as they are stored, and are not spelled out row by row
-        return pq.ParquetFile(path, memory_map=True, read_dictionary=texts)
+        # texts stay codes as they are stored; a buffer beforehand holds all row groups at once
+        return pq.ParquetFile(path, read_dictionary=texts, pre_buffer=False)
 
     def read(columns: Sequence[str]) -> Iterator[Any]:
         for path in paths:

@@ -257,7 +257,7 @@ def frame_of(
             teaching = _first_half(order, begin, batch.num_rows, table.rows) if learn else None
             found = _counted(one, column, reading.known[name], values, rows, spans, teaching)
             if found is not None:
-                kept[name].append(found[sampled].astype(np.int32))
+                kept[name].append(found[sampled].astype(np.int16))
         begin += batch.num_rows
         told(begin)
     whole = {name: np.concatenate(parts) for name, parts in kept.items() if parts}

@@ -61,7 +61,7 @@ def parts_of(base: Frame, live: Frame, columns: Sequence[str]) -> list[Part]:
         if column.kind == "text" and name in live.columns
         if 1 < len(column.levels) <= MOST_LEVELS
     ]
-    numbers = [name for name in columns if base.columns[name].kind == "number"]
+    numbers = [n for n in columns if base.columns[n].kind == "number"]
     if not texts or not numbers:
         return []
     before = _scores(base, base, numbers)

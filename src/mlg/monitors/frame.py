@@ -117,7 +117,7 @@ class Sample:
         default_factory=dict[str, NDArray[np.float32]]
     )
     """By column, shape ``(rows,)``; NaN is missing."""
-    codes: dict[str, NDArray[np.int32]] = field(default_factory=dict[str, NDArray[np.int32]])
+    codes: dict[str, NDArray[np.int16]] = field(default_factory=dict[str, NDArray[np.int16]])
     """Texts as the place of their level; other is -1, missing -2."""
     rows: int = 0
 

@@ -1,7 +1,6 @@
 """One pass over a table's columns: chunks of rows in, windows of counts out."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
@@ -11,20 +10,23 @@ from mlg.monitors.frame import Column, Counts, Floats, Grid, Windows, bits_of, e
 Numbers = NDArray[np.float32] | NDArray[np.float64]
 
 
-@dataclass(frozen=True, slots=True)
 class Spans:
-    """Which rows of a chunk belong to which window."""
+    """Which rows of a chunk belong to which window.
 
-    first: int
-    """Number of the window of the first span."""
-    starts: NDArray[np.intp]
-    """First row of each span, rising from 0; a window each, one after the other."""
-    rows: int
+    Args:
+        first: Number of the window of the first span.
+        starts: First row of each span, rising from 0; a window each, one after the other.
+        rows: Of the chunk.
+    """
 
-    @property
-    def lengths(self) -> Counts:
+    def __init__(self, first: int, starts: NDArray[np.intp], rows: int) -> None:
+        self.first, self.starts, self.rows = first, starts, rows
+        self.lengths: Counts = np.diff(starts, append=rows).astype(np.int64)
         """Rows of each span."""
-        return np.diff(self.starts, append=self.rows).astype(np.int64)
+        self.at = slice(first, first + len(starts))
+        """Where the spans' windows are in the whole table's."""
+        self.window: NDArray[np.intp] = np.repeat(np.arange(len(starts)), self.lengths)
+        """Span of each row, shape ``(rows,)``."""
 
 
 def spans_of(begin: int, rows: int, total: int, windows: int) -> Spans:
@@ -66,21 +68,22 @@ class NumberPass:
         if not spans.rows:
             return
         into, grid = self.windows, self.column.grid
-        at = slice(spans.first, spans.first + len(spans.starts))
+        at = spans.at
         into.n[at] += spans.lengths
         with np.errstate(over="ignore", invalid="ignore"):
             gaps = np.subtract(values, grid.centre, dtype=np.float64)
             sums = np.add.reduceat(gaps, spans.starts)
-        starts, lengths = spans.starts, spans.lengths
+        starts, lengths, window = spans.starts, spans.lengths, spans.window
         if not np.isfinite(sums).all():
             values, starts, lengths = self._without(values, spans, at)
+            window = np.repeat(np.arange(len(starts)), lengths)
             gaps = np.subtract(values, grid.centre, dtype=np.float64)
             sums = _reduce(gaps, starts, lengths)
         into.total[at] += sums
         with np.errstate(over="ignore"):
             np.multiply(gaps, gaps, out=gaps)
             into.squares[at] += _reduce(gaps, starts, lengths)
-        into.counts[at] += self._binned(values, starts, lengths)
+        into.counts[at] += self._binned(values, window, lengths)
 
     def _without(
         self, values: Numbers, spans: Spans, at: slice
@@ -94,15 +97,15 @@ class NumberPass:
         starts = np.concatenate(([0], np.cumsum(kept)[:-1])).astype(np.intp)
         return values[finite], starts, kept
 
-    def _binned(self, values: Numbers, starts: NDArray[np.intp], lengths: Counts) -> Counts:
+    def _binned(self, values: Numbers, window: NDArray[np.intp], lengths: Counts) -> Counts:
         grid = self.column.grid
         bins = grid.bins
         if bins == 1:
             return lengths[:, None]
         cells = cells_of(grid, values)
         size = bins if grid.kind == "search" else grid.cells
-        cells += np.repeat(np.arange(len(starts)) * size, lengths)
-        counts = np.bincount(cells, minlength=size * len(starts)).reshape(len(starts), size)
+        cells += window * size
+        counts = np.bincount(cells, minlength=size * len(lengths)).reshape(len(lengths), size)
         if grid.kind == "search":
             return counts
         return np.add.reduceat(counts, self._starts, axis=1)
@@ -128,7 +131,7 @@ def bins_of(grid: Grid, values: Numbers) -> NDArray[np.intp]:
     cells = cells_of(grid, values)
     if grid.kind == "search":
         return cells
-    return np.searchsorted(np.asarray(grid.borders), cells, side="right")
+    return np.repeat(np.arange(grid.bins), np.diff([0, *grid.borders, grid.cells]))[cells]
 
 
 def _reduce(values: Floats, starts: NDArray[np.intp], lengths: Counts) -> Floats:
@@ -162,7 +165,7 @@ class TextPass:
         """
         if not spans.rows:
             return
-        counts = self._counted(places, np.repeat(np.arange(len(spans.starts)), spans.lengths))
+        counts = self._counted(places, spans.window)
         self._count(counts[: len(spans.starts)], spans, counts[:, -1])
 
     def add_tags(
@@ -179,9 +182,8 @@ class TextPass:
         """
         if not spans.rows:
             return
-        window = np.repeat(np.arange(len(spans.starts)), spans.lengths)
-        counts = self._counted(places, window[rows])
-        none = np.bincount(window[missing], minlength=len(spans.starts))
+        counts = self._counted(places, spans.window[rows])
+        none = np.bincount(spans.window[missing], minlength=len(spans.starts))
         self._count(counts, spans, none)
 
     def _counted(self, places: NDArray[np.intp], window: NDArray[np.intp]) -> Counts:
@@ -192,9 +194,9 @@ class TextPass:
 
     def _count(self, counts: Counts, spans: Spans, missing: Counts) -> None:
         into = self.windows
-        at = slice(spans.first, spans.first + len(spans.starts))
+        at = spans.at
         into.n[at] += spans.lengths
-        into.missing[at] += missing
+        into.missing[spans.at] += missing
         into.counts[spans.first : spans.first + len(counts)] += counts[:, :-1]
 
 
