@@ -284,3 +284,30 @@ def test_the_command_prints_one_document_and_exits_by_the_verdict(cli: Cli) -> N
     broken = cli("drift", "check", "--baseline", "mlg.yaml", "--live", "a.parquet", code=2)
     assert "cannot be read" in broken
     assert "give a Parquet or CSV file" in broken
+
+
+def test_the_page_draws_what_drifted_and_names_nothing_from_elsewhere(tmp_path: Path) -> None:
+    pytest.importorskip("matplotlib", reason="needs the extra `report`")
+    from html.parser import HTMLParser
+
+    from mlg.adapters.drift_page import drift_page
+
+    live = usual(2)
+    live["age"] = live["age"] + 2.0
+    live["<b>odd</b>"] = np.zeros(ROWS)
+    report = mlg.drift.check(pa.table(usual(1)), pa.table(live))
+    page = drift_page(report, "Drift of <live>")
+    assert page == drift_page(report, "Drift of <live>")
+    tags: list[str] = []
+
+    class Tags(HTMLParser):
+        def handle_starttag(self, tag: str, attrs: Any) -> None:  # noqa: ARG002
+            tags.append(tag)
+
+    Tags().feed(page)
+    assert tags.count("figure") == len({c.metric for f in report.features for c in f.charts})
+    assert "script" not in tags
+    assert "<b>odd" not in page
+    assert "<live>" not in page
+    # drift comes first
+    assert page.index("age.location</figcaption>") == page.index("</figcaption>") - 12

@@ -6,8 +6,10 @@ from typing import Any
 import typer
 from rich.progress import BarColumn, Progress, TextColumn
 
+from mlg.adapters.drift_page import drift_page
 from mlg.app.drift_check import LEAST_ROWS, WINDOWS, check, document
 from mlg.cli.instance import JsonOption, err, out, reported, show, table
+from mlg.core.errors import BackendError
 from mlg.monitors.check import ALPHA
 
 
@@ -31,6 +33,9 @@ def check_tables(
         max=0.5,
         help="Chance that tables which do not differ are said to drift.",
     ),
+    html: Path | None = typer.Option(
+        None, "--html", help="Write a page with control charts there too; needs mlg[report]."
+    ),
     as_json: bool = JsonOption,
 ) -> None:
     """Tell which columns of a table drifted from another one; exit code 1 on drift.
@@ -41,6 +46,8 @@ def check_tables(
     Example: mlg drift check --baseline last-month.parquet --live yesterday.parquet
 
     Example: mlg drift check --baseline a.csv --live b.csv --time created_at --json
+
+    Example: mlg drift check --baseline a.parquet --live b.parquet --html report.html
     """
     with reported(as_json):
         with Progress(
@@ -60,10 +67,23 @@ def check_tables(
                 progress.update(tasks[name], completed=rows, total=total, visible=True)
 
             found = check(baseline, live, time=time, windows=windows, alpha=alpha, told=told)
+        if html is not None:
+            _write(html, drift_page(found, f"Drift of {live.name} from {baseline.name}"))
         answer = document(found)
         show(answer, as_json, _print)
     if found.verdict == "drift":
         raise typer.Exit(1)
+
+
+def _write(path: Path, page: str) -> None:
+    beside = path.with_name(f".{path.name}.part")
+    try:
+        beside.write_text(page, encoding="utf-8")
+        beside.replace(path)
+    except OSError as error:
+        raise BackendError(
+            f"the page cannot be written: {error.strerror}", where=str(path)
+        ) from error
 
 
 def _print(answer: dict[str, Any]) -> None:

@@ -1,7 +1,7 @@
 """Did a table drift from another one: each column's verdict, with the figures behind it."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import Final, Literal
 
 import numpy as np
@@ -12,7 +12,7 @@ from mlg.monitors.frame import Floats, Frame
 from mlg.monitors.frame_series import Kind, Series, by_kind, series_of, variation
 from mlg.stats.long_run import line_frequency
 
-ALPHA: Final = 0.01
+ALPHA: Final = 0.001
 """Chance that a check of clean tables names any column at all."""
 
 FLOOR: Final[Mapping[Kind, float]] = {
@@ -66,6 +66,21 @@ class SliceFound:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Drawn:
+    """One statistic as a control chart draws it."""
+
+    metric: str
+    base: Floats
+    """Each window of the baseline, as charted, ``(W,)``."""
+    live: Floats
+    ewma: Floats
+    """Of the live windows, ``(V,)``."""
+    centre: float
+    limit: float
+    """The EWMA's distance from the centre at which it is out."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class CheckReport:
     """What a check found."""
 
@@ -76,7 +91,8 @@ class CheckReport:
     slices: tuple[SliceFound, ...] = ()
     notes: tuple[str, ...] = ()
     alpha: float = ALPHA
-    series: tuple[Series, ...] = field(default=(), repr=False)
+    drawn: tuple[Drawn, ...] = field(default=(), repr=False)
+    """Every statistic, for a drawing."""
 
 
 def check_frames(
@@ -105,9 +121,11 @@ def check_frames(
     seasons = _seasons(series)
     each = alpha / max(2 * len(series), 1)
     charts: dict[str, list[ChartFound]] = {}
+    drawn: list[Drawn] = []
     for (kind, _), group in by_kind(series).items():
-        for one, found in _judged(kind, group, each, seasons, base, live):
+        for one, found, drawing in _judged(kind, group, each, seasons, base, live):
             charts.setdefault(one.column, []).extend(found)
+            drawn.append(drawing)
     numbers = [name for name in live.columns if base.columns[name].kind == "number"]
     parts = {part.column: part for part in parts_of(base, live, numbers)}
     features: list[FeatureFound] = []
@@ -131,7 +149,7 @@ def check_frames(
         ),
         notes=tuple(notes),
         alpha=alpha,
-        series=tuple(series),
+        drawn=tuple(drawn),
     )
 
 
@@ -174,7 +192,7 @@ def _judged(
     seasons: tuple[float, float],
     base: Frame,
     live: Frame,
-) -> list[tuple[Series, list[ChartFound]]]:
+) -> list[tuple[Series, list[ChartFound], Drawn]]:
     usable = [
         one for one in group if np.isfinite(one.base).any() and np.isfinite(one.live).any()
     ]
@@ -188,7 +206,22 @@ def _judged(
         alpha=alpha,
         seasons=seasons,
     )
-    return [(one, _charts(kind, one, at, found, base, live)) for at, one in enumerate(usable)]
+    return [
+        (one, _charts(kind, one, at, found, base, live), _drawn(one, at, found))
+        for at, one in enumerate(usable)
+    ]
+
+
+def _drawn(one: Series, at: int, found: Levels) -> Drawn:
+    centre = float(found.centre[at])
+    return Drawn(
+        metric=one.metric,
+        base=one.base,
+        live=one.live,
+        ewma=centre + found.ewma_track[at],
+        centre=centre,
+        limit=found.ewma_limit * float(found.ewma_unit[at]),
+    )
 
 
 def _charts(
@@ -239,8 +272,3 @@ def _kind(metric: str) -> Kind:
     if word in {"skew", "tails"}:
         return "shape"
     return {"infinite": "missing"}.get(word, word)  # type: ignore[return-value]
-
-
-def without_series(report: CheckReport) -> CheckReport:
-    """Return the report without what only a drawing needs."""
-    return replace(report, series=())

@@ -57,6 +57,10 @@ class Levels:
     """The EWMA there, in the unit of the series."""
     ewma_at: Floats
     """Window of it."""
+    ewma_unit: Floats
+    """Standard deviation of the EWMA, in the unit of the series."""
+    ewma_track: Floats
+    """The EWMA of the live windows, in the unit of the series, shape ``(m, V)``."""
     centre: Floats
     sigma: Floats
     """Between-window standard deviation."""
@@ -112,6 +116,8 @@ def levels(
         ewma_limit=float(student.isf(ndtr(-limit), moving.df)),
         ewma_shift=peak,
         ewma_at=at.astype(np.float64),
+        ewma_unit=unit,
+        ewma_track=track,
         centre=centre,
         sigma=sigma,
     )
