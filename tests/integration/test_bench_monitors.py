@@ -1,0 +1,120 @@
+"""The data of `mlg bench monitors`, and the benchmark on a few rows."""
+
+import importlib.util
+import sys
+from pathlib import Path
+from types import ModuleType
+
+import numpy as np
+import pyarrow.parquet as pq
+import pytest
+
+BENCHMARKS = Path(__file__).resolve().parents[2] / "benchmarks"
+ROWS = 60_000
+
+
+@pytest.fixture(scope="module")
+def data() -> ModuleType:
+    spec = importlib.util.spec_from_file_location(
+        "monitors_data", BENCHMARKS / "monitors_data.py"
+    )
+    assert spec
+    assert spec.loader
+    made = importlib.util.module_from_spec(spec)
+    sys.modules["monitors_data"] = made  # dataclasses look their module up
+    spec.loader.exec_module(made)
+    return made
+
+
+@pytest.mark.parametrize("environment", ["quiet", "wobble", "ar", "seasonal", "heavy"])
+def test_live_differs_from_its_clean_twin_by_the_five_plants_and_nothing_else(
+    data: ModuleType, tmp_path: Path, environment: str
+) -> None:
+    case = data.write_case(tmp_path, environment=environment, seed=5, rows=ROWS)
+    clean = pq.read_table(case.live["clean"])
+    planted = pq.read_table(case.live["planted"])
+    assert clean.shape == planted.shape == (ROWS, 50)
+    changed = {n for n in clean.column_names if not clean[n].equals(planted[n])}
+    assert changed == case.planted
+    assert len(changed) == 5
+    for plant in case.truth["plants"]:
+        before, after = (_of(table, plant["feature"]) for table in (clean, planted))
+        if plant["kind"] == "share":
+            made = data.plan(environment, 5).categories
+            values = next(one.values for one in made if one.name == plant["feature"])
+            apart = [np.mean(after == value) - np.mean(before == value) for value in values]
+            assert apart == pytest.approx(plant["moved"], abs=0.005)
+            assert np.abs(plant["moved"]).sum() == pytest.approx(2 * 0.03)
+            continue
+        sd = next(
+            one.scale
+            for one in data.plan(environment, 5).numbers
+            if one.name == plant["feature"]
+        )
+        moved = (after - before) / sd
+        if plant["kind"] == "mean":
+            assert moved == pytest.approx(0.1, abs=1e-3)
+        if plant["kind"] == "slice":
+            inside = np.logical_and.reduce(
+                [_of(planted, name) == value for name, value in plant["where"].items()]
+            )
+            assert inside.mean() == pytest.approx(0.0225, rel=0.15)
+            assert moved[inside] == pytest.approx(1.0, abs=1e-3)
+            assert not moved[~inside].any()
+
+
+def test_a_shape_keeps_its_mean_and_spread(data: ModuleType) -> None:
+    rng = np.random.Generator(np.random.SFC64(1))
+    for family in data.FAMILIES:
+        if family in ("t3", "pareto", "lognormal"):  # their sample spread says little
+            continue
+        y = data._standard(family, rng, 400_000)  # noqa: SLF001
+        assert y.mean() == pytest.approx(0.0, abs=5 / 400_000**0.5), family
+        assert y.std() == pytest.approx(1.0, abs=0.02), family
+
+
+def test_the_same_seed_makes_the_same_tables_and_another_one_other_plants(
+    data: ModuleType, tmp_path: Path
+) -> None:
+    made = [
+        data.write_case(
+            tmp_path / str(n), environment="wobble", seed=2, rows=2_000, row_group=size
+        )
+        for n, size in enumerate((1_000, 1_000))
+    ]
+    for name in ("clean", "planted"):
+        first, second = (pq.read_table(case.live[name]) for case in made)
+        assert first.equals(second)
+    assert len({data.plan("wobble", seed).plants[0]["feature"] for seed in range(20)}) > 5
+
+
+def test_plants_begin_where_they_were_told(data: ModuleType, tmp_path: Path) -> None:
+    case = data.write_case(
+        tmp_path, environment="wobble", seed=4, rows=10_000, starts_at=0.6, row_group=3_000
+    )
+    clean, planted = (pq.read_table(case.live[name]) for name in ("clean", "planted"))
+    for name in case.planted:
+        differs = np.flatnonzero(_of(clean, name) != _of(planted, name))
+        assert differs.min() >= 6_000
+        assert differs.max() > 9_000
+
+
+def test_windows_wobble_as_much_as_was_said(data: ModuleType) -> None:
+    """Means over many features and windows, beside the documented sizes."""
+    for environment, phi in (("wobble", 0.0), ("ar", 0.7)):
+        plans = [data.plan(environment, seed, windows=150) for seed in range(4)]
+        moves = np.concatenate([[one.mean_of for one in made.numbers] for made in plans])
+        assert moves.std() == pytest.approx(0.03, rel=0.1)
+        near = (moves[..., 1:] * moves[..., :-1]).mean() / (moves**2).mean()
+        assert near == pytest.approx(phi, abs=0.06)
+        for made in plans:
+            for one in made.categories:
+                sd = one.shares.std(axis=1).mean(axis=0)
+                hoped = np.sqrt(one.usual * (1 - one.usual) / 2_001)
+                assert sd == pytest.approx(hoped, rel=0.5 if phi else 0.25)
+    quiet = data.plan("quiet", 1)
+    assert not any(one.mean_of.any() for one in quiet.numbers)
+
+
+def _of(table: object, name: str) -> np.ndarray:
+    return table[name].to_numpy()  # type: ignore[index]
