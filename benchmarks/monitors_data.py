@@ -1,9 +1,9 @@
 """Two tables that ordinary traffic could have made, and five drifts planted in the second.
 
-    python benchmarks/monitors_data.py FOLDER --environment ar --seed 3 [--rows 1000000] [--clean]
+    python benchmarks/monitors_data.py FOLDER --environment ar --seed 3 [--rows 1000000]
 
-Written from the issue's words and `docs/monitors.md`'s question, before and apart from the
-detector. 40 numeric and 10 categorical features; everything that a detector could have learned
+Written from the issue's words, before the detector and apart from it. 40 numeric and 10
+categorical features; everything that a detector could have learned
 by heart (families, scales, shares, which feature drifts, which two attributes make the slice,
 how many windows the wobble has) is drawn by the seed. `truth.json` beside the files tells it.
 
@@ -25,106 +25,34 @@ attributes have one value each, 2.25 % of rows.
 import argparse
 import json
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field
+from dataclasses import dataclass
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
+from monitors_plan import (
+    CATEGORICAL,
+    COUNT_MEAN,
+    ENVIRONMENTS,
+    FAMILIES,
+    NUMERIC,
+    POSITIVE,
+    Array,
+    Category,
+    Number,
+    Plan,
+    plan,
+    standard,
+)
 from numpy.random import SFC64, Generator, SeedSequence
 
-ENVIRONMENTS = ("wobble", "ar", "seasonal", "heavy", "quiet")
-NUMERIC, CATEGORICAL, ROW_GROUP = 40, 10, 100_000
-MEAN_WOBBLE, SPREAD_WOBBLE, CONCENTRATION = 0.03, 0.01, 2_000.0
-MEAN_BY, SPREAD_BY, TV_BY, SLICE_BY, SLICE_SHARE = 0.1, 1.15, 0.03, 1.0, 0.15
+ROW_GROUP = 100_000
 BASELINE, LIVE = 0, 1
-
-Array = np.ndarray[Any, Any]
-Draw = Callable[[Generator, int], Array]
-
-
-def _bimodal(rng: Generator, n: int) -> Array:
-    return 0.8 * rng.choice((-1.0, 1.0), n) + 0.6 * rng.standard_normal(n)
-
-
-FAMILIES: dict[str, tuple[Draw, float, float]] = {
-    "normal": (lambda rng, n: rng.standard_normal(n), 0.0, 1.0),
-    "uniform": (lambda rng, n: rng.random(n), 0.5, 12**-0.5),
-    "t5": (lambda rng, n: rng.standard_t(5, n), 0.0, (5 / 3) ** 0.5),
-    "laplace": (lambda rng, n: rng.laplace(0.0, 1.0, n), 0.0, 2**0.5),
-    "bimodal": (_bimodal, 0.0, 1.0),
-    "exponential": (lambda rng, n: rng.standard_exponential(n), 1.0, 1.0),
-    "gamma2": (lambda rng, n: rng.standard_gamma(2.0, n), 2.0, 2**0.5),
-    "t3": (lambda rng, n: rng.standard_t(3, n), 0.0, 3**0.5),
-    "lognormal": (
-        lambda rng, n: np.exp(rng.standard_normal(n)),
-        np.exp(0.5),
-        np.exp(0.5) * (np.e - 1) ** 0.5,
-    ),
-    "pareto": (lambda rng, n: rng.pareto(3.0, n), 0.5, 0.75**0.5),
-}
-"""Family -> how to draw it, its mean, its standard deviation."""
-POSITIVE = ("exponential", "gamma2", "lognormal", "pareto")
-COUNT_MEAN = 6.0
-"""Of a feature of family `count`: Poisson, whole numbers."""
-MIX = {
-    "heavy": ("t3", "lognormal", "pareto", "t3", "lognormal", "pareto", "normal", "count"),
-    "": ("normal", "normal", "exponential", "t5", "uniform", "gamma2", "bimodal", "count"),
-}
-RESHAPED = {
-    "normal": ("laplace", "bimodal", "gamma2"), "uniform": ("normal", "bimodal"),
-    "t5": ("normal", "uniform"), "exponential": ("gamma2", "uniform"), "gamma2": ("normal", "exponential"),
-    "bimodal": ("normal", "laplace"), "t3": ("normal", "laplace"), "lognormal": ("gamma2", "exponential"),
-    "pareto": ("gamma2", "exponential"),
-}  # fmt: skip
-"""Family -> what a change of its shape alone may turn it into, moments kept."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Number:
-    """A numeric feature: x = at + scale * y, y of mean 0 and sd 1."""
-
-    name: str
-    family: str
-    at: float
-    scale: float
-    dtype: str
-    mean_of: Array
-    """Moves of the mean in sd, shape (2, windows): baseline, live."""
-    spread_of: Array
-    """Factors of the spread, same shape."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Category:
-    """A categorical feature."""
-
-    name: str
-    values: tuple[str, ...]
-    usual: Array
-    """Shares, shape (values,)."""
-    shares: Array
-    """Shares by window, shape (2, windows, values)."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Plan:
-    """Everything that the seed decided before any row is drawn."""
-
-    environment: str
-    seed: int
-    windows: int
-    numbers: tuple[Number, ...]
-    categories: tuple[Category, ...]
-    plants: tuple[dict[str, Any], ...]
-    """Each `{"kind", "feature", "by"}` and what its kind needs; `kind` of PLANTS."""
-    facts: dict[str, Any] = field(default_factory=dict)
-
-
-PLANTS = ("mean", "spread", "shape", "share", "slice")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -140,151 +68,6 @@ class Case:
     def planted(self) -> frozenset[str]:
         """Features that drift in the planted table."""
         return frozenset(one["feature"] for one in self.truth["plants"])
-
-
-def plan(
-    environment: str,
-    seed: int,
-    *,
-    windows: int | None = None,
-    numeric: int = NUMERIC,
-    categorical: int = CATEGORICAL,
-) -> Plan:
-    """Return what the seed decides.
-
-    Args:
-        environment: One of ENVIRONMENTS.
-        seed: Any whole number >= 0.
-        windows: Windows that wobble, in each table; 100 to 200 by the seed where None.
-        numeric: Numeric features, >= 6.
-        categorical: Categorical features, >= 3.
-    """
-    kind = ENVIRONMENTS.index(environment)
-    rng = Generator(SFC64(SeedSequence([seed, kind, 77])))
-    count = windows or int(rng.integers(100, 201))
-    cycles, phase = float(rng.uniform(4, 8)), float(rng.uniform(0, 0.25))
-    facts: dict[str, Any] = {"phi": {}, "cycles": cycles, "phase": phase}
-    moves = _Moves(environment, count, cycles, phase, rng, facts)
-    mix = MIX.get(environment, MIX[""])
-    families = rng.permutation([mix[n % len(mix)] for n in range(numeric)])
-    numbers = tuple(_number(f"num_{n:02}", str(families[n]), moves) for n in range(numeric))
-    names = [f"cat_{n:02}" for n in range(categorical)]
-    special = [str(name) for name in rng.choice(names, 3, replace=False)]
-    categories = tuple(_category(name, special, moves) for name in names)
-    usable = [one for one in numbers if one.family != "count"]
-    chosen = [usable[n] for n in rng.choice(len(usable), 4, replace=False)]
-    first, second = (next(c for c in categories if c.name == name) for name in special[:2])
-    third = next(c for c in categories if c.name == special[2])
-    plants = (
-        {"kind": "mean", "feature": chosen[0].name, "by": MEAN_BY},
-        {"kind": "spread", "feature": chosen[1].name, "by": SPREAD_BY},
-        {"kind": "shape", "feature": chosen[2].name, "by": 0.0, "family": chosen[2].family,
-         "to": str(rng.choice(RESHAPED[chosen[2].family]))},
-        {"kind": "share", "feature": third.name, "by": TV_BY, "moved": _moved(third.usual, rng)},
-        {"kind": "slice", "feature": chosen[3].name, "by": SLICE_BY,
-         "where": {first.name: first.values[0], second.name: second.values[0]}},
-    )  # fmt: skip
-    return Plan(
-        environment=environment, seed=seed, windows=count, numbers=numbers,
-        categories=categories, plants=plants, facts=facts,
-    )  # fmt: skip
-
-
-class _Moves:
-    """Draws how one quantity moves over the windows of both tables, in units of its wobble."""
-
-    def __init__(
-        self, environment: str, windows: int, cycles: float, phase: float, rng: Generator,
-        facts: dict[str, Any],
-    ) -> None:  # fmt: skip
-        self.environment, self.windows, self.rng, self.facts = environment, windows, rng, facts
-        days = cycles * (np.arange(windows) + 0.5) / windows
-        self.days = np.stack((days, days + phase))
-
-    def phi(self, name: str) -> float:
-        """Return a feature's autocorrelation, kept in the facts."""
-        if self.environment != "ar":
-            return 0.0
-        return self.facts["phi"].setdefault(name, float(self.rng.uniform(0.5, 0.9)))
-
-    def wobble(self, phi: float, many: int = 1) -> Array:
-        """Return stationary paths of sd 1, shape (2, windows, many); live goes on from baseline."""
-        steps = self.rng.standard_normal((2 * self.windows, many))
-        if self.environment == "quiet":
-            steps[:] = 0.0
-        elif phi:
-            steps[1:] *= (1 - phi * phi) ** 0.5
-            for at in range(1, len(steps)):
-                steps[at] += phi * steps[at - 1]
-        return steps.reshape(2, self.windows, many)
-
-    def cycle(self, low: float, high: float, many: int = 1) -> Array:
-        """Return daily cycles, shape (2, windows, many); 0 without seasons."""
-        size = self.rng.uniform(low, high, many) * (self.environment == "seasonal")
-        turn = self.rng.uniform(0, 1, many)
-        return size * np.sin(2 * np.pi * (self.days[:, :, None] + turn))
-
-
-def _number(name: str, family: str, moves: _Moves) -> Number:
-    phi, rng = moves.phi(name), moves.rng
-    mean = MEAN_WOBBLE * moves.wobble(phi)[..., 0] + moves.cycle(0.05, 0.2)[..., 0]
-    spread = np.exp(SPREAD_WOBBLE * moves.wobble(phi)[..., 0])
-    scale = float(10 ** rng.uniform(-2, 3))
-    at = float(scale * rng.uniform(-5, 5))
-    dtype = str(rng.choice(("float32", "float64")))
-    if family in POSITIVE:
-        _, middle, sd = FAMILIES[family]
-        # a factor on the value moves the mean by as many sd, and the spread with it
-        at, spread = float(scale * middle / sd), 1 + mean * sd / middle
-    if family == "count":
-        at, scale, dtype = COUNT_MEAN, COUNT_MEAN**0.5, "int32"
-    return Number(
-        name=name,
-        family=family,
-        at=at,
-        scale=scale,
-        dtype=dtype,
-        mean_of=mean,
-        spread_of=spread,
-    )
-
-
-def _category(name: str, special: list[str], moves: _Moves) -> Category:
-    rng = moves.rng
-    size = int(rng.choice((3, 4, 6, 8, 12, 20)))
-    usual = np.sort(rng.dirichlet(np.full(size, 3.0)))[::-1].copy()
-    usual = np.maximum(usual, 0.01)
-    usual /= usual.sum()
-    if name in special[:2]:  # one value of the slice: the product of two is 2.25 %
-        usual = np.concatenate(([SLICE_SHARE], (1 - SLICE_SHARE) * usual))
-    shape = (2, moves.windows, len(usual))
-    if moves.environment == "quiet":
-        shares = np.broadcast_to(usual, shape).copy()
-    elif moves.environment == "ar":
-        # as a Dirichlet to first order, its normalised parts following each other
-        sd = 1 / np.sqrt(CONCENTRATION * usual)
-        shares = usual * np.exp(sd * moves.wobble(moves.phi(name), len(usual)) - sd**2 / 2)
-    else:
-        shares = rng.dirichlet(CONCENTRATION * usual, shape[:2])
-    shares = shares * np.exp(moves.cycle(0.05, 0.2, len(usual)))
-    values = tuple(f"{name}_{chr(97 + n)}" for n in rng.permutation(len(usual)))
-    return Category(
-        name=name, values=values, usual=usual, shares=shares / shares.sum(axis=2, keepdims=True)
-    )
-
-
-def _moved(usual: Array, rng: Generator) -> list[float]:
-    """Return how each share moves: one or two lose 0.03 in all, one or two others gain it."""
-    order = rng.permutation(np.flatnonzero(usual > 2 * TV_BY))
-    if len(order) < 2:
-        order = np.concatenate((order, rng.permutation(np.flatnonzero(usual <= 2 * TV_BY))))
-    losers = order[: 1 + int(len(order) > 3)]
-    rest = np.setdiff1d(np.arange(len(usual)), losers)
-    gainers = rng.choice(rest, min(len(rest), int(rng.integers(1, 3))), replace=False)
-    moved = np.zeros(len(usual))
-    moved[losers] -= TV_BY / len(losers)
-    moved[gainers] += TV_BY / len(gainers)
-    return [float(one) for one in moved]
 
 
 def write_case(
@@ -349,6 +132,42 @@ def write_case(
     return Case(baseline=baseline, live=paths, truth=truth)
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Chunk:
+    """One row group of one frame; each of its columns has a random stream of its own."""
+
+    made: Plan
+    frame: int
+    number: int
+    window: Array
+    """Window of each row."""
+    drifts: Array
+    """Whether plants hold for a row."""
+
+    def _stream(self, name: str) -> Generator:
+        kind, column = ENVIRONMENTS.index(self.made.environment), int(name[4:])
+        at = [self.made.seed, kind, self.frame, column, name.startswith("cat"), self.number]
+        return Generator(SFC64(SeedSequence(at)))
+
+    def _codes(self, one: Category, plant: dict[str, Any] | None) -> Array:
+        rng, shares = self._stream(one.name), one.shares[self.frame]
+        return _codes(shares, self.window, rng, plant, self.drifts)
+
+    def column(self, one: Number | Category, plant: dict[str, Any] | None) -> Any:
+        """Return a column, drifting by its plant where there is one."""
+        if isinstance(one, Category):
+            codes = pa.array(self._codes(one, plant), pa.int32())
+            return pa.DictionaryArray.from_arrays(codes, pa.array(one.values))
+        here = self.drifts
+        if plant and plant["kind"] == "slice":
+            here = here.copy()
+            for name, value in plant["where"].items():
+                attribute = next(c for c in self.made.categories if c.name == name)
+                here &= self._codes(attribute, None) == attribute.values.index(value)
+        rng = self._stream(one.name)
+        return pa.array(_values(one, self.frame, self.window, rng, plant, here))
+
+
 def _chunks(
     made: Plan, frame: int, rows: int, starts_at: float, size: int, names: tuple[str, ...],
     pool: ThreadPoolExecutor,
@@ -356,64 +175,34 @@ def _chunks(
     """Give the columns of each row group, of each table wanted."""
     plants = {one["feature"]: one for one in made.plants}
     columns = [*made.numbers, *made.categories]
+    drifting = [n for n, one in enumerate(columns) if one.name in plants]
     for number, begin in enumerate(range(0, rows, size)):
         at = np.arange(begin, min(begin + size, rows))
-        window = at * made.windows // rows
-        drifts = at >= starts_at * rows
-
-        def codes(
-            one: Category, plant: dict[str, Any] | None, *, number=number, window=window, drifts=drifts
-        ) -> Array:  # fmt: skip
-            rng = _stream(made, frame, columns.index(one), number)
-            return _codes(one, frame, window, rng, plant, drifts)
-
-        def column(
-            position: int, planted: bool, *, number=number, window=window, drifts=drifts, codes=codes
-        ) -> Any:  # fmt: skip
-            one = columns[position]
-            plant = plants.get(one.name) if planted else None
-            if isinstance(one, Category):
-                return pa.DictionaryArray.from_arrays(
-                    pa.array(codes(one, plant), pa.int32()), pa.array(one.values)
-                )
-            here = drifts
-            if plant and plant["kind"] == "slice":
-                here = drifts.copy()
-                for name, value in plant["where"].items():
-                    attribute = next(c for c in made.categories if c.name == name)
-                    here &= codes(attribute, None) == attribute.values.index(value)
-            rng = _stream(made, frame, position, number)
-            return pa.array(_values(one, frame, window, rng, plant, here))
-
-        usual = list(pool.map(lambda p, column=column: column(p, False), range(len(columns))))
+        chunk = _Chunk(
+            made=made, frame=frame, number=number, window=at * made.windows // rows,
+            drifts=at >= starts_at * rows,
+        )  # fmt: skip
+        usual = list(pool.map(chunk.column, columns, [None] * len(columns)))
         tables = {name: list(usual) for name in names}
         if "planted" in tables:
-            drifting = [n for n, one in enumerate(columns) if one.name in plants]
-            for position, drifted in zip(
-                drifting,
-                pool.map(lambda p, column=column: column(p, True), drifting),
-                strict=True,
-            ):
+            asked = [columns[n] for n in drifting]
+            found = pool.map(chunk.column, asked, [plants[one.name] for one in asked])
+            for position, drifted in zip(drifting, found, strict=True):
                 tables["planted"][position] = drifted
         yield tables
 
 
-def _stream(made: Plan, frame: int, column: int, chunk: int) -> Generator:
-    """Return the random stream of one column in one row group."""
-    kind = ENVIRONMENTS.index(made.environment)
-    return Generator(SFC64(SeedSequence([made.seed, kind, frame, column, chunk])))
-
-
 def _values(
-    one: Number, frame: int, window: Array, rng: Generator, plant: dict[str, Any] | None, here: Array
+    one: Number, frame: int, window: Array, rng: Generator, plant: dict[str, Any] | None,
+    here: Array,
 ) -> Array:  # fmt: skip
     """Return values of a numeric feature; `here` are the rows that drift."""
     move, spread = one.mean_of[frame][window], one.spread_of[frame][window]
     if one.family == "count":
         return rng.poisson(COUNT_MEAN + COUNT_MEAN**0.5 * move).astype(np.int32)
-    y = _standard(one.family, rng, len(window))
+    y = standard(one.family, rng, len(window))
     if plant and plant["kind"] == "shape":
-        y = np.where(here, _standard(plant["to"], rng, len(window)), y)
+        y = np.where(here, standard(plant["to"], rng, len(window)), y)
     if one.family in POSITIVE:
         _, middle, sd = FAMILIES[one.family]
         y = (y + middle / sd) * spread - middle / sd
@@ -426,21 +215,15 @@ def _values(
     return (one.at + one.scale * y).astype(one.dtype)
 
 
-def _standard(family: str, rng: Generator, n: int) -> Array:
-    draw, middle, sd = FAMILIES[family]
-    return (draw(rng, n) - middle) / sd
-
-
 def _codes(
-    one: Category, frame: int, window: Array, rng: Generator, plant: dict[str, Any] | None, here: Array
-) -> Array:  # fmt: skip
+    shares_of: Array, window: Array, rng: Generator, plant: dict[str, Any] | None, here: Array
+) -> Array:
     """Return the code of each row's value, by one uniform draw a row."""
     draws = rng.random(len(window))
-    steps = np.flatnonzero(np.diff(window)) + 1
-    bounds = np.concatenate(([0], steps, [len(window)]))
     codes = np.empty(len(window), np.int32)
-    for begin, end in zip(bounds[:-1], bounds[1:], strict=True):
-        shares = one.shares[frame][window[begin]]
+    bounds = [0, *(np.flatnonzero(np.diff(window)) + 1), len(window)]
+    for begin, end in pairwise(bounds):
+        shares = shares_of[window[begin]]
         codes[begin:end] = _picked(shares, draws[begin:end])
         if plant:
             moved = np.maximum(shares + np.array(plant["moved"]), 0.0)
