@@ -1,0 +1,13 @@
+"""Part `check` of `mlg bench monitors`: not built yet."""  # noqa: INP001 - a script, no package
+
+import argparse
+
+from monitors_rows import Report
+
+
+def check(asked: argparse.Namespace) -> Report:
+    """Say so."""
+    del asked
+    report = Report()
+    report.bar("check", None, "not built yet")
+    return report

@@ -1,0 +1,13 @@
+"""Part `streaming` of `mlg bench monitors`: not built yet."""  # noqa: INP001 - a script, no package
+
+import argparse
+
+from monitors_rows import Report
+
+
+def streaming(asked: argparse.Namespace) -> Report:
+    """Say so."""
+    del asked
+    report = Report()
+    report.bar("streaming", None, "not built yet")
+    return report
