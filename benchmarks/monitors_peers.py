@@ -15,8 +15,11 @@ import warnings
 REQUIRES = {
     "scipy": ("scipy==1.17.1", "numpy==2.4.6", "pyarrow==26.0.1"),
     "duckdb": ("duckdb==2.0.1", "numpy==2.4.6"),
-    "evidently": ("evidently==0.7.23", "pandas<3", "numpy<2.4", "pyarrow<24"),
-    "nannyml": ("nannyml==0.13.1", "pandas<3", "numpy<2.3", "statsmodels", "pyarrow<24"),
+    "evidently": ("evidently==0.7.23", "pandas==2.3.3", "numpy==2.3.5", "pyarrow==23.0.1"),
+    "nannyml": (
+        "nannyml==0.13.1", "pandas==2.3.3", "numpy==2.2.6", "statsmodels==0.15.0",
+        "pyarrow==23.0.1",
+    ),
     "alibi-detect": ("alibi-detect==0.13.0", "pandas<3", "numpy<2", "pyarrow<19"),
 }
 """Peer -> what its environment holds. NannyML needs statsmodels and does not ask for it; pandas 3
