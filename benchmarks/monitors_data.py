@@ -104,9 +104,10 @@ def write_case(
     truth = {
         "environment": environment, "seed": seed, "rows": rows, "windows": made.windows,
         "starts_at": starts_at, "plants": list(made.plants), **made.facts,
-        # what wobble alone made of the two means: a detector that names it did not see a ghost
-        "moved_by_wobble_sd": {
-            one.name: float(np.diff(one.mean_of.mean(axis=1))[0]) for one in made.numbers
+        # what wobble alone did, clean features too: a detector that names one saw no ghost
+        "moved_by_wobble": {
+            **{one.name: _moved_number(one) for one in made.numbers},
+            **{one.name: _moved_category(one) for one in made.categories},
         },
     }  # fmt: skip
     schema = pa.schema(
@@ -130,6 +131,17 @@ def write_case(
                 writer.close()
     (folder / "truth.json").write_text(json.dumps(truth, indent=1))
     return Case(baseline=baseline, live=paths, truth=truth)
+
+
+def _moved_number(one: Number) -> str:
+    mean = float(np.diff(one.mean_of.mean(axis=1))[0])
+    spread = float(np.diff(np.log(one.spread_of).mean(axis=1))[0])
+    return f"{one.family}, mean {mean:+.4f} sd, log spread {spread:+.4f}"
+
+
+def _moved_category(one: Category) -> str:
+    before, after = one.shares.mean(axis=1)
+    return f"total variation {0.5 * float(np.abs(after - before).sum()):.4f}"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -65,6 +65,16 @@ def named(document: Row) -> set[str]:
     return {one["feature"] for one in document["features"] if one["verdict"] == "drift"}
 
 
+def beyond(document: Row, feature: str) -> str:
+    """Return which charts of a feature are beyond their limits, with the effect each names."""
+    one = next(one for one in document["features"] if one["feature"] == feature)
+    out = [c for c in one["charts"] if abs(c["statistic"]) > abs(c["limit"])]
+    return ", ".join(
+        f"{c['chart']} {c['statistic']:.3g} over {c['limit']:.3g}, effect {c['effect']:.3g}"
+        for c in out
+    )
+
+
 def slice_right(document: Row, truth: Row) -> bool:
     """Whether the first slice of the planted feature has both attributes with their values."""
     plant = next(one for one in truth["plants"] if one["kind"] == "slice")
@@ -117,12 +127,12 @@ def _seeds(environment: str, asked: argparse.Namespace, tell: Callable[[str], No
                 said = named(document)
                 hits = said & planted.keys() if table == "planted" else set()
                 wrong = sorted(said - hits)
-                moved = truth["moved_by_wobble_sd"]
+                moved = truth["moved_by_wobble"]
                 row: Row = {
                     "environment": environment, "seed": seed, "table": table, "found": len(hits),
                     "false": len(wrong), "wall_s": ended.wall_s, "peak_mb": ended.peak_mb,
                     "missed": [f"{planted[n]} {n}" for n in sorted(planted.keys() - hits)],
-                    "wrong": [f"{n} ({moved[n]:+.3f} sd)" if n in moved else n for n in wrong],
+                    "wrong": [f"{n} by {beyond(document, n)} ({moved[n]})" for n in wrong],
                     "slice": float(slice_right(document, truth)) if table == "planted" else None,
                 }  # fmt: skip
                 tell(

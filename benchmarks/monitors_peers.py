@@ -20,7 +20,7 @@ REQUIRES = {
         "nannyml==0.13.1", "pandas==2.3.3", "numpy==2.2.6", "statsmodels==0.15.0",
         "pyarrow==23.0.1",
     ),
-    "alibi-detect": ("alibi-detect==0.13.0", "pandas<3", "numpy<2", "pyarrow<19"),
+    "alibi-detect": ("alibi-detect==0.13.0", "pandas==2.3.3", "numpy==1.26.4", "pyarrow==18.1.0"),
 }
 """Peer -> what its environment holds. NannyML needs statsmodels and does not ask for it; pandas 3
 breaks Evidently and NannyML, numpy 2 alibi-detect."""

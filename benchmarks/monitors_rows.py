@@ -75,7 +75,7 @@ def say(text: str) -> None:
 
 def ours() -> dict[str, str]:
     """Return the environment in which a child imports this checkout."""
-    path = os.pathsep.join(filter(None, (str(HERE.parent / "src"), os.environ.get("PYTHONPATH"))))
+    path = os.pathsep.join(filter(None, (os.environ.get("PYTHONPATH"), str(HERE.parent / "src"))))
     return {**os.environ, "PYTHONPATH": path}
 
 
