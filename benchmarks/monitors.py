@@ -43,6 +43,8 @@ def main() -> int:
     parser.add_argument("--no-peers", action="store_true")
     parser.add_argument("--runs", type=int, default=2_000, help="simulated runs of arl and delay")
     parser.add_argument("--days", type=int, default=100, help="of pages")
+    parser.add_argument("--phase-days", type=int, default=1, help="of pages: of phase I")
+    parser.add_argument("--features", type=int, default=300, help="of pages")
     parser.add_argument("--events", type=int, default=500_000, help="of streaming")
     parser.add_argument("--json", action="store_true")
     asked = parser.parse_args()
