@@ -31,17 +31,25 @@ def main() -> int:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("--only", action="append", choices=PARTS, help="a part; may be repeated")
+    parser.add_argument(
+        "--only", action="append", choices=PARTS, help="a part; may be repeated"
+    )
     parser.add_argument("--rows", type=int, default=1_000_000, help="of each table")
     parser.add_argument("--seeds", type=int, default=20, help="of detection, an environment")
     parser.add_argument("--first-seed", type=int, default=1)
     parser.add_argument("--environment", action="append", choices=ENVIRONMENTS)
-    parser.add_argument("--starts-at", type=float, default=0.0, help="share of live before plants")
-    parser.add_argument("--details", type=Path, help="writes detection's every case there, as JSON")
+    parser.add_argument(
+        "--starts-at", type=float, default=0.0, help="share of live before plants"
+    )
+    parser.add_argument(
+        "--details", type=Path, help="writes detection's every case there, as JSON"
+    )
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--peer", action="append", help="of check: only these subjects")
     parser.add_argument("--no-peers", action="store_true")
-    parser.add_argument("--runs", type=int, default=2_000, help="simulated runs of arl and delay")
+    parser.add_argument(
+        "--runs", type=int, default=2_000, help="simulated runs of arl and delay"
+    )
     parser.add_argument("--days", type=int, default=100, help="of pages")
     parser.add_argument("--phase-days", type=int, default=1, help="of pages: of phase I")
     parser.add_argument("--features", type=int, default=300, help="of pages")

@@ -44,7 +44,11 @@ SHEWHART = {0: "370.40", 1: "43.89", 2: "6.30", 3: "2.00"}
 def evidence() -> Iterator[Published]:
     """Yield what the evidence page quotes."""
     for source, table, given in (
-        ("Lucas and Saccucci 1990", LUCAS_SACCUCCI, {"chart": "ewma", "lam": 0.5, "limit": 3.071}),
+        (
+            "Lucas and Saccucci 1990",
+            LUCAS_SACCUCCI,
+            {"chart": "ewma", "lam": 0.5, "limit": 3.071},
+        ),
         ("Lucas and Crosier 1982", LUCAS_CROSIER, {"chart": "cusum", "k": 0.5, "h": 4.0}),
         ("Champ and Woodall 1987", SHEWHART, {"chart": "shewhart", "limit": 3.0}),
         ("SAS/QC manual", {1: "11.154267016"}, {"chart": "ewma", "lam": 0.25, "limit": 3.0}),
@@ -84,7 +88,9 @@ def _published(report: Report) -> None:
     except ModuleNotFoundError as error:
         if error.name != "monitors_published":
             raise
-        say("arl: benchmarks/monitors_published.py is not there; only the evidence page's values")
+        say(
+            "arl: benchmarks/monitors_published.py is not there; only the evidence page's values"
+        )
     for source, (error, beyond, many) in errors.items():
         report.row(f"arl, worst error: {source}", "mlg", 100 * error, "%", many)
         report.bar(

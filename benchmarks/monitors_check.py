@@ -8,7 +8,18 @@ from pathlib import Path
 
 from monitors_detection import cases, checked, named
 from monitors_peers import REQUIRES, SUBJECTS
-from monitors_rows import HERE, ONE_THREAD, Report, Row, median, ours, python_of, reason, run, say
+from monitors_rows import (
+    HERE,
+    ONE_THREAD,
+    Report,
+    Row,
+    median,
+    ours,
+    python_of,
+    reason,
+    run,
+    say,
+)
 
 COMMAND = "mlg command"
 LIMIT_S = 900.0
@@ -50,10 +61,14 @@ def check(asked: argparse.Namespace) -> Report:
                 except (OSError, RuntimeError, ValueError, TimeoutError) as error:
                     names.remove(name)
                     rounds[name] = []
-                    report.bar(f"check, {name}", None if name in REQUIRES else False, reason(error))
+                    report.bar(
+                        f"check, {name}", None if name in REQUIRES else False, reason(error)
+                    )
                     continue
                 rounds[name].append(row)
-                say(f"round {number + 1}: {name} {row['check_s']:.2f} s, {row['peak_mb']:.0f} MB")
+                say(
+                    f"round {number + 1}: {name} {row['check_s']:.2f} s, {row['peak_mb']:.0f} MB"
+                )
     planted = {one["feature"] for one in truth["plants"]}
     _told(report, {name: found for name, found in rounds.items() if found}, planted)
     _bars(report, {name: found for name, found in rounds.items() if found}, asked.rows)
@@ -83,13 +98,19 @@ def _told(report: Report, rounds: dict[str, list[Row]], planted: set[str]) -> No
     for name, found in rounds.items():
         many = len(found)
         report.row("check", name, median([row["check_s"] for row in found]), "s", many)
-        report.row("check, whole process", name, median([row["process_s"] for row in found]), "s", many)
-        report.row("check, peak memory", name, median([row["peak_mb"] for row in found]), "MB", many)
+        report.row(
+            "check, whole process", name, median([row["process_s"] for row in found]), "s", many
+        )
+        report.row(
+            "check, peak memory", name, median([row["peak_mb"] for row in found]), "MB", many
+        )
         for rule, drifting in found[-1]["drift"].items():
             if rule == "none":
                 continue
             how = "" if rule == "default" else f" ({rule})"
-            report.row("check, found of 5", name + how, len(planted & set(drifting)), "features", many)
+            report.row(
+                "check, found of 5", name + how, len(planted & set(drifting)), "features", many
+            )
             report.row("check, false of 45", name + how, len(set(drifting) - planted), "features", many)  # fmt: skip
 
 
@@ -107,9 +128,15 @@ def _bars(report: Report, rounds: dict[str, list[Row]], rows: int) -> None:
     for peer, least in RATIOS.items():
         if peer in rounds:
             ratio = of(peer) / of("mlg")
-            bar(f"check at least {least:.0f} times faster than {peer}", ratio >= least, f"{ratio:.1f}")
+            bar(
+                f"check at least {least:.0f} times faster than {peer}",
+                ratio >= least,
+                f"{ratio:.1f}",
+            )
     if "numpy pass" in rounds:
         ratio = of("mlg") / of("numpy pass")
-        bar(f"check within {MOST_PASSES:.0f} numpy passes", ratio <= MOST_PASSES, f"{ratio:.2f}")
+        bar(
+            f"check within {MOST_PASSES:.0f} numpy passes", ratio <= MOST_PASSES, f"{ratio:.2f}"
+        )
     peak = of("mlg", "peak_mb")
     bar(f"check within {MOST_MB:.0f} MB", peak <= MOST_MB, f"{peak:.0f} MB")

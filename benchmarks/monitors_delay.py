@@ -80,7 +80,10 @@ def true_arls(reference: Reference, limits: ChartLimits) -> tuple[float, float]:
     long_run = sqrt((1 + reference.ar) / (1 - reference.ar))
     slack = SLACK * long_run * reference.sigma + reference.doubt
     cusum = engine.cusum_arl(
-        slack, limits.cusum * long_run * reference.sigma, shift=-reference.centre, two_sided=True
+        slack,
+        limits.cusum * long_run * reference.sigma,
+        shift=-reference.centre,
+        two_sided=True,
     )
     return ewma, cusum
 
@@ -101,7 +104,13 @@ def _held(report: Report, runs: int) -> None:
             shares = (found >= limits.arl).mean(axis=0)
             of = f"true ARL0 at least {limits.arl:.4g} after {windows} windows"
             for chart, share in zip(("ewma", "cusum"), shares, strict=True):
-                report.row(of, "mlg" if chart == "ewma" else f"mlg {chart}", 100 * float(share), "%", len(found))
+                report.row(
+                    of,
+                    "mlg" if chart == "ewma" else f"mlg {chart}",
+                    100 * float(share),
+                    "%",
+                    len(found),
+                )
             report.bar(
                 f"{of} for {100 * LEAST_SHARE:.0f} % of baselines", bool(shares.min() >= LEAST_SHARE),
                 f"{100 * shares[0]:.1f} % EWMA, {100 * shares[1]:.1f} % CUSUM of {len(found)}",
@@ -112,7 +121,14 @@ def _river(report: Report, runs: int) -> None:
     try:
         python = python_of("river", REQUIRES)
         with tempfile.TemporaryDirectory() as place:
-            command = [str(python), str(HERE / "monitors_river.py"), "delay", str(ARL0), str(SHIFT), str(runs)]
+            command = [
+                str(python),
+                str(HERE / "monitors_river.py"),
+                "delay",
+                str(ARL0),
+                str(SHIFT),
+                str(runs),
+            ]
             env = {**ours(), "PYTHONPATH": ""}
             found = run(command, env=env, folder=Path(place), limit_s=LIMIT_S).document()
     except (OSError, subprocess.SubprocessError, ValueError, TimeoutError) as error:
@@ -122,4 +138,6 @@ def _river(report: Report, runs: int) -> None:
     for name, one in found.items():
         if one["delays"]:
             _row(report, at, f"river {name}", one["delays"])
-        report.row(f"delay, ARL0 matched of {ARL0:.0f}", f"river {name}", one["arl0"], "windows", runs)
+        report.row(
+            f"delay, ARL0 matched of {ARL0:.0f}", f"river {name}", one["arl0"], "windows", runs
+        )

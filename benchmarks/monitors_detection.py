@@ -54,7 +54,9 @@ def checked(baseline: Path, live: Path, folder: Path) -> tuple[Row, Ended]:
     try:
         document: Row = json.loads(ended.out)
     except ValueError:
-        raise RuntimeError(f"exit code {ended.code}: {(ended.err or ended.out)[-800:]}") from None
+        raise RuntimeError(
+            f"exit code {ended.code}: {(ended.err or ended.out)[-800:]}"
+        ) from None
     if ended.code != {"ok": 0, "drift": 1}.get(document.get("verdict", "")):
         raise RuntimeError(f"verdict {document.get('verdict')!r} with exit code {ended.code}")
     return document, ended
@@ -78,7 +80,9 @@ def beyond(document: Row, feature: str) -> str:
 def slice_right(document: Row, truth: Row) -> bool:
     """Whether the first slice of the planted feature has both attributes with their values."""
     plant = next(one for one in truth["plants"] if one["kind"] == "slice")
-    found = [one for one in document.get("slices", ()) if one.get("feature") == plant["feature"]]
+    found = [
+        one for one in document.get("slices", ()) if one.get("feature") == plant["feature"]
+    ]
     words = str(found[0]["where"]) if found else ""
     return all(f"{name} = {value}" in words for name, value in plant["where"].items())
 
@@ -94,24 +98,70 @@ def detection(asked: argparse.Namespace) -> Report:
         planted = [row for row in found if row["table"] == "planted"]
         runs = len(planted)
         of = f"detection, {environment}"
-        report.row(f"{of}: found of {PLANTS}, mean", "mlg", _mean([r["found"] for r in planted]), "features", runs)
-        report.row(f"{of}: found of {PLANTS}, least", "mlg", min(r["found"] for r in planted), "features", runs)
-        report.row(f"{of}: false beside plants, most", "mlg", max(r["false"] for r in planted), "features", runs)
+        report.row(
+            f"{of}: found of {PLANTS}, mean",
+            "mlg",
+            _mean([r["found"] for r in planted]),
+            "features",
+            runs,
+        )
+        report.row(
+            f"{of}: found of {PLANTS}, least",
+            "mlg",
+            min(r["found"] for r in planted),
+            "features",
+            runs,
+        )
+        report.row(
+            f"{of}: false beside plants, most",
+            "mlg",
+            max(r["false"] for r in planted),
+            "features",
+            runs,
+        )
         report.row(f"{of}: false on clean, all seeds", "mlg", sum(clean), "features", runs)
-        report.row(f"{of}: slice named right", "mlg", _mean([r["slice"] for r in planted]), "share", runs)
-        report.row(f"{of}: process, median", "mlg", sorted(r["wall_s"] for r in found)[len(found) // 2], "s", len(found))
+        report.row(
+            f"{of}: slice named right",
+            "mlg",
+            _mean([r["slice"] for r in planted]),
+            "share",
+            runs,
+        )
+        report.row(
+            f"{of}: process, median",
+            "mlg",
+            sorted(r["wall_s"] for r in found)[len(found) // 2],
+            "s",
+            len(found),
+        )
         short = [f"seed {r['seed']}: {r['missed']}" for r in planted if r["found"] < PLANTS]
         loud = [f"seed {r['seed']}: {r['wrong']}" for r in planted if r["false"] > MOST_FALSE]
-        wild = [f"seed {r['seed']}: {r['wrong']}" for r in found if r["table"] == "clean" and r["false"]]
-        report.bar(f"{of}: all {PLANTS} found", not short, "; ".join(short) or f"{runs} of {runs} seeds")
-        report.bar(f"{of}: at most {MOST_FALSE} false beside them", not loud, "; ".join(loud) or f"{runs} of {runs} seeds")
-        report.bar(f"{of}: none on clean data", not wild, "; ".join(wild) or f"{runs} of {runs} seeds")
+        wild = [
+            f"seed {r['seed']}: {r['wrong']}"
+            for r in found
+            if r["table"] == "clean" and r["false"]
+        ]
+        report.bar(
+            f"{of}: all {PLANTS} found",
+            not short,
+            "; ".join(short) or f"{runs} of {runs} seeds",
+        )
+        report.bar(
+            f"{of}: at most {MOST_FALSE} false beside them",
+            not loud,
+            "; ".join(loud) or f"{runs} of {runs} seeds",
+        )
+        report.bar(
+            f"{of}: none on clean data", not wild, "; ".join(wild) or f"{runs} of {runs} seeds"
+        )
     if asked.details:
         asked.details.write_text(json.dumps(details, indent=1))
     return report  # fmt: skip
 
 
-def _seeds(environment: str, asked: argparse.Namespace, tell: Callable[[str], None]) -> Iterator[Row]:
+def _seeds(
+    environment: str, asked: argparse.Namespace, tell: Callable[[str], None]
+) -> Iterator[Row]:
     for seed in range(asked.first_seed, asked.first_seed + asked.seeds):
         with tempfile.TemporaryDirectory(dir=asked.dir) as place:
             folder = Path(place)

@@ -73,7 +73,9 @@ def windows(seed: int, days: int, features: int) -> Iterator[tuple[datetime, Arr
         yield end, rng.multinomial(ROWS, np.maximum(shares, 0.0))
 
 
-def window_of(number: int, end: datetime, counts: Array, columns: tuple[Feature, ...]) -> Window:
+def window_of(
+    number: int, end: datetime, counts: Array, columns: tuple[Feature, ...]
+) -> Window:
     """Return a window of the stream of all requests with these counts."""
     scores = np.array(normal_scores(np.diff(ndtr(EDGES), prepend=0.0, append=1.0) * 1e6))
     means = counts @ scores / ROWS
@@ -97,7 +99,10 @@ def _text(at: datetime) -> str:
 
 def lot(seed: int, days: int, features: int, phase_days: int) -> Counted:
     """Return the pages of some days after phase I."""
-    columns = tuple(Feature(name=f"f{n:03}", of="request", edges=tuple(EDGES.tolist())) for n in range(features))
+    columns = tuple(
+        Feature(name=f"f{n:03}", of="request", edges=tuple(EDGES.tolist()))
+        for n in range(features)
+    )
     plan = Plan(
         window=WindowPlan(service="bench", seconds=DAY_S / WINDOWS_A_DAY, events=None),
         false_alarm_every_s=DAY_S / PAGES_A_DAY, baseline=phase_days * WINDOWS_A_DAY,
@@ -131,7 +136,8 @@ def pages(asked: argparse.Namespace) -> Report:
     found: list[Counted] = []
     with ProcessPoolExecutor(max_workers=os.cpu_count()) as pool:
         waiting = [
-            pool.submit(lot, seed, days, asked.features, asked.phase_days) for seed, days in given
+            pool.submit(lot, seed, days, asked.features, asked.phase_days)
+            for seed, days in given
         ]
         for (seed, days), one in zip(given, waiting, strict=True):
             found.append(one.result())
@@ -143,8 +149,20 @@ def pages(asked: argparse.Namespace) -> Report:
     report.row(of, "mlg", total, "pages", len(lots))
     report.row(f"{of}: charts", "mlg", found[0].charts, "charts", 1)
     report.row(f"{of}: signals", "mlg", sum(one.signals for one in found), "signals", len(lots))
-    report.row(f"{of}: signals under the floor", "mlg", sum(one.small for one in found), "signals", len(lots))
-    report.row(f"{of}: variance over mean a day", "mlg", float(np.mean([one.dispersion for one in found])), "", len(lots))
+    report.row(
+        f"{of}: signals under the floor",
+        "mlg",
+        sum(one.small for one in found),
+        "signals",
+        len(lots),
+    )
+    report.row(
+        f"{of}: variance over mean a day",
+        "mlg",
+        float(np.mean([one.dispersion for one in found])),
+        "",
+        len(lots),
+    )
     enough = asked.days >= LEAST_DAYS and asked.features >= FEATURES
     report.bar(
         f"{of}: within {low} to {high}, 99 of 100 of a budget of one a day",

@@ -17,10 +17,18 @@ REQUIRES = {
     "duckdb": ("duckdb==2.0.1", "numpy==2.4.6"),
     "evidently": ("evidently==0.7.23", "pandas==2.3.3", "numpy==2.3.5", "pyarrow==23.0.1"),
     "nannyml": (
-        "nannyml==0.13.1", "pandas==2.3.3", "numpy==2.2.6", "statsmodels==0.15.0",
+        "nannyml==0.13.1",
+        "pandas==2.3.3",
+        "numpy==2.2.6",
+        "statsmodels==0.15.0",
         "pyarrow==23.0.1",
     ),
-    "alibi-detect": ("alibi-detect==0.13.0", "pandas==2.3.3", "numpy==1.26.4", "pyarrow==18.1.0"),
+    "alibi-detect": (
+        "alibi-detect==0.13.0",
+        "pandas==2.3.3",
+        "numpy==1.26.4",
+        "pyarrow==18.1.0",
+    ),
 }
 """Peer -> what its environment holds. NannyML needs statsmodels and does not ask for it; pandas 3
 breaks Evidently and NannyML, numpy 2 alibi-detect."""
@@ -134,14 +142,21 @@ def duckdb(baseline, live):
     edges = sql.execute(f"SELECT {asked} FROM '{baseline}'").fetchone()
     bins = dict(zip(numbers, edges, strict=True))
     wanted = ", ".join(
-        f"histogram({name})" if name in texts else f"histogram({name}::DOUBLE, {sorted(set(bins[name]))})"
+        f"histogram({name})"
+        if name in texts
+        else f"histogram({name}::DOUBLE, {sorted(set(bins[name]))})"
         for name in names
     )
-    counts = [sql.execute(f"SELECT {wanted} FROM '{path}'").fetchone() for path in (baseline, live)]
+    counts = [
+        sql.execute(f"SELECT {wanted} FROM '{path}'").fetchone() for path in (baseline, live)
+    ]
     drifting = []
     for name, a, b in zip(names, *counts, strict=True):
         n, m = sum(a.values()), sum(b.values())
-        shares = [(max(a.get(k, 0) / n, 1e-6), max(b.get(k, 0) / m, 1e-6)) for k in a.keys() | b.keys()]
+        shares = [
+            (max(a.get(k, 0) / n, 1e-6), max(b.get(k, 0) / m, 1e-6))
+            for k in a.keys() | b.keys()
+        ]
         psi = sum((q - p) * math.log(q / p) for p, q in shares)
         drifting += [name] if psi > 0.1 else []
     return time.perf_counter() - began, {"PSI > 0.1": drifting}
@@ -157,7 +172,8 @@ def evidently(baseline, live):
     first, second = (pd.read_parquet(path) for path in (baseline, live))
     texts = [name for name in first if not pd.api.types.is_numeric_dtype(first[name])]
     kinds = DataDefinition(
-        numerical_columns=[name for name in first if name not in texts], categorical_columns=texts
+        numerical_columns=[name for name in first if name not in texts],
+        categorical_columns=texts,
     )
     first, second = (Dataset.from_pandas(one, data_definition=kinds) for one in (first, second))
     found = Report([DataDriftPreset()]).run(second, first).dict()
@@ -169,7 +185,9 @@ def evidently(baseline, live):
             continue
         value, threshold = float(metric["value"]), float(how["threshold"])
         by_p = "p_value" in str(how.get("method", "")) or "p_value" in metric["metric_name"]
-        drifting += [how["column"]] if (value < threshold if by_p else value >= threshold) else []
+        drifting += (
+            [how["column"]] if (value < threshold if by_p else value >= threshold) else []
+        )
     return took, {"default": drifting}
 
 
@@ -207,7 +225,9 @@ def alibi_detect(baseline, live):
         a, b = (table[name].combine_chunks() for table in (first, second))
         if hasattr(a, "indices"):
             values = {value: code for code, value in enumerate(a.dictionary.to_pylist())}
-            b = np.array([values.get(v, len(values)) for v in b.dictionary.to_pylist()])[b.indices.to_numpy()]
+            b = np.array([values.get(v, len(values)) for v in b.dictionary.to_pylist()])[
+                b.indices.to_numpy()
+            ]
             a, kinds[place] = a.indices.to_numpy(), None
         else:
             a, b = a.to_numpy(), b.to_numpy()
@@ -223,7 +243,9 @@ def alibi_detect(baseline, live):
     limit = max([0.0, *(order[order <= 0.05 * np.arange(1, len(p) + 1) / len(p)])])
     return took, {
         "p < .05": [name for name, value in zip(names, p, strict=True) if value < 0.05],
-        "Benjamini-Hochberg": [n for n, value in zip(names, p, strict=True) if value <= limit and limit],
+        "Benjamini-Hochberg": [
+            n for n, value in zip(names, p, strict=True) if value <= limit and limit
+        ],
     }
 
 

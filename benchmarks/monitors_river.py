@@ -4,7 +4,7 @@
     python monitors_river.py stream EVENTS FEATURES
 
 Runs in river's own environment and prints one JSON document. Each detector gets the option
-that its documentation calls its sensitivity, found by bisection so that windows without a
+that sets its sensitivity, found by bisection so that windows without a
 shift are ARL0 on average before it speaks; all else is its default, but ADWIN looks at every
 window (clock 1, not 32) and PageHinkley forgets nothing and may speak from the 5th window on.
 They learn what is usual from the stream itself, so the shift comes after 200 usual windows;
@@ -22,18 +22,22 @@ LONGEST = 5_000
 REQUIRES = ("river==0.26.1", "numpy==2.4.6")
 
 
-def detectors():
+def detectors(clock=1):
     """Return by name: how to make it from its option, bounds, and whether more means quieter."""
     from river import drift
 
     return {
-        "ADWIN": (lambda x: drift.ADWIN(delta=10**x, clock=1), (-8.0, 0.0), False),
+        "ADWIN": (lambda x: drift.ADWIN(delta=10**x, clock=clock), (-8.0, 0.0), False),
         "PageHinkley": (
             lambda x: drift.PageHinkley(min_instances=5, delta=0.25, threshold=x, alpha=1.0),
             (1.0, 40.0),
             True,
         ),
-        "KSWIN": (lambda x: drift.KSWIN(alpha=10**x, window_size=100, stat_size=30, seed=1), (-8.0, -1.0), False),
+        "KSWIN": (
+            lambda x: drift.KSWIN(alpha=10**x, window_size=100, stat_size=30, seed=1),
+            (-8.0, -1.0),
+            False,
+        ),
     }
 
 
@@ -84,8 +88,8 @@ def stream(events, features):
     """Return seconds of each detector for so many events of so many features, one by one."""
     found = {}
     rng = np.random.default_rng(1)
-    for name, (make, (low, high), _) in detectors().items():
-        many = max(20, events // 200) if name == "KSWIN" else events
+    for name, (make, (low, high), _) in detectors(clock=32).items():
+        many = max(400, events // 20) if name == "KSWIN" else events
         rows = rng.standard_normal((many, features)).tolist()
         each = [make((low + high) / 2) for _ in range(features)]
         began = time.perf_counter()

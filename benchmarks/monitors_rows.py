@@ -75,7 +75,9 @@ def say(text: str) -> None:
 
 def ours() -> dict[str, str]:
     """Return the environment in which a child imports this checkout."""
-    path = os.pathsep.join(filter(None, (os.environ.get("PYTHONPATH"), str(HERE.parent / "src"))))
+    path = os.pathsep.join(
+        filter(None, (os.environ.get("PYTHONPATH"), str(HERE.parent / "src")))
+    )
     return {**os.environ, "PYTHONPATH": path}
 
 

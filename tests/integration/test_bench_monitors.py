@@ -1,10 +1,13 @@
 """The data of `mlg bench monitors`, and the benchmark on a few rows."""
 
 import importlib
+import json
+import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
 from types import ModuleType
+from typing import Any
 
 import numpy as np
 import pyarrow.parquet as pq
@@ -115,3 +118,53 @@ def test_windows_wobble_as_much_as_was_said(data: ModuleType) -> None:
 
 def _of(table: object, name: str) -> np.ndarray:
     return table[name].to_numpy()  # type: ignore[index]
+
+
+def _bench(*options: str) -> tuple[int, dict[str, Any]]:
+    command = [sys.executable, str(BENCHMARKS / "monitors.py"), *options, "--json"]
+    done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=120)
+    assert done.stdout, done.stderr
+    return done.returncode, json.loads(done.stdout)
+
+
+def test_the_floor_is_timed_with_its_memory_and_small_tables_get_no_verdict() -> None:
+    code, document = _bench(
+        "--only", "check", "--peer", "numpy pass", "--rows", "5000", "--rounds", "1"
+    )
+    rows = {row["work"]: row for row in document["rows"]}
+    assert code == 0
+    assert rows["check"]["value"] > 0
+    assert rows["check, whole process"]["value"] > rows["check"]["value"]
+    assert 30 < rows["check, peak memory"]["value"] < 2_000
+    assert {"work", "subject", "value", "unit", "runs", "ratio_to_mlg"} == set(rows["check"])
+    assert all(bar["met"] is None for bar in document["bars"])
+
+
+def test_published_run_lengths_are_met_and_the_shipped_charts_run_as_designed() -> None:
+    code, document = _bench("--only", "arl", "--runs", "30")
+    assert code == 0
+    assert len(document["bars"]) >= 10
+    assert all(bar["met"] for bar in document["bars"])
+
+
+def test_a_check_of_few_rows_is_judged_by_the_plants(tmp_path: Path) -> None:
+    pytest.importorskip("mlg.drift")
+    details = tmp_path / "details.json"
+    _, document = _bench(
+        "--only", "detection", "--rows", "20000", "--seeds", "1", "--environment", "quiet",
+        "--details", str(details),
+    )  # fmt: skip
+    clean, planted = json.loads(details.read_text())
+    assert (clean["table"], planted["table"]) == ("clean", "planted")
+    assert planted["found"] + len(planted["missed"]) == 5
+    assert clean["false"] == len(clean["wrong"])
+    values = {row["work"]: row["value"] for row in document["rows"]}
+    assert values["detection, quiet: found of 5, least"] == planted["found"]
+    assert len(document["bars"]) == 3
+
+
+def test_pages_are_counted_and_a_day_alone_is_no_verdict() -> None:
+    code, document = _bench("--only", "pages", "--days", "1", "--features", "4")
+    assert code == 0
+    assert document["rows"][0]["unit"] == "pages"
+    assert document["bars"][0]["met"] is None
