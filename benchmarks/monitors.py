@@ -44,6 +44,7 @@ def main() -> int:
     parser.add_argument(
         "--details", type=Path, help="writes detection's every case there, as JSON"
     )
+    parser.add_argument("--workers", type=int, default=1, help="of detection: checks at a time")
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--peer", action="append", help="of check: only these subjects")
     parser.add_argument("--no-peers", action="store_true")

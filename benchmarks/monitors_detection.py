@@ -4,12 +4,13 @@ import argparse
 import json
 import sys
 import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
 from monitors_plan import ENVIRONMENTS
-from monitors_rows import HERE, Ended, Report, Row, ours, run, say
+from monitors_rows import HERE, Ended, Report, Row, median, ours, reason, run, say
 
 PLANTS = 5
 MOST_FALSE = 1
@@ -90,106 +91,94 @@ def slice_right(document: Row, truth: Row) -> bool:
 def detection(asked: argparse.Namespace) -> Report:
     """Return how many of the five were found and how many others were named."""
     report, details = Report(), []
-    environments = asked.environment or ENVIRONMENTS
-    for environment in environments:
-        found = list(_seeds(environment, asked, say))
+    for environment in asked.environment or ENVIRONMENTS:
+        found = list(_seeds(environment, asked))
         details += found
-        clean = [row["false"] for row in found if row["table"] == "clean"]
-        planted = [row for row in found if row["table"] == "planted"]
-        runs = len(planted)
-        of = f"detection, {environment}"
-        report.row(
-            f"{of}: found of {PLANTS}, mean",
-            "mlg",
-            _mean([r["found"] for r in planted]),
-            "features",
-            runs,
-        )
-        report.row(
-            f"{of}: found of {PLANTS}, least",
-            "mlg",
-            min(r["found"] for r in planted),
-            "features",
-            runs,
-        )
-        report.row(
-            f"{of}: false beside plants, most",
-            "mlg",
-            max(r["false"] for r in planted),
-            "features",
-            runs,
-        )
-        report.row(f"{of}: false on clean, all seeds", "mlg", sum(clean), "features", runs)
-        report.row(
-            f"{of}: slice named right",
-            "mlg",
-            _mean([r["slice"] for r in planted]),
-            "share",
-            runs,
-        )
-        report.row(
-            f"{of}: process, median",
-            "mlg",
-            sorted(r["wall_s"] for r in found)[len(found) // 2],
-            "s",
-            len(found),
-        )
-        short = [f"seed {r['seed']}: {r['missed']}" for r in planted if r["found"] < PLANTS]
-        loud = [f"seed {r['seed']}: {r['wrong']}" for r in planted if r["false"] > MOST_FALSE]
-        wild = [
-            f"seed {r['seed']}: {r['wrong']}"
-            for r in found
-            if r["table"] == "clean" and r["false"]
-        ]
-        report.bar(
-            f"{of}: all {PLANTS} found",
-            not short,
-            "; ".join(short) or f"{runs} of {runs} seeds",
-        )
-        report.bar(
-            f"{of}: at most {MOST_FALSE} false beside them",
-            not loud,
-            "; ".join(loud) or f"{runs} of {runs} seeds",
-        )
-        report.bar(
-            f"{of}: none on clean data", not wild, "; ".join(wild) or f"{runs} of {runs} seeds"
-        )
-    if asked.details:
-        asked.details.write_text(json.dumps(details, indent=1))
-    return report  # fmt: skip
+        if asked.details:
+            asked.details.write_text(json.dumps(details, indent=1))
+        _environment(report, f"detection, {environment}", found)
+    return report
 
 
-def _seeds(
-    environment: str, asked: argparse.Namespace, tell: Callable[[str], None]
-) -> Iterator[Row]:
-    for seed in range(asked.first_seed, asked.first_seed + asked.seeds):
-        with tempfile.TemporaryDirectory(dir=asked.dir) as place:
-            folder = Path(place)
-            truth = cases(
-                folder, environment=environment, seed=seed, rows=asked.rows,
-                starts_at=asked.starts_at,
-            )  # fmt: skip
-            planted = {one["feature"]: one["kind"] for one in truth["plants"]}
-            for table in ("clean", "planted"):
-                document, ended = checked(
-                    folder / "baseline.parquet", folder / f"live_{table}.parquet", folder
-                )
-                said = named(document)
-                hits = said & planted.keys() if table == "planted" else set()
-                wrong = sorted(said - hits)
-                moved = truth["moved_by_wobble"]
-                row: Row = {
-                    "environment": environment, "seed": seed, "table": table, "found": len(hits),
-                    "false": len(wrong), "wall_s": ended.wall_s, "peak_mb": ended.peak_mb,
-                    "missed": [f"{planted[n]} {n}" for n in sorted(planted.keys() - hits)],
-                    "wrong": [f"{n} by {beyond(document, n)} ({moved[n]})" for n in wrong],
-                    "slice": float(slice_right(document, truth)) if table == "planted" else None,
-                }  # fmt: skip
-                tell(
-                    f"{environment} seed {seed} {table}: found {row['found']}, "
-                    f"false {row['false']} {row['wrong'] or ''}, {ended.wall_s:.1f} s"
-                )
-                yield row
+def _environment(report: Report, of: str, found: list[Row]) -> None:
+    clean, planted = ([r for r in found if r["table"] == t] for t in ("clean", "planted"))
+    many = len(planted)
+
+    def row(what: str, value: float, unit: str) -> None:
+        report.row(f"{of}: {what}", "mlg", value, unit, many)
+
+    def bar(what: str, rows: list[Row], key: str) -> None:
+        told = "; ".join(f"seed {r['seed']}: {r[key]}" for r in rows)
+        report.bar(f"{of}: {what}", not rows, told or f"{many} of {many} seeds")
+
+    row(f"found of {PLANTS}, mean", _mean([r["found"] for r in planted]), "features")
+    row(f"found of {PLANTS}, least", min(r["found"] for r in planted), "features")
+    row("false beside plants, mean", _mean([r["false"] for r in planted]), "features")
+    row("false beside plants, most", max(r["false"] for r in planted), "features")
+    row("false on clean, all seeds", sum(r["false"] for r in clean), "features")
+    row("slice named right", 100 * _mean([r["slice"] for r in planted]), "%")
+    row("process, median", median([r["wall_s"] for r in found]), "s")
+    bar("every check ended with a verdict", [r for r in found if r["failed"]], "failed")
+    bar(f"all {PLANTS} found", [r for r in planted if r["found"] < PLANTS], "missed")
+    bar(
+        f"at most {MOST_FALSE} false beside them",
+        [r for r in planted if r["false"] > MOST_FALSE],
+        "wrong",
+    )
+    bar("none on clean data", [r for r in clean if r["false"]], "wrong")
+
+
+def _seeds(environment: str, asked: argparse.Namespace) -> Iterator[Row]:
+    with ThreadPoolExecutor(max_workers=asked.workers) as pool:
+        seeds = range(asked.first_seed, asked.first_seed + asked.seeds)
+        for rows in pool.map(lambda seed: _seed(environment, seed, asked), seeds):
+            yield from rows
+
+
+def _seed(environment: str, seed: int, asked: argparse.Namespace) -> list[Row]:
+    """Return what was said of the clean and of the planted table of one seed."""
+    with tempfile.TemporaryDirectory(dir=asked.dir) as place:
+        folder = Path(place)
+        truth = cases(
+            folder,
+            environment=environment,
+            seed=seed,
+            rows=asked.rows,
+            starts_at=asked.starts_at,
+        )
+        found = []
+        for table in ("clean", "planted"):
+            row = {"environment": environment, "seed": seed, "table": table}
+            row |= _judged(folder, truth, table)
+            say(
+                f"{environment} seed {seed} {table}: found {row['found']}, false {row['false']} "
+                f"{row['wrong'] or ''} {row['wall_s']:.1f} s"
+            )
+            found.append(row)
+    return found
+
+
+def _judged(folder: Path, truth: Row, table: str) -> Row:
+    planted = {one["feature"]: one["kind"] for one in truth["plants"]}
+    try:
+        document, ended = checked(
+            folder / "baseline.parquet", folder / f"live_{table}.parquet", folder
+        )
+    except (RuntimeError, TimeoutError) as error:  # one that says nothing found nothing
+        return {
+            "found": 0, "false": 0, "missed": [], "wrong": [], "slice": 0.0, "wall_s": 0.0,
+            "peak_mb": 0.0, "failed": reason(error),
+        }  # fmt: skip
+    said = named(document)
+    hits = said & planted.keys() if table == "planted" else set[str]()
+    wrong, moved = sorted(said - hits), truth["moved_by_wobble"]
+    return {
+        "found": len(hits), "false": len(wrong), "wall_s": ended.wall_s, "peak_mb": ended.peak_mb,
+        "missed": [f"{planted[n]} {n}" for n in sorted(planted.keys() - hits)],
+        "wrong": [f"{n} by {beyond(document, n)} ({moved[n]})" for n in wrong],
+        "slice": float(slice_right(document, truth)) if table == "planted" else None,
+        "failed": "",
+    }  # fmt: skip
 
 
 def _mean(values: list[float]) -> float:

@@ -140,9 +140,10 @@ def python_of(name: str, requires: Sequence[str]) -> Path:
 
 
 def reason(error: Exception) -> str:
-    """Return why a subject was left out, in a line."""
-    text = str(getattr(error, "stderr", "") or error).strip()
-    return text.splitlines()[-1][:300] if text else type(error).__name__
+    """Return why a subject was left out, in a line: the last one with a word in it."""
+    text = str(getattr(error, "stderr", "") or error)
+    lines = [line.strip("│ ") for line in text.splitlines() if any(map(str.isalpha, line))]
+    return lines[-1][:300] if lines else type(error).__name__
 
 
 def median(values: Sequence[float]) -> float:

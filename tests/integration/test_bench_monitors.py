@@ -160,7 +160,7 @@ def test_a_check_of_few_rows_is_judged_by_the_plants(tmp_path: Path) -> None:
     assert clean["false"] == len(clean["wrong"])
     values = {row["work"]: row["value"] for row in document["rows"]}
     assert values["detection, quiet: found of 5, least"] == planted["found"]
-    assert len(document["bars"]) == 3
+    assert len(document["bars"]) == 4
 
 
 def test_pages_are_counted_and_a_day_alone_is_no_verdict() -> None:
