@@ -34,6 +34,7 @@ DAY_S = 86_400.0
 START = datetime(2026, 1, 5, tzinfo=UTC)
 PAGES_A_DAY, LEAST_DAYS = 1.0, 100
 EDGES = np.linspace(-2.0, 2.0, BINS - 1)
+SCORES = np.array(normal_scores(np.diff(ndtr(EDGES), prepend=0.0, append=1.0) * 1e6))
 ANY = Cause(cause="any", action="record", reasons=(), remediation="none")
 
 Array = np.ndarray[Any, Any]
@@ -77,9 +78,8 @@ def window_of(
     number: int, end: datetime, counts: Array, columns: tuple[Feature, ...]
 ) -> Window:
     """Return a window of the stream of all requests with these counts."""
-    scores = np.array(normal_scores(np.diff(ndtr(EDGES), prepend=0.0, append=1.0) * 1e6))
-    means = counts @ scores / ROWS
-    m2 = counts @ scores**2 - ROWS * means**2
+    means = counts @ SCORES / ROWS
+    m2 = counts @ SCORES**2 - ROWS * means**2
     start = end - timedelta(seconds=DAY_S / WINDOWS_A_DAY)
     summaries = tuple(
         Summary(name=one.name, n=ROWS, mean=mean, m2=spread, counts=tuple(row))

@@ -42,18 +42,7 @@ def mlg(baseline, live):
     began = time.perf_counter()
     report = drift.check(baseline, live)
     took = time.perf_counter() - began
-    return took, {"default": _of_mlg(report)}
-
-
-def _of_mlg(report):
-    document = report if isinstance(report, dict) else None
-    for name in ("document", "to_dict", "as_dict"):
-        if document is None and hasattr(report, name):
-            found = getattr(report, name)
-            document = found() if callable(found) else found
-    features = document["features"] if document else report.features
-    read = (lambda one, key: one[key]) if document else getattr
-    return [read(one, "feature") for one in features if read(one, "verdict") == "drift"]
+    return took, {"default": [one.feature for one in report.features if one.verdict == "drift"]}
 
 
 def numpy_pass(baseline, live):

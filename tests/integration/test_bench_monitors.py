@@ -168,3 +168,61 @@ def test_pages_are_counted_and_a_day_alone_is_no_verdict() -> None:
     assert code == 0
     assert document["rows"][0]["unit"] == "pages"
     assert document["bars"][0]["met"] is None
+
+
+def _judged(seed: int, table: str, found: int, false: int) -> dict[str, Any]:
+    return {
+        "seed": seed, "table": table, "found": found, "false": false, "slice": 1.0,
+        "wall_s": 1.0, "missed": ["mean num_07"], "wrong": ["num_01"], "failed": "",
+    }  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("clean_false", "found", "false", "missed"),
+    [
+        (0, 5, 1, set()),
+        (0, 4, 0, {"all 5 found"}),
+        (0, 5, 2, {"at most 1 false beside them"}),
+        (1, 5, 0, {"none on clean data"}),
+    ],
+)
+def test_a_bar_is_missed_by_one_seed(
+    data: ModuleType, clean_false: int, found: int, false: int, missed: set[str]
+) -> None:
+    del data  # it makes the scripts importable
+    detection, rows = (importlib.import_module(f"monitors_{n}") for n in ("detection", "rows"))
+    report = rows.Report()
+    fine = [_judged(1, "clean", 0, 0), _judged(1, "planted", 5, 0)]
+    other = [_judged(2, "clean", 0, clean_false), _judged(2, "planted", found, false)]
+    detection._environment(report, "x", [*fine, *other])
+    assert {bar["what"].removeprefix("x: ") for bar in report.bars if not bar["met"]} == missed
+    assert all("seed 2" in bar["found"] for bar in report.bars if not bar["met"])
+
+
+def test_a_document_is_read_as_the_surface_says(data: ModuleType) -> None:
+    del data
+    detection = importlib.import_module("monitors_detection")
+    charts = [{"chart": "ewma", "statistic": -4.0, "limit": 3.0, "effect": -0.2}]
+    document = {
+        "verdict": "drift",
+        "features": [
+            {"feature": "num_03", "verdict": "drift", "charts": charts},
+            {"feature": "num_04", "verdict": "ok", "charts": []},
+        ],
+        "slices": [{"where": "cat_02 = b and cat_01 = a", "feature": "num_03"}],
+    }
+    plant = {"kind": "slice", "feature": "num_03", "where": {"cat_01": "a", "cat_02": "b"}}
+    assert detection.named(document) == {"num_03"}
+    assert detection.beyond(document, "num_03") == "ewma -4 over 3, effect -0.2"
+    assert detection.slice_right(document, {"plants": [plant]})
+    other = {**plant, "where": {"cat_01": "a", "cat_02": "c"}}
+    assert not detection.slice_right(document, {"plants": [other]})
+
+
+def test_a_peer_that_cannot_be_had_is_told_with_its_reason(data: ModuleType) -> None:
+    del data
+    rows = importlib.import_module("monitors_rows")
+    failed = subprocess.CalledProcessError(1, ["pip"], stderr="a\nERROR: no matching version\n")
+    assert rows.reason(failed) == "ERROR: no matching version"
+    boxed = RuntimeError("╭──╮\n│ No such command 'drift'. │\n╰──╯")
+    assert rows.reason(boxed) == "No such command 'drift'."
