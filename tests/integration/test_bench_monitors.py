@@ -226,3 +226,26 @@ def test_a_peer_that_cannot_be_had_is_told_with_its_reason(data: ModuleType) -> 
     assert rows.reason(failed) == "ERROR: no matching version"
     boxed = RuntimeError("╭──╮\n│ No such command 'drift'. │\n╰──╯")
     assert rows.reason(boxed) == "No such command 'drift'."
+
+
+def test_simulated_run_lengths_of_estimated_baselines_agree_with_the_engine(
+    data: ModuleType,
+) -> None:
+    del data
+    delay = importlib.import_module("monitors_delay")
+    limits, windows, baselines, repeats = delay._designed(), 100, 6, 400
+    found = delay.simulated_arls(
+        np.random.default_rng(3), 0.0, windows, baselines, repeats, limits
+    )
+    rng = np.random.default_rng(3)  # the same baselines, drawn in the same order
+    rng.standard_normal(baselines)
+    history = np.stack([rng.standard_normal(baselines) for _ in range(windows)])
+    compared = 0
+    for number, one in enumerate(history.T):
+        reference = delay.reference_of(one.tolist(), shown=0.0, noise=1e-3)
+        for chart, wanted in enumerate(delay.true_arls(reference, limits)):
+            if wanted < 2_000:  # longer runs are cut
+                # run lengths are near geometric: the mean of 400 is within 5 % at one sd
+                assert found[chart, number] == pytest.approx(wanted, rel=0.2)
+                compared += 1
+    assert compared >= 2
