@@ -99,7 +99,7 @@ def _held(report: Report, runs: int) -> None:
             rng = np.random.default_rng([13, windows])
             found = np.array([
                 true_arls(reference_of(rng.standard_normal(windows).tolist(), shown=0.0, noise=1e-3), limits)
-                for _ in range(max(50, runs // 10))
+                for _ in range(max(50, runs // 5))
             ])  # fmt: skip
             shares = (found >= limits.arl).mean(axis=0)
             of = f"true ARL0 at least {limits.arl:.4g} after {windows} windows"
@@ -123,7 +123,7 @@ def _held_following(report: Report, runs: int) -> None:
     All baselines and runs step at once, so the two recursions are written out here; with
     independent windows they agree with `true_arls`.
     """
-    baselines, repeats, limits = max(40, runs // 10), 200, _designed()
+    baselines, repeats, limits = max(40, runs // 5), 200, _designed()
     for phi in (0.3, 0.6):
         for windows in BASELINES:
             rng = np.random.default_rng([14, windows, int(10 * phi)])
