@@ -14,6 +14,7 @@ BENCHES: Final = {
     "chaos": "chaos.py",
     "gateway": "gateway.py",
     "graph": "graph.py",
+    "monitors": "monitors.py",
     "releases": "releases.py",
     "interleaving": "interleaving.py",
     "serving": "serving.py",
@@ -41,6 +42,8 @@ def bench(
     Example: mlg bench chaos --only kill-one
 
     Example: mlg bench interleaving --runs 50
+
+    Example: mlg bench monitors --only detection --seeds 2 --rows 50000
     """
     with reported(as_json):
         script = script_of(name, Path(__file__).resolve().parents[3])

@@ -186,12 +186,13 @@ def _ewma(gaps: Floats, one: Moderated, acf: Floats) -> Moderated:
 def _by_memory(one: Moderated, factor: float, windows: int) -> Moderated:
     """Return the variance of a weighted mean from that of one window.
 
-    A sum of estimated autocorrelations is off by about 40 % with 100 windows: as much as a
-    variance of twelve degrees of freedom.
+    A sum of estimated autocorrelations is off by about 40 % with 100 windows of one series: as
+    much as a variance of twelve degrees of freedom.
     """
+    known = 0.12 * windows * len(one.variance)
     return Moderated(
         variance=one.variance * factor,
-        df=min(one.df, max(0.12 * windows, 2.0)),
+        df=min(one.df, max(known, 2.0)),
         common=one.common * factor,
     )
 
