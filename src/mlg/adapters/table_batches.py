@@ -11,7 +11,7 @@ import pyarrow.parquet as pq
 
 from mlg.core.errors import ManifestError, NotFoundError
 
-ROWS: Final = 1 << 16
+ROWS: Final = 1 << 15
 """Rows of a batch: a column of it fits the processor's cache."""
 
 _CSV_BLOCK: Final = 8 << 20

@@ -16,7 +16,7 @@ from mlg.monitors.frame_pass import NumberPass, Spans, TextPass, passes, spans_o
 pc: Any = import_module("pyarrow.compute")
 """Its functions are made when it is imported, so that no checker knows them."""
 
-PILOT: Final = 50_000
+PILOT: Final = 20_000
 """Rows that a baseline's bins and levels come from."""
 SAMPLE: Final = 100_000
 """Rows kept whole, to look into parts of the traffic."""
@@ -236,7 +236,9 @@ def frame_of(
             table.rows, min(SAMPLE, table.rows), replace=False, shuffle=False
         )
     )
-    kept: dict[str, list[Any]] = {name: [] for name in present}
+    kinds = {name: reading.columns[name].kind for name in present}
+    numbers = {n: np.empty(len(chosen), np.float32) for n in present if kinds[n] == "number"}
+    codes = {n: np.empty(len(chosen), np.int16) for n in present if kinds[n] == "text"}
     needed = list(dict.fromkeys(reading.columns[name].of or name for name in present))
     begin = 0
     for batch in table.read(needed):
@@ -252,22 +254,22 @@ def frame_of(
             if isinstance(one, NumberPass):
                 found = _part(column, values) if column.of else numbers_of(values)
                 one.add(found if rows is None else found[rows], spans)
-                kept[name].append(found[sampled].astype(np.float32))
+                with np.errstate(over="ignore"):
+                    numbers[name][low:high] = found[sampled]
                 continue
             teaching = _first_half(order, begin, batch.num_rows, table.rows) if learn else None
             found = _counted(one, column, reading.known[name], values, rows, spans, teaching)
             if found is not None:
-                kept[name].append(found[sampled].astype(np.int16))
+                codes[name][low:high] = found[sampled]
         begin += batch.num_rows
         told(begin)
-    whole = {name: np.concatenate(parts) for name, parts in kept.items() if parts}
     return Frame(
         rows=table.rows,
         columns={name: reading.columns[name] for name in present},
         windows={name: one.windows for name, one in work.items()},
         sample=Sample(
-            numbers={n: v for n, v in whole.items() if reading.columns[n].kind == "number"},
-            codes={n: v for n, v in whole.items() if reading.columns[n].kind == "text"},
+            numbers=numbers,
+            codes=codes,
             rows=len(chosen),
         ),
         notes={
