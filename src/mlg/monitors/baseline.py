@@ -42,9 +42,9 @@ DOUBT: Final = 1.0
 SURE: Final = 1.3
 UNSURE: Final = 0.7
 """Standard errors by which windows may resemble each other more than they seem to: where they
-clearly do, and where they may not at all. Simulated over repeated baselines, independent and with
-autocorrelation 0.3 and 0.6: over 90 % of the limits were wide enough after 20 windows, over 95 %
-after 100 (`mlg bench monitors --only delay`)."""
+clearly do, and where they may not at all. Simulated over repeated baselines, independent and
+with autocorrelation 0.3 and 0.6: over 90 % of the limits were wide enough after 20 windows,
+over 95 % after 100 (`mlg bench monitors --only delay`)."""
 
 MOST_LOST: Final = 0.5
 """Part of the spread that a mean of few windows may have taken along, at most."""
