@@ -1,26 +1,23 @@
-"""The pieces of folding: codes, shares, viewers, the sample, the bins of a first window."""
+"""The pieces of folding: one layout's columns as another's, streams, bins of a first window."""
 
-from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from hashlib import blake2b
-from typing import Final
+from typing import Any
 
 import numpy as np
 
-from mlg.monitors.fold_state import Answer, Open, Stream
+from mlg.monitors.answers import Answers, Ints, Singles
+from mlg.monitors.fold_state import Open, Stream
 from mlg.monitors.windows import (
     BINS,
-    SAMPLE,
+    REQUESTS,
     Feature,
     Floats,
-    Row,
+    Layout,
     Summary,
     quantile_edges,
     sample_matrix,
     summarise,
 )
-
-_MAX_ACTORS: Final = 20_000
 
 
 def as_coded(values: Floats, given: Feature, wanted: Feature) -> Floats:
@@ -32,53 +29,6 @@ def as_coded(values: Floats, given: Feature, wanted: Feature) -> Floats:
     known = np.isfinite(values)
     at = np.where(known & (values >= 0) & (values < len(given.levels)), values, -1.0)
     return np.where(known, codes[at.astype(np.int64)], np.nan)
-
-
-def shares(before: dict[str, int], answers: Sequence[Answer]) -> dict[str, int]:
-    """Return answers by who served them, the window's before included."""
-    counts = dict(before)
-    for answer in answers:
-        key = "served_by=rescue" if answer.rescue else f"served_by={answer.served_by}"
-        counts[key] = counts.get(key, 0) + 1
-    return counts
-
-
-def first_rows(before: Mapping[str, int], answers: Sequence[Answer]) -> list[int]:
-    """Return the rows of viewers not met in the window before; without a viewer, every row."""
-    met: set[str] = set()
-    rows: list[int] = []
-    for row, answer in enumerate(answers):
-        who = answer.viewer
-        if not who or (who not in before and who not in met):
-            met.add(who)
-            rows.append(row)
-    return rows
-
-
-def actors(before: dict[str, int], answers: Sequence[Answer]) -> dict[str, int]:
-    """Return answers by viewer, the window's before included."""
-    counts = dict(before)
-    for answer in answers:
-        who = answer.viewer
-        if who and (who in counts or len(counts) < _MAX_ACTORS):
-            counts[who] = counts.get(who, 0) + 1
-    return counts
-
-
-def sampled(
-    rows: tuple[Row, ...], answers: Sequence[Answer], matrix: Floats
-) -> tuple[Row, ...]:
-    """Return the rows of smallest hash among the old and the new."""
-    packed = matrix.astype("<f4")
-    new = [
-        Row(
-            rank=blake2b(answer.id.encode(), digest_size=8).hexdigest(),
-            prediction_id=answer.id,
-            values=packed[place].tobytes(),
-        )
-        for place, answer in enumerate(answers)
-    ]
-    return tuple(sorted((*rows, *new), key=lambda row: row.rank)[:SAMPLE])
 
 
 def with_edges(stream: Stream, opened: Open) -> tuple[Stream, Open]:
@@ -113,3 +63,54 @@ def with_edges(stream: Stream, opened: Open) -> tuple[Stream, Open]:
     )
     stream = replace(stream, edges=tuple(edges), open=others)
     return stream, replace(opened, features=tuple(features))
+
+
+class Way:
+    """How the packed features of one version become a stream's columns."""
+
+    def __init__(self, layout: Layout, stream: Stream) -> None:
+        places = {feature.name: at for at, feature in enumerate(layout.features)}
+        self._width, self._columns = len(layout.features), len(stream.columns)
+        found = [places.get(feature.name, -1) for feature in stream.columns]
+        self._same = found == list(range(self._width))
+        self._into = np.array([to for to, at in enumerate(found) if at >= 0], dtype=np.int64)
+        self._at = np.array([at for at in found if at >= 0], dtype=np.int64)
+        self._coded = [
+            (to, layout.features[at], stream.columns[to])
+            for to, at in enumerate(found)
+            if at >= 0 and layout.features[at].levels != stream.columns[to].levels
+        ]
+
+    def of(self, answers: Answers, rows: Ints) -> Singles:
+        """Return columns of rows that all have features; NaN where the version has none."""
+        given = answers.matrix(rows, self._width)
+        if self._same and not self._coded:
+            return given
+        if len(self._into) == self._columns:
+            result = given[:, self._at]
+        else:
+            result = np.full((len(rows), self._columns), np.nan, np.float32)
+            result[:, self._into] = given[:, self._at]
+        for to, own, wanted in self._coded:
+            result[:, to] = as_coded(result[:, to].astype(np.float64), own, wanted)
+        return result
+
+
+def groups_of(answers: Answers) -> list[tuple[str, Ints]]:
+    """Return the rows of each stream: all requests', then the versions' as they came."""
+    every: Ints = np.arange(len(answers))
+    groups = [(REQUESTS, every)]
+    codes, served = answers.version.codes, answers.served_by
+    rescue = np.array([text == "rescue" for text in served.texts] + [False])
+    codes = np.where(rescue[served.codes], -1, codes)
+    if len(codes) and codes[0] >= 0 and (codes == codes[0]).all():
+        return [*groups, (answers.version.texts[int(codes[0])], every)]
+    found, first = np.unique(codes, return_index=True)
+    came = [code for code in found[np.argsort(first)].tolist() if code >= 0]
+    texts = answers.version.texts
+    return [*groups, *((texts[code], np.flatnonzero(codes == code)) for code in came)]
+
+
+def inside(places: Ints, full: "np.ndarray[Any, Any]") -> Ints:
+    """Return places among all rows as places among the full ones; others are left out."""
+    return (np.cumsum(full) - 1)[places[full[places]]]

@@ -60,7 +60,7 @@ class Stream:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Answered:
-    """One answer whose labels may still come."""
+    """One answer whose labels may still come, as it was stored before there were columns."""
 
     version: str
     number: int
@@ -71,6 +71,27 @@ class Answered:
     labelled: bool = False
     hit: bool = False
     watch: float | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Remembered:
+    """Answers whose labels may still come, as little-endian columns; oldest first."""
+
+    ids: tuple[str, ...] = ()
+    items: tuple[bytes, ...] = ()
+    """Items shown, each answer's as a msgpack array."""
+    versions: tuple[str, ...] = ()
+    version: bytes = b""
+    """Place in `versions`, int32."""
+    number: bytes = b""
+    """Window in the version's stream, int64; -1: none."""
+    raw: bytes = b""
+    """Raw confidence, float64; NaN: none within 0..1."""
+    by_model: bytes = b""
+    labelled: bytes = b""
+    hit: bytes = b""
+    watch: bytes = b""
+    """Greatest watch-through, float64; NaN: none."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -90,7 +111,9 @@ class FoldState:
     """Everything between two calls; goes through msgspec both ways, and is bounded."""
 
     streams: dict[str, Stream] = field(default_factory=dict[str, Stream])
+    remembered: Remembered = field(default_factory=Remembered)
     answered: dict[str, Answered] = field(default_factory=dict[str, Answered])
+    """As it was stored before there were columns; empty after the next call."""
     waiting: tuple[Waiting, ...] = ()
     pending: dict[str, tuple[tuple[str, str, float | None], ...]] = field(
         default_factory=dict[str, tuple[tuple[str, str, float | None], ...]]
@@ -107,18 +130,3 @@ class FoldState:
     malformed: int = 0
     unknown_layout: int = 0
     """Answers with features of a version whose layout was not given, or of another length."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Answer:
-    """One prediction record, as far as it is read."""
-
-    id: str
-    version: str
-    at: str
-    served_by: str
-    rescue: bool
-    raw: float
-    viewer: str
-    items: str
-    features: tuple[float, ...]
