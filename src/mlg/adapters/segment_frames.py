@@ -13,7 +13,7 @@ from typing import Final, NamedTuple
 import msgspec
 
 from mlg.core.errors import BackendError
-from mlg.core.ports import Record
+from mlg.core.ports import Cursor, Record
 
 HEAD_BYTES: Final = 8
 MAX_FRAME: Final = 1 << 20
@@ -44,6 +44,48 @@ class Found(NamedTuple):
     """Damaged places passed over."""
     stopped: bool = False
     """Whether a record that the caller did not want comes next."""
+
+
+class Bounds(NamedTuple):
+    """Where the frames at the start of some bytes begin; what is in them was not read."""
+
+    starts: list[int]
+    ends: list[int]
+    end: int
+    """Where the next reading begins."""
+    gaps: int
+
+
+class Taken(NamedTuple):
+    """What was taken from some bytes of a file."""
+
+    count: int
+    end: int
+    """Where the next reading begins."""
+    gaps: int
+    stopped: bool
+    """Whether a record that the caller did not want comes next."""
+
+
+class FrameBlock(NamedTuple):
+    """Valid frames in some bytes of one file: length, checksum and body of each."""
+
+    data: bytes
+    starts: list[int]
+    ends: list[int]
+
+
+class FrameBatch(NamedTuple):
+    """What was read, and where that ended."""
+
+    blocks: tuple[FrameBlock, ...]
+    cursor: Cursor
+    gaps: int
+
+    @property
+    def count(self) -> int:
+        """Frames."""
+        return sum(len(block.starts) for block in self.blocks)
 
 
 _ENCODER: Final = msgspec.msgpack.Encoder()
@@ -126,6 +168,41 @@ def scan(
             gaps, at = gaps + 1, len(data)
         break
     return Found(records, at, gaps, stopped)
+
+
+def bounds(data: bytes, limit: int, *, final: bool) -> Bounds:
+    """Return where the frames at the start of the bytes lie, as `scan` finds them.
+
+    Of each frame only length and checksum are looked at.
+    """
+    starts: list[int] = []
+    ends: list[int] = []
+    at, gaps, size = 0, 0, len(data)
+    head, crc32, view = _HEAD.unpack_from, zlib.crc32, memoryview(data)
+    while len(starts) < limit and at < size:
+        whole = min(size, size - HEAD_BYTES + 1)
+        while at < whole and len(starts) < limit:
+            length, crc = head(data, at)
+            end = at + HEAD_BYTES + length
+            if (
+                end > size
+                or crc32(view[at + HEAD_BYTES : end]) != crc
+                or not (0 < length <= MAX_FRAME)
+            ):
+                break
+            starts.append(at)
+            ends.append(end)
+            at = end
+        if at >= size or len(starts) >= limit:
+            break
+        further = next_frame(data, at + 1)
+        if further is not None:
+            gaps, at = gaps + 1, further
+            continue
+        if final:
+            gaps, at = gaps + 1, size
+        break
+    return Bounds(starts, ends, at, gaps)
 
 
 def frames(data: bytes, at: int) -> Iterator[tuple[int, int, Record]]:

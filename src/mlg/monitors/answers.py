@@ -3,7 +3,7 @@
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
-from typing import Any, Final
+from typing import Any, Final, overload
 
 import msgspec
 import numpy as np
@@ -22,18 +22,64 @@ _MIX: Final = (np.uint64(0xBF58476D1CE4E5B9), np.uint64(0x94D049BB133111EB))
 _GOLDEN: Final = np.uint64(0x9E3779B97F4A7C15)
 
 
+class AsciiTexts(Sequence[str]):
+    """Texts that become text when they are asked for: of most viewers only the number counts.
+
+    Args:
+        table: Texts of one length.
+    """
+
+    def __init__(self, table: "NDArray[np.bytes_]") -> None:
+        self._table = table
+
+    def __len__(self) -> int:
+        return len(self._table)
+
+    @overload
+    def __getitem__(self, index: int) -> str: ...
+    @overload
+    def __getitem__(self, index: slice) -> Sequence[str]: ...
+    def __getitem__(self, index: int | slice) -> str | Sequence[str]:
+        if isinstance(index, slice):
+            return [str(text, "latin-1") for text in self._table[index].tolist()]
+        return str(self._table[index], "latin-1")
+
+    def pick(self, codes: Ints) -> list[str]:
+        """Return many at once."""
+        size = self._table.dtype.itemsize
+        bytes_of = np.ascontiguousarray(self._table[codes]).view(np.uint8)
+        return bytes_of.astype("<u4").view(f"<U{size}").ravel().tolist()
+
+    def heads(self, codes: Ints) -> Ranks:
+        """Return the first eight bytes of each as one number, in the order of the texts."""
+        return self._table[codes].astype("S8").view(">u8").astype(np.uint64)
+
+
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class Coded:
     """A column of texts: the different ones, and which of them each row has."""
 
     codes: Ints
     """Place in `texts`; -1: none."""
-    texts: tuple[str, ...]
+    texts: Sequence[str]
 
     def text(self, row: int) -> str:
         """Return a row's text; empty without one."""
         code = int(self.codes[row])
         return self.texts[code] if code >= 0 else ""
+
+    def pick(self, codes: Ints) -> list[str]:
+        """Return the texts of codes that are not negative."""
+        if isinstance(self.texts, AsciiTexts):
+            return self.texts.pick(codes)
+        return [self.texts[code] for code in codes.tolist()]
+
+    def smallest(self, codes: Ints, most: int) -> Ints:
+        """Return at least so many of the codes, those whose texts come first among them."""
+        if isinstance(self.texts, AsciiTexts) and codes.size > most > 0:
+            heads = self.texts.heads(codes)
+            return codes[heads <= np.partition(heads, most - 1)[most - 1]]
+        return codes
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)

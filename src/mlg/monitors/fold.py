@@ -49,7 +49,7 @@ class Folded:
 
 def fold(
     state: FoldState,
-    predictions: Answers | Sequence[Mapping[str, Any]],
+    predictions: Sequence[Mapping[str, Any]] | Sequence[Answers],
     feedback: Sequence[Mapping[str, Any]],
     *,
     plan: WindowPlan,
@@ -59,8 +59,8 @@ def fold(
 
     Args:
         state: What was folded before; not changed.
-        predictions: Answers as columns, or rows as `decode_prediction` gives them, of this
-            plan's service (others are passed over).
+        predictions: Rows as `decode_prediction` gives them, or answers as columns, in parts;
+            of this plan's service (others are passed over).
         feedback: Rows as `decode_feedback` gives them.
         plan: How windows are cut.
         layouts: By model version; a version without one is counted in `unknown_layout`, and
@@ -71,9 +71,12 @@ def fold(
         labels are complete. Records without id or time only raise `malformed`.
     """
     work = _Work(state, plan, layouts)
-    if not isinstance(predictions, Answers):
-        predictions = answers_of(predictions, plan.service)
-    work.add(predictions)
+    rows = [row for row in predictions if not isinstance(row, Answers)]
+    if rows:
+        work.add(answers_of(rows, plan.service))
+    for part in predictions:
+        if isinstance(part, Answers):
+            work.add(part)
     for row in feedback:
         work.react(row)
     return work.done()
@@ -124,6 +127,8 @@ class _Work:
             for bucket, chunk in self._chunks(name, answers, rows):
                 self._add(name, bucket, answers, chunk, base)
         self._close_passed()
+        for live in self.live.values():
+            live.settle()
 
     def _own(self, answers: Answers) -> Answers:
         service = answers.service
@@ -242,10 +247,8 @@ class _Work:
         full = answers.width[rows] > 0
         due = rows if full.all() else rows[full]
         matrix = self._matrix(name, answers, due)
-        first: Ints = np.arange(len(due))
-        if name == REQUESTS:
-            firsts = live.firsts(answers.viewer, rows)
-            first = firsts if len(due) == len(rows) else inside(firsts, full)
+        firsts = live.came(answers.viewer, rows)
+        first = firsts if len(due) == len(rows) else inside(firsts, full)
         live.add(answers, rows, matrix, np.array(stream.charted, dtype=np.int64), first)
         if name == REQUESTS:  # slices of viewers are compared: one row each
             due, matrix = due[first], matrix[first]
@@ -273,7 +276,9 @@ class _Work:
 
     def _close(self, name: str, number: int) -> None:
         stream = self.streams[name]
-        opened = self._stored(name, next(w for w in stream.open if w.number == number))
+        live = self._live(name, next(w for w in stream.open if w.number == number))
+        del self.live[name, number]
+        opened, (actors, top) = live.stored(actors=False), live.busiest(TOP_ACTORS)
         rest = tuple(item for item in stream.open if item.number != number)
         if any(not edges and stream.columns[at].levels is None
                for at, edges in zip(stream.charted, stream.edges, strict=True)):  # fmt: skip
@@ -281,7 +286,6 @@ class _Work:
             stream, opened = with_edges(replace(stream, open=rest), opened)
             rest = stream.open
         self.streams[name] = replace(stream, open=rest)
-        busiest = sorted(opened.actors.items(), key=lambda pair: (-pair[1], pair[0]))
         self.windows.append(
             Window(
                 service=self.plan.service,
@@ -295,8 +299,8 @@ class _Work:
                 confidence=opened.confidence,
                 columns=stream.columns,
                 rows=opened.rows,
-                actors=len(opened.actors),
-                top_actors=tuple(busiest[:TOP_ACTORS]),
+                actors=actors,
+                top_actors=top,
             )
         )
         if name != REQUESTS:

@@ -25,7 +25,17 @@ class LiveWindow:
 
     def __init__(self, stream: Stream, opened: Open) -> None:
         self.opened = opened
-        self.n, self.rows, self.actors = opened.n, opened.rows, dict(opened.actors)
+        self.n = opened.n
+        self._rank = np.array([int(row.rank, 16) for row in opened.rows], dtype=np.uint64)
+        self._ids = [row.prediction_id for row in opened.rows]
+        packed = b"".join(row.values for row in opened.rows)
+        width = len(stream.columns)
+        self._values: Singles = np.frombuffer(packed, "<f4").astype(np.float32)
+        self._values = self._values.reshape(len(self._ids), width)
+        self._actors = dict(opened.actors)
+        self._viewer: Coded | None = None
+        self._counts: Ints | None = None
+        self._added = 0
         self._start, self._end = micros(opened.start), micros(opened.end)
         self._shares, self._confidence = dict(opened.shares), opened.confidence
         places = range(len(stream.charted))
@@ -40,27 +50,67 @@ class LiveWindow:
             before = [opened.features[place] for place in own] if opened.features else []
             self._parts.append((own, viewers, Sums(bins, before)))
 
-    def firsts(self, viewer: Coded, rows: Ints) -> Ints:
-        """Return which of the rows are the first of their viewer in the window, as places.
+    def came(self, viewer: Coded, rows: Ints) -> Ints:
+        """Count whose answers these are; return the places of rows that are a viewer's first.
 
         A row without a viewer is one of its own; of viewers beyond those counted, none is.
+
+        Args:
+            viewer: Of all answers of this part; another part's must be `settle`d first.
+            rows: Those added to the window.
         """
         codes = viewer.codes[rows]
-        named = codes >= 0
         first = np.full(len(viewer.texts) + 1, -1, dtype=np.int64)
-        backwards = np.arange(len(rows))[::-1]
-        first[codes[::-1]] = backwards  # the last one written is the first row
-        mine = first[:-1]
-        came = np.flatnonzero(mine >= 0)
-        if self.actors:
-            new = [code for code in came.tolist() if viewer.texts[code] not in self.actors]
-            came = np.array(new, dtype=np.int64)
-        room = MAX_ACTORS - len(self.actors)
-        if came.size > room:
-            came = came[np.argsort(mine[came], kind="stable")[:room]]
-        keep = ~named
-        keep[mine[came]] = True
+        first[codes[::-1]] = np.arange(len(rows))[::-1]  # the last one written is the first
+        first = first[:-1]
+        counts = np.bincount(codes + 1, minlength=len(first) + 1)[1:]
+        if self._counts is None:
+            self._viewer, self._counts = viewer, np.zeros(len(first), dtype=np.int64)
+        new = np.flatnonzero((first >= 0) & (self._counts == 0))
+        if self._actors:
+            known = np.array([*map(self._actors.__contains__, viewer.pick(new))], np.bool_)
+            new = new[~known]
+        room = MAX_ACTORS - len(self._actors) - self._added
+        if new.size > room:
+            late = new[np.argsort(first[new], kind="stable")]
+            new, late = late[: max(room, 0)], late[max(room, 0) :]
+            counts[late] = 0
+        self._added += new.size
+        self._counts += counts
+        keep = codes < 0
+        keep[first[new]] = True
         return np.flatnonzero(keep)
+
+    def settle(self) -> None:
+        """Know the viewers by name, before other answers are added."""
+        if self._counts is None or self._viewer is None:
+            return
+        codes = np.flatnonzero(self._counts)
+        names, counts = self._viewer.pick(codes), self._counts[codes].tolist()
+        if self._actors:
+            actors = self._actors
+            for who, count in zip(names, counts, strict=True):
+                actors[who] = actors.get(who, 0) + count
+        else:
+            self._actors = dict(zip(names, counts, strict=True))
+        self._viewer, self._counts, self._added = None, None, 0
+
+    def busiest(self, most: int) -> tuple[int, tuple[tuple[str, int], ...]]:
+        """Return how many viewers came, and who came most often."""
+        if self._actors or self._counts is None or self._viewer is None:
+            self.settle()
+            ranked = sorted(self._actors.items(), key=lambda pair: (-pair[1], pair[0]))
+            return len(self._actors), tuple(ranked[:most])
+        codes = np.flatnonzero(self._counts)
+        counts, few = self._counts[codes], codes
+        if codes.size > most:
+            least = np.partition(counts, codes.size - most)[codes.size - most]
+            sure = codes[counts > least]
+            tied = self._viewer.smallest(codes[counts == least], most - sure.size)
+            few = np.concatenate((sure, tied))
+        pairs = zip(self._viewer.pick(few), self._counts[few].tolist(), strict=True)
+        ranked = sorted(pairs, key=lambda pair: (-pair[1], pair[0]))
+        return codes.size, tuple(ranked[:most])
 
     def add(
         self, answers: Answers, rows: Ints, matrix: Singles, charted: Ints, first: Ints
@@ -87,31 +137,38 @@ class LiveWindow:
         raw = answers.raw[rows]
         raw = raw[~rescue[answers.served_by.codes[rows]]]
         self._confidence = merge(self._confidence, summarise(_CONFIDENCE, raw, ()))
-        self._add_actors(answers.viewer, rows)
 
     def sample(self, answers: Answers, due: Ints, matrix: Singles) -> None:
         """Keep the rows of smallest rank among the old and these."""
         rank: Ranks = answers.rank[due]
         chosen: Ints = np.arange(len(due))
-        if len(self.rows) >= SAMPLE:
-            last = np.uint64(int(self.rows[-1].rank, 16))
-            chosen = np.flatnonzero(rank <= last)
+        if len(self._ids) >= SAMPLE:
+            chosen = np.flatnonzero(rank < self._rank.max())
         if len(chosen) > SAMPLE:
-            chosen = chosen[np.argpartition(rank[chosen], SAMPLE)[: SAMPLE + 1]]
-        packed = matrix[chosen].astype("<f4").tobytes()
-        size = 4 * matrix.shape[1]
-        new = [
+            chosen = chosen[np.argpartition(rank[chosen], SAMPLE - 1)[:SAMPLE]]
+        if not len(chosen):
+            return
+        ranks = np.concatenate((self._rank, rank[chosen]))
+        ids = [*self._ids, *(answers.ids[row] for row in due[chosen].tolist())]
+        values = np.concatenate((self._values, matrix[chosen]))
+        if len(ids) > SAMPLE:
+            keep = np.argpartition(ranks, SAMPLE - 1)[:SAMPLE]
+            ranks, values = ranks[keep], values[keep]
+            ids = [ids[place] for place in keep.tolist()]
+        self._rank, self._ids, self._values = ranks, ids, values
+
+    def _rows(self) -> tuple[Row, ...]:
+        packed = self._values.astype("<f4").tobytes()
+        size, order = 4 * self._values.shape[1], np.argsort(self._rank, kind="stable")
+        ranks = self._rank[order].tolist()
+        return tuple(
             Row(
-                rank=f"{of:016x}",
-                prediction_id=answers.ids[row],
+                rank=f"{rank:016x}",
+                prediction_id=self._ids[place],
                 values=packed[place * size : (place + 1) * size],
             )
-            for place, (of, row) in enumerate(
-                zip(rank[chosen].tolist(), due[chosen].tolist(), strict=True)
-            )
-        ]
-        both = sorted((*self.rows, *new), key=lambda row: (row.rank, row.prediction_id))
-        self.rows = tuple(both[:SAMPLE])
+            for rank, place in zip(ranks, order.tolist(), strict=True)
+        )
 
     def _add_shares(self, served: Coded, rows: Ints) -> None:
         counts = np.bincount(served.codes[rows] + 1, minlength=len(served.texts) + 1)
@@ -120,25 +177,10 @@ class LiveWindow:
                 key = f"served_by={text}"
                 self._shares[key] = self._shares.get(key, 0) + count
 
-    def _add_actors(self, viewer: Coded, rows: Ints) -> None:
-        codes = viewer.codes[rows]
-        counts = np.bincount(codes + 1, minlength=len(viewer.texts) + 1)[1:]
-        came = np.flatnonzero(counts)
-        actors, room = self.actors, MAX_ACTORS - len(self.actors)
-        if came.size > room:  # the first to come are those that are known
-            first = np.full(len(viewer.texts) + 1, 0, dtype=np.int64)
-            first[codes[::-1]] = np.arange(len(rows))[::-1]
-            came = came[np.argsort(first[came], kind="stable")]
-        names = [viewer.texts[code] for code in came.tolist()]
-        if not actors and came.size <= room:
-            self.actors = dict(zip(names, counts[came].tolist(), strict=True))
-            return
-        for who, count in zip(names, counts[came].tolist(), strict=True):
-            if who in actors or len(actors) < MAX_ACTORS:
-                actors[who] = actors.get(who, 0) + count
-
-    def stored(self) -> Open:
-        """Return the window as a plain value."""
+    def stored(self, *, actors: bool = True) -> Open:
+        """Return the window as a plain value; without its viewers if they are not asked for."""
+        if actors:
+            self.settle()
         features = [
             (place, summary)
             for columns, _, sums in self._parts
@@ -152,6 +194,6 @@ class LiveWindow:
             features=tuple(summary for _, summary in sorted(features, key=lambda one: one[0])),
             shares=self._shares,
             confidence=self._confidence,
-            rows=self.rows,
-            actors=self.actors,
+            rows=self._rows(),
+            actors=self._actors if actors else {},
         )
