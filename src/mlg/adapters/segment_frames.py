@@ -59,7 +59,7 @@ class Bounds(NamedTuple):
 class Taken(NamedTuple):
     """What was taken from some bytes of a file."""
 
-    count: int
+    taken: int
     end: int
     """Where the next reading begins."""
     gaps: int
@@ -83,7 +83,7 @@ class FrameBatch(NamedTuple):
     gaps: int
 
     @property
-    def count(self) -> int:
+    def size(self) -> int:
         """Frames."""
         return sum(len(block.starts) for block in self.blocks)
 

@@ -248,11 +248,11 @@ class SegmentStream:
                     break
                 at = positions.get(name, 0)
                 found = self._read_file(name, at, room, final=final, take=take, chunk=chunk)
-                count += found.count
+                count += found.taken
                 gaps += found.gaps
                 # a chunk that is full says nothing of what comes after it
                 full = found.end - at >= chunk - MAX_FRAME - HEAD_BYTES
-                if found.end == at or (found.count < room and not full):
+                if found.end == at or (found.taken < room and not full):
                     del pending[name]
                     if rest := later[_writer_of(name)]:
                         name_after = rest.pop()

@@ -263,7 +263,7 @@ class Monitoring:
         self._dirty.add(name)
         if seen.commands:
             self._write(name)
-        return batch.count
+        return batch.size
 
     def _tell(
         self, name: str, stored: Stored, commands: tuple[Command, ...]

@@ -72,7 +72,7 @@ class Coded:
         """Return the texts of codes that are not negative."""
         if isinstance(self.texts, AsciiTexts):
             return self.texts.pick(codes)
-        return [self.texts[code] for code in codes.tolist()]
+        return [self.texts[int(code)] for code in codes]
 
     def smallest(self, codes: Ints, most: int) -> Ints:
         """Return at least so many of the codes, those whose texts come first among them."""
@@ -115,7 +115,7 @@ class Answers:
 
     def matrix(self, rows: Ints, width: int) -> Singles:
         """Return the features of rows that all have so many, shape ``(len(rows), width)``."""
-        if self.values.size == len(self.ids) * width:  # all rows have: no search for them
+        if (self.width == width).all():  # no search for them
             table = self.values.reshape(-1, width)
             if rows.size and rows[-1] - rows[0] + 1 == rows.size:
                 return table[int(rows[0]) : int(rows[-1]) + 1]

@@ -15,7 +15,7 @@ from typing import Any, Final
 import numpy as np
 
 from mlg.monitors.answers import Answers, Ints, Singles, answers_of, micros, time_text
-from mlg.monitors.fold_parts import Way, groups_of, inside, with_edges
+from mlg.monitors.fold_parts import Way, binned, groups_of, inside, with_edges
 from mlg.monitors.fold_state import FoldState, Open, Stream, Waiting, WindowPlan
 from mlg.monitors.live_window import LiveWindow
 from mlg.monitors.memory import Memory, Reaction
@@ -224,7 +224,7 @@ class _Work:
         result = np.full((len(due), len(self.streams[name].columns)), np.nan, np.float32)
         for code in np.unique(codes).tolist():
             rows = np.flatnonzero(codes == code)
-            way = self._way(name, answers.version.texts[code])
+            way = self._way(name, answers.version.texts[int(code)])
             result[rows] = way.of(answers, due[rows])
         return result
 
@@ -238,7 +238,7 @@ class _Work:
         stream = self.streams[name]
         opened = next((item for item in stream.open if item.bucket == bucket), None)
         if opened is None:
-            start = time_text(answers.at_us[rows[0]])
+            start = time_text(int(answers.at_us[rows[0]]))
             opened = Open(bucket=bucket, number=stream.closed, start=start, end=start)
             stream = replace(stream, closed=stream.closed + 1, open=(*stream.open, opened))
             self.streams[name] = stream
@@ -285,6 +285,8 @@ class _Work:
             rest = tuple(self._stored(name, item) for item in rest)
             stream, opened = with_edges(replace(stream, open=rest), opened)
             rest = stream.open
+        elif opened.unbinned:
+            opened = binned(stream, opened)
         self.streams[name] = replace(stream, open=rest)
         self.windows.append(
             Window(

@@ -13,7 +13,6 @@ from mlg.monitors.windows import (
     Feature,
     Floats,
     Layout,
-    Summary,
     quantile_edges,
     sample_matrix,
     summarise,
@@ -34,35 +33,31 @@ def as_coded(values: Floats, given: Feature, wanted: Feature) -> Floats:
 def with_edges(stream: Stream, opened: Open) -> tuple[Stream, Open]:
     """Return the stream with edges from its first closed window, and that window binned.
 
-    The window's bins then count its sample; later windows count every row.
+    Its bins and those of windows that are open meanwhile count their samples; windows that
+    begin later count every row.
     """
     matrix = sample_matrix(stream.columns, opened.rows)
-    edges: list[tuple[float, ...]] = []
-    features: list[Summary] = []
-    for place, column in enumerate(stream.charted):
-        feature, own = stream.columns[column], stream.edges[place]
-        summary = opened.features[place]
-        if feature.levels is None and not own:
-            own = quantile_edges(matrix[:, column], BINS)
-            binned = summarise(feature, matrix[:, column], own)
-            summary = replace(summary, counts=binned.counts)
-        edges.append(own)
-        features.append(summary)
-    others = tuple(
-        replace(
-            item,
-            features=tuple(
-                replace(summary, counts=())
-                if stream.columns[column].levels is None
-                else summary
-                for column, summary in zip(stream.charted, item.features, strict=True)
-            ),
-        )
-        for item in stream.open
-        if item.bucket != opened.bucket
+    edges = tuple(
+        quantile_edges(matrix[:, column], BINS)
+        if stream.columns[column].levels is None and not own
+        else own
+        for column, own in zip(stream.charted, stream.edges, strict=True)
     )
-    stream = replace(stream, edges=tuple(edges), open=others)
-    return stream, replace(opened, features=tuple(features))
+    others = tuple(replace(item, unbinned=True) for item in stream.open)
+    stream = replace(stream, edges=edges, open=others)
+    return stream, binned(stream, opened)
+
+
+def binned(stream: Stream, opened: Open) -> Open:
+    """Return a window whose numbers are counted in bins by its sample."""
+    matrix = sample_matrix(stream.columns, opened.rows)
+    features = list(opened.features)
+    for place, column in enumerate(stream.charted):
+        feature = stream.columns[column]
+        if feature.levels is None and features:
+            found = summarise(feature, matrix[:, column], stream.edges[place])
+            features[place] = replace(features[place], counts=found.counts)
+    return replace(opened, features=tuple(features), unbinned=False)
 
 
 class Way:
@@ -106,7 +101,7 @@ def groups_of(answers: Answers) -> list[tuple[str, Ints]]:
     if len(codes) and codes[0] >= 0 and (codes == codes[0]).all():
         return [*groups, (answers.version.texts[int(codes[0])], every)]
     found, first = np.unique(codes, return_index=True)
-    came = [code for code in found[np.argsort(first)].tolist() if code >= 0]
+    came = [int(code) for code in found[np.argsort(first)] if code >= 0]
     texts = answers.version.texts
     return [*groups, *((texts[code], np.flatnonzero(codes == code)) for code in came)]
 

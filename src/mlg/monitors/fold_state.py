@@ -40,6 +40,8 @@ class Open:
     confidence: Summary = field(default_factory=no_confidence)
     rows: tuple[Row, ...] = ()
     actors: dict[str, int] = field(default_factory=dict[str, int])
+    unbinned: bool = False
+    """Whether it began before the edges were known: its bins will be its sample's."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

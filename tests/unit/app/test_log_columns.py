@@ -147,4 +147,4 @@ def test_frames_and_records_are_read_alike(tmp_path: Path, limit: int) -> None:
     reader, start = SegmentStream(tmp_path), Cursor(consumer="m")
     frames, plainly = reader.read_frames(start, limit), reader.read(start, limit)
     assert frames.cursor == plainly.cursor
-    assert frames.count == len(plainly.records)
+    assert frames.size == len(plainly.records)
