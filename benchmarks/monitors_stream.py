@@ -97,7 +97,9 @@ class Streamed:
         return self.answers / self.wall_s
 
 
-def streamed(folder: Path, *, window: WindowSpec | None = None, features: int = FEATURES) -> Streamed:
+def streamed(
+    folder: Path, *, window: WindowSpec | None = None, features: int = FEATURES
+) -> Streamed:
     """Read the answers under a folder as a monitor does, to verdicts.
 
     Args:
@@ -159,7 +161,9 @@ def main() -> None:
                 for name in ("read", "decode", "fold", "verdict")
             }
             size = f"{window.seconds} s" if window.seconds else f"{window.events} events"
-            print(f"{size}: {middle:,.0f}/s (best {one.per_s:,.0f}), {one.windows} windows, us {per}")
+            print(
+                f"{size}: {middle:,.0f}/s (best {one.per_s:,.0f}), {one.windows} windows, us {per}"
+            )
 
 
 if __name__ == "__main__":

@@ -256,6 +256,8 @@ class Monitoring:
             damaged=stored.damaged + found.damaged,
             opened=windows if any(c.kind == "open" for c in seen.commands) else stored.opened,
         )
+        for what in seen.monitor.fold.odd.keys() - stored.monitor.fold.odd.keys():
+            logger.warning("monitor %s: %s", name, what)
         # told before it is kept: what fails here is read and told again
         self._tell_learned(name, stored, after)
         kinds = self._tell(name, stored, seen.commands)

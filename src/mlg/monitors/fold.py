@@ -15,7 +15,16 @@ from typing import Any, Final
 import numpy as np
 
 from mlg.monitors.answers import Answers, Ints, Singles, answers_of, micros, time_text
-from mlg.monitors.fold_parts import Way, binned, groups_of, inside, with_edges
+from mlg.monitors.fold_parts import (
+    Way,
+    binned,
+    groups_of,
+    inside,
+    of_known_layout,
+    of_service,
+    with_edges,
+    with_lengths,
+)
 from mlg.monitors.fold_state import FoldState, Open, Stream, Waiting, WindowPlan
 from mlg.monitors.live_window import LiveWindow
 from mlg.monitors.memory import Memory, Reaction
@@ -35,6 +44,9 @@ _MAX_STREAMS: Final = 8
 _AGREE: Final = 3
 """Answers that must lie after a time before it is believed to have passed: a single answer
 with a clock far ahead closes nothing."""
+_WENT_BACK: Final = 200
+"""Answers in a row, all too late, after which their clock is believed."""
+_MOST_ODD: Final = 100
 _SECOND_US: Final = 1_000_000
 
 
@@ -93,6 +105,7 @@ class _Work:
         self.memory = Memory(state.remembered, state.answered)
         self.pending = dict(state.pending)
         self.waiting = list(state.waiting)
+        self.late_run, self.odd = state.late_run, dict(state.odd)
         self.newest_us = [micros(text) for text in state.newest]
         self.windows: list[Window] = []
         self.live: dict[tuple[str, int], LiveWindow] = {}
@@ -105,7 +118,7 @@ class _Work:
     def add(self, answers: Answers) -> None:
         """Count new answers in the stream of all requests and in their versions'."""
         self.counts["malformed"] += answers.malformed
-        answers = self._own(answers)
+        answers = of_service(answers, self.plan.service)
         base = len(self.memory)
         new = self.memory.new(answers)
         if new is not None:
@@ -113,7 +126,8 @@ class _Work:
             answers = answers.take(new)
         if not len(answers):
             return
-        answers = self._of_known_layout(answers)
+        answers, unknown = of_known_layout(answers, self.layouts)
+        self.counts["unknown_layout"] += unknown
         self.memory.remember(answers)
         self.counts["read"] += len(answers)
         latest = np.sort(answers.at_us)[-_AGREE:].tolist()
@@ -130,30 +144,6 @@ class _Work:
         for live in self.live.values():
             live.settle()
 
-    def _own(self, answers: Answers) -> Answers:
-        service = answers.service
-        if all(text == self.plan.service for text in service.texts):
-            return answers
-        ours = np.array([text == self.plan.service for text in service.texts] + [False])
-        return answers.take(np.flatnonzero(ours[service.codes]))
-
-    def _of_known_layout(self, answers: Answers) -> Answers:
-        """Return the answers without features that cannot be read, which are counted."""
-        known = [
-            len(self.layouts[text].features) if text in self.layouts else -1
-            for text in answers.version.texts
-        ]
-        wanted = np.array([*known, -1])[answers.version.codes]
-        unknown = (answers.width > 0) & (answers.width != wanted)
-        if not unknown.any():
-            return answers
-        self.counts["unknown_layout"] += int(unknown.sum())
-        return replace(
-            answers,
-            width=np.where(unknown, 0, answers.width),
-            values=answers.values[np.repeat(~unknown, answers.width)],
-        )
-
     def _ensure(self, name: str, answers: Answers, rows: Ints) -> None:
         """Make a stream on its first answer, or once the layout of its version is known."""
         known = self.streams.get(name)
@@ -165,14 +155,17 @@ class _Work:
         if known is not None and not len(first):
             return
         features = self.layouts[version.text(int(first[0]))].features if len(first) else ()
+        own = "request" if name == REQUESTS else "model"
         if name == REQUESTS:
-            features = tuple(feature for feature in features if feature.of == "request")
-            charted = tuple(range(len(features)))
-        else:
-            charted = tuple(i for i, feature in enumerate(features) if feature.of == "model")
+            features = tuple(feature for feature in features if feature.of == own)
+        features = with_lengths(features)
+        if known is not None and not features:  # still nothing to watch but shares
+            return
+        charted = tuple(i for i, f in enumerate(features) if f.of == own and not f.group)
         self.streams[name] = Stream(
             columns=features,
             charted=charted,
+            grouped=tuple(dict.fromkeys(f.group for f in features if f.of == own and f.group)),
             edges=tuple(features[i].edges for i in charted),
             closed=0 if known is None else known.closed + len(known.open),
         )
@@ -192,6 +185,11 @@ class _Work:
         if self.plan.seconds is not None:
             places = self._buckets(answers.at_us[rows])
             late = places < stream.done_before
+            if name == REQUESTS:
+                self.late_run = self.late_run + len(late) if late.all() else 0
+                if self.late_run >= _WENT_BACK:
+                    self._clock_went_back(answers.at_us[rows], int(places.min()))
+                    late[:] = False
             if late.any():
                 self.counts["late"] += int(late.sum())
                 rows, places = rows[~late], places[~late]
@@ -203,6 +201,20 @@ class _Work:
         cuts = [0, *range(min(room, len(rows)), len(rows), size), len(rows)]
         pairs = pairwise(cuts)
         return [(0, rows[low:high]) for low, high in pairs if high > low]
+
+    def _clock_went_back(self, at_us: Ints, bucket: int) -> None:
+        """Begin to count at an earlier time: the later one was no time that had passed."""
+        self._odd("the clock of the answers went back", 1)
+        self.late_run, self.newest_us = 0, np.sort(at_us)[-_AGREE:].tolist()
+        for name in list(self.streams):
+            for opened in self.streams[name].open:
+                self._close(name, opened.number)
+            stream = replace(self.streams[name], done_before=bucket, last=None)
+            self.streams[name] = stream
+
+    def _odd(self, what: str, count: int) -> None:
+        if what in self.odd or len(self.odd) < _MOST_ODD:
+            self.odd[what] = self.odd.get(what, 0) + count
 
     def _buckets(self, at_us: Ints) -> Ints:
         size_us = (self.plan.seconds or 1.0) * _SECOND_US
@@ -231,7 +243,11 @@ class _Work:
     def _way(self, name: str, version: str) -> Way:
         key = (name, version)
         if key not in self.ways:
-            self.ways[key] = Way(self.layouts[version], self.streams[name])
+            way = self.ways[key] = Way(self.layouts[version], self.streams[name])
+            for one in way.retyped:
+                self._odd(f"{one} is a text in one version and a number in another", 1)
+            for one in way.new if name == REQUESTS else ():
+                self._odd(f"{one} is new in {version} and not watched yet", 1)
         return self.ways[key]
 
     def _add(self, name: str, bucket: int, answers: Answers, rows: Ints, base: int) -> None:
@@ -266,9 +282,17 @@ class _Work:
         for name in list(self.streams):
             for opened in sorted(self.streams[name].open, key=lambda item: item.bucket):
                 if opened.bucket < upto:
+                    self._empty(name, opened.bucket)
                     self._close(name, opened.number)
             done = max(self.streams[name].done_before, upto)
             self.streams[name] = replace(self.streams[name], done_before=done)
+
+    def _empty(self, name: str, bucket: int) -> None:
+        """Count the windows before this one in which nothing came."""
+        stream = self.streams[name]
+        if name == REQUESTS and stream.last is not None and bucket > stream.last + 1:
+            self._odd("windows without an answer", bucket - stream.last - 1)
+        self.streams[name] = replace(stream, last=bucket)
 
     def _stored(self, name: str, opened: Open) -> Open:
         live = self.live.pop((name, opened.number), None)
@@ -297,6 +321,7 @@ class _Work:
                 end=opened.end,
                 n=opened.n,
                 features=opened.features,
+                groups=opened.groups,
                 shares=opened.shares,
                 confidence=opened.confidence,
                 columns=stream.columns,
@@ -354,6 +379,8 @@ class _Work:
             remembered=self.memory.kept(remember),
             waiting=tuple(rest),
             pending=self.pending,
+            late_run=self.late_run,
+            odd=self.odd,
             newest=tuple(time_text(at_us) for at_us in self.newest_us),
             **self.counts,
         )

@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass, field
 
+from mlg.monitors.groups import Grouped
 from mlg.monitors.windows import Feature, Row, Summary, no_confidence
 
 
@@ -40,6 +41,7 @@ class Open:
     confidence: Summary = field(default_factory=no_confidence)
     rows: tuple[Row, ...] = ()
     actors: dict[str, int] = field(default_factory=dict[str, int])
+    groups: tuple[Grouped, ...] = ()
     unbinned: bool = False
     """Whether it began before the edges were known: its bins will be its sample's."""
 
@@ -51,6 +53,8 @@ class Stream:
     columns: tuple[Feature, ...]
     charted: tuple[int, ...]
     """Columns whose summaries are kept."""
+    grouped: tuple[str, ...] = ()
+    """Features of several columns whose summaries are kept."""
     edges: tuple[tuple[float, ...], ...]
     """Of each charted column; empty until the first window closed."""
     closed: int = 0
@@ -58,6 +62,8 @@ class Stream:
     done_before: int = -(2**62)
     """Buckets before this one are closed for good."""
     open: tuple[Open, ...] = ()
+    last: int | None = None
+    """Newest bucket that was closed, of windows of seconds."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -132,3 +138,7 @@ class FoldState:
     malformed: int = 0
     unknown_layout: int = 0
     """Answers with features of a version whose layout was not given, or of another length."""
+    late_run: int = 0
+    """Answers in a row that came too late: so many, and it is the clock that went back."""
+    odd: dict[str, int] = field(default_factory=dict[str, int])
+    """What else was met and not charted, and how often: each is told once."""

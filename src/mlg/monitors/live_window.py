@@ -7,6 +7,7 @@ import numpy as np
 
 from mlg.monitors.answers import Answers, Coded, Ints, Ranks, Singles, micros, time_text
 from mlg.monitors.fold_state import Open, Stream
+from mlg.monitors.groups import grouped, merged, parts_of
 from mlg.monitors.sums import Sums, bins_of
 from mlg.monitors.windows import SAMPLE, Feature, Row, merge, summarise
 
@@ -40,6 +41,15 @@ class LiveWindow:
         self._shares, self._confidence = dict(opened.shares), opened.confidence
         places = range(len(stream.charted))
         by_viewer = [stream.columns[at].per_viewer for at in stream.charted]
+        groups = parts_of([column.name for column in stream.columns])
+        kept = {one.name: one for one in opened.groups}
+        no_rows = np.zeros((0, len(stream.columns)), np.float32)
+        self._groups = [groups[name] for name in stream.grouped]
+        self._grouped = [
+            kept.get(group.name) or grouped(group, no_rows[:, : len(group.columns)])
+            for group in self._groups
+        ]
+        self._of_viewer = [column.per_viewer for column in stream.columns]
         self._parts: list[tuple[list[int], bool, Sums]] = []
         for viewers in (False, True):
             own = [place for place in places if by_viewer[place] is viewers]
@@ -132,6 +142,10 @@ class LiveWindow:
             if columns:
                 part = matrix[first] if viewers else matrix
                 sums.add(np.ascontiguousarray(part.T[charted[columns]]))
+        for place, group in enumerate(self._groups):
+            part = matrix[first] if self._of_viewer[group.columns[0]] else matrix
+            found = grouped(group, part[:, list(group.columns)])
+            self._grouped[place] = merged(self._grouped[place], found)
         self._add_shares(answers.served_by, rows)
         rescue = np.array([text == "rescue" for text in answers.served_by.texts] + [False])
         raw = answers.raw[rows]
@@ -192,6 +206,7 @@ class LiveWindow:
             end=time_text(self._end),
             n=self.n,
             features=tuple(summary for _, summary in sorted(features, key=lambda one: one[0])),
+            groups=tuple(self._grouped),
             shares=self._shares,
             confidence=self._confidence,
             rows=self._rows(),
