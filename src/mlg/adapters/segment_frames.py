@@ -50,7 +50,6 @@ class Bounds(NamedTuple):
     """Where the frames at the start of some bytes begin; what is in them was not read."""
 
     starts: list[int]
-    ends: list[int]
     end: int
     """Where the next reading begins."""
     gaps: int
@@ -68,11 +67,10 @@ class Taken(NamedTuple):
 
 
 class FrameBlock(NamedTuple):
-    """Valid frames in some bytes of one file: length, checksum and body of each."""
+    """Valid frames in some bytes of one file."""
 
     data: bytes
     starts: list[int]
-    ends: list[int]
 
 
 class FrameBatch(NamedTuple):
@@ -176,22 +174,18 @@ def bounds(data: bytes, limit: int, *, final: bool) -> Bounds:
     Of each frame only length and checksum are looked at.
     """
     starts: list[int] = []
-    ends: list[int] = []
     at, gaps, size = 0, 0, len(data)
-    head, crc32, view = _HEAD.unpack_from, zlib.crc32, memoryview(data)
+    head, crc32, view, found = _HEAD.unpack_from, zlib.crc32, memoryview(data), starts.append
     while len(starts) < limit and at < size:
-        whole = min(size, size - HEAD_BYTES + 1)
-        while at < whole and len(starts) < limit:
-            length, crc = head(data, at)
-            end = at + HEAD_BYTES + length
-            if (
-                end > size
-                or crc32(view[at + HEAD_BYTES : end]) != crc
-                or not (0 < length <= MAX_FRAME)
-            ):
+        for _ in range(limit - len(starts)):  # short: it runs once a frame
+            begin = at + HEAD_BYTES
+            if begin > size:
                 break
-            starts.append(at)
-            ends.append(end)
+            length, crc = head(data, at)
+            end = begin + length
+            if end > size or not length or length > MAX_FRAME or crc32(view[begin:end]) != crc:
+                break
+            found(at)
             at = end
         if at >= size or len(starts) >= limit:
             break
@@ -202,7 +196,7 @@ def bounds(data: bytes, limit: int, *, final: bool) -> Bounds:
         if final:
             gaps, at = gaps + 1, size
         break
-    return Bounds(starts, ends, at, gaps)
+    return Bounds(starts, at, gaps)
 
 
 def frames(data: bytes, at: int) -> Iterator[tuple[int, int, Record]]:

@@ -222,7 +222,7 @@ class SegmentStream:
         def take(_: str, data: bytes, room: int, final: bool) -> Taken:
             found = bounds(data, room, final=final)
             if found.starts:
-                blocks.append(FrameBlock(data, found.starts, found.ends))
+                blocks.append(FrameBlock(data, found.starts))
             return Taken(len(found.starts), found.end, found.gaps, False)
 
         end, gaps = self._collect(cursor, limit, take, chunk=_CHUNK_OF_FRAMES)

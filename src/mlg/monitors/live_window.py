@@ -1,6 +1,7 @@
 """A window while it is open: what answers add to, and the stored value it comes from."""
 
 from dataclasses import replace
+from heapq import nsmallest
 from typing import Final
 
 import numpy as np
@@ -109,8 +110,8 @@ class LiveWindow:
         """Return how many viewers came, and who came most often."""
         if self._actors or self._counts is None or self._viewer is None:
             self.settle()
-            ranked = sorted(self._actors.items(), key=lambda pair: (-pair[1], pair[0]))
-            return len(self._actors), tuple(ranked[:most])
+            top = nsmallest(most, self._actors.items(), key=lambda pair: (-pair[1], pair[0]))
+            return len(self._actors), tuple(top)
         codes = np.flatnonzero(self._counts)
         counts, few = self._counts[codes], codes
         if codes.size > most:

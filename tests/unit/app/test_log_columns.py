@@ -48,7 +48,7 @@ def records(draw: st.DrawFn) -> Record:
 
 def block(frames: list[bytes]) -> FrameBlock:
     found = bounds(data := b"".join(frames), len(frames) + 1, final=True)
-    return FrameBlock(data, found.starts, found.ends)
+    return FrameBlock(data, found.starts)
 
 
 def plain(answers: Answers) -> list[tuple[Any, ...]]:
