@@ -175,14 +175,14 @@ class LiveWindow:
     def _rows(self) -> tuple[Row, ...]:
         packed = self._values.astype("<f4").tobytes()
         size, order = 4 * self._values.shape[1], np.argsort(self._rank, kind="stable")
-        ranks = self._rank[order].tolist()
+        ranks = self._rank[order].astype(">u8").tobytes().hex()
         return tuple(
             Row(
-                rank=f"{rank:016x}",
+                rank=ranks[16 * at : 16 * at + 16],
                 prediction_id=self._ids[place],
-                values=packed[place * size : (place + 1) * size],
+                values=packed[place * size : place * size + size],
             )
-            for rank, place in zip(ranks, order.tolist(), strict=True)
+            for at, place in enumerate(order.tolist())
         )
 
     def _add_shares(self, served: Coded, rows: Ints) -> None:
