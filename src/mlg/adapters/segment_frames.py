@@ -124,6 +124,16 @@ def record_at(data: bytes, at: int) -> tuple[Record, int] | None:
     return Record(kind=frame.kind, key=frame.key, at=at_time, payload=frame.payload), end
 
 
+def opened(data: bytes, at: int) -> tuple[str, bytes] | None:
+    """Return kind and payload of a frame whose checksum was found right, or None."""
+    length, _ = _HEAD.unpack_from(data, at)
+    try:
+        frame = _DECODER.decode(data[at + HEAD_BYTES : at + HEAD_BYTES + length])
+    except msgspec.MsgspecError:
+        return None
+    return frame.kind, frame.payload
+
+
 def next_frame(data: bytes, at: int) -> int | None:
     """Return the offset of the first valid frame after damage, or None."""
     body = data.find(_ARRAY_OF_4, at + HEAD_BYTES)

@@ -12,7 +12,7 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from mlg.adapters.segment_frames import HEAD_BYTES, FrameBlock, record_at
+from mlg.adapters.segment_frames import HEAD_BYTES, FrameBlock, opened
 from mlg.app.frame_walk import Walk
 from mlg.core.errors import LifecycleError
 from mlg.monitors.answers import (
@@ -82,15 +82,16 @@ def decoded(blocks: tuple[FrameBlock, ...], service: str) -> Decoded:
         walked += len(fast)
         rows: list[tuple[int, Mapping[str, Any]]] = []
         for place in left:
-            found = record_at(block.data, block.starts[place])
+            found = opened(block.data, block.starts[place])
             if found is None:
                 damaged += 1
                 continue
+            kind, payload = found
             try:
-                if found[0].kind == "prediction":
-                    rows.append((place, decode_prediction(found[0].payload)))
-                elif found[0].kind == "feedback":
-                    feedback.append(decode_feedback(found[0].payload))
+                if kind == "prediction":
+                    rows.append((place, decode_prediction(payload)))
+                elif kind == "feedback":
+                    feedback.append(decode_feedback(payload))
             except (LifecycleError, ValueError, TypeError):
                 damaged += 1
         parts += _in_order(fast, rows, left, service)

@@ -133,8 +133,8 @@ class _Work:
         latest = np.sort(answers.at_us)[-_AGREE:].tolist()
         self.newest_us = sorted((*self.newest_us, *latest))[-_AGREE:]
         if self.pending:
-            for identifier in answers.ids:
-                for reaction in self.pending.pop(identifier, ()):
+            for identifier in self.pending.keys() & set(answers.ids):
+                for reaction in self.pending.pop(identifier):
                     self.memory.count(identifier, reaction)
         for name, rows in groups_of(answers):
             self._ensure(name, answers, rows)

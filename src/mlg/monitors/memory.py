@@ -37,23 +37,31 @@ class Memory:
         self._watch = np.frombuffer(kept.watch, "<f8").astype(np.float64)
         if former:
             self._take_former(former)
-        self.places = {identifier: place for place, identifier in enumerate(self.ids)}
+        self._known = set(self.ids)
+        self._places: dict[str, int] | None = None
 
     def __len__(self) -> int:
         return len(self.ids)
 
+    @property
+    def places(self) -> dict[str, int]:
+        """Place of each answer, by id."""
+        if self._places is None:
+            self._places = {identifier: place for place, identifier in enumerate(self.ids)}
+        return self._places
+
     def new(self, answers: Answers) -> Ints | None:
-        """Remember the answers' ids; return the rows that are new, None for all of them."""
-        base, ids = len(self.ids), answers.ids
-        if self.places.keys().isdisjoint(ids):
-            places = dict(zip(ids, range(base, base + len(ids)), strict=True))
-            if len(places) == len(ids):
-                self.places.update(places)
+        """Know the answers' ids from now on; return the rows that are new, None for all."""
+        ids, known = answers.ids, self._known
+        if known.isdisjoint(ids):
+            fresh = set(ids)
+            if len(fresh) == len(ids):
+                known |= fresh
                 return None
         rows: list[int] = []
         for row, identifier in enumerate(ids):
-            if identifier not in self.places:
-                self.places[identifier] = base + len(rows)
+            if identifier not in known:
+                known.add(identifier)
                 rows.append(row)
         return np.array(rows, dtype=np.int64)
 
@@ -66,6 +74,7 @@ class Memory:
             dtype=np.int64,
         )
         inside = (answers.raw >= 0) & (answers.raw <= 1)
+        self._places = None
         self.ids += answers.ids
         self._items += answers.items
         self._version = np.concatenate((self._version, own[answers.version.codes]))
