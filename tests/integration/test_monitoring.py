@@ -274,3 +274,42 @@ def test_what_is_kept_is_small(alerted: World) -> None:
     assert content is not None
     assert len(content) < 1_000_000
     assert msgspec.json.decode(content)["windows"] >= 30
+
+
+def test_tags_and_vectors_are_watched_from_the_log_and_new_columns_are_told(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    world = World(tmp_path)
+    names = ["genre[drama]", "genre[war]", "taste[0]", "taste[1]"]
+    world.answer(2)
+    model = tmp_path / "second"
+    model.mkdir()
+    about = {"features": [*names, "viewer:city"], "levels": {"viewer:city": ["rome", "oslo"]}}
+    (model / "model.json").write_text(json.dumps(about))
+    second = world.artifacts.put(model)
+    versions = [
+        WantedVersion(version=v[:12], artifact=v, bp=5_000, deployment=f"d{n}")
+        for n, v in enumerate((world.artifact, second))
+    ]
+    write_wanted(world.files, Wanted(service="home", versions=tuple(versions)))
+    rng, first = np.random.default_rng(1), world.one(0.1)
+    row = msgspec.msgpack.decode(first.payload)
+    for n in range(24 * WINDOW):
+        values = [*(rng.random(2) < 0.3), *rng.normal(size=2), rng.integers(0, 2)]
+        row["prediction_id"], row["model_version"] = f"q{n:05d}", second[:12]
+        row["features"] = np.array(values, "<f4").tobytes()
+        payload = msgspec.msgpack.encode(row)
+        record = replace(first, key=row["prediction_id"], payload=payload)
+        world.stream.append([record])
+    with caplog.at_level("WARNING", logger="mlg.monitoring"):
+        drained(world.monitoring()).stop()
+    stored = json.loads(world.files.read("monitors/home-features.json") or b"")
+    known = stored["monitor"]["charts"]["streams"][second[:12]]["baseline"]["references"]
+    assert {"genre=war.share", "taste=component 1.location", "taste.norm.location"} <= set(
+        known
+    )
+    told = f"viewer:city is new in {second[:12]} and not watched yet"
+    assert stored["monitor"]["fold"]["odd"] == {told: 1}
+    assert [one for one in caplog.messages if told in one]
+    world.stream.close()
+    world.store.close()

@@ -13,7 +13,7 @@ from typing import Final, NamedTuple
 import msgspec
 
 from mlg.core.errors import BackendError
-from mlg.core.ports import Record
+from mlg.core.ports import Cursor, Record
 
 HEAD_BYTES: Final = 8
 MAX_FRAME: Final = 1 << 20
@@ -44,6 +44,46 @@ class Found(NamedTuple):
     """Damaged places passed over."""
     stopped: bool = False
     """Whether a record that the caller did not want comes next."""
+
+
+class Bounds(NamedTuple):
+    """Where the frames at the start of some bytes begin; what is in them was not read."""
+
+    starts: list[int]
+    end: int
+    """Where the next reading begins."""
+    gaps: int
+
+
+class Taken(NamedTuple):
+    """What was taken from some bytes of a file."""
+
+    taken: int
+    end: int
+    """Where the next reading begins."""
+    gaps: int
+    stopped: bool
+    """Whether a record that the caller did not want comes next."""
+
+
+class FrameBlock(NamedTuple):
+    """Valid frames in some bytes of one file."""
+
+    data: bytes
+    starts: list[int]
+
+
+class FrameBatch(NamedTuple):
+    """What was read, and where that ended."""
+
+    blocks: tuple[FrameBlock, ...]
+    cursor: Cursor
+    gaps: int
+
+    @property
+    def size(self) -> int:
+        """Frames."""
+        return sum(len(block.starts) for block in self.blocks)
 
 
 _ENCODER: Final = msgspec.msgpack.Encoder()
@@ -82,6 +122,16 @@ def record_at(data: bytes, at: int) -> tuple[Record, int] | None:
     except (msgspec.MsgspecError, OverflowError):
         return None
     return Record(kind=frame.kind, key=frame.key, at=at_time, payload=frame.payload), end
+
+
+def opened(data: bytes, at: int) -> tuple[str, bytes] | None:
+    """Return kind and payload of a frame whose checksum was found right, or None."""
+    length, _ = _HEAD.unpack_from(data, at)
+    try:
+        frame = _DECODER.decode(data[at + HEAD_BYTES : at + HEAD_BYTES + length])
+    except msgspec.MsgspecError:
+        return None
+    return frame.kind, frame.payload
 
 
 def next_frame(data: bytes, at: int) -> int | None:
@@ -126,6 +176,37 @@ def scan(
             gaps, at = gaps + 1, len(data)
         break
     return Found(records, at, gaps, stopped)
+
+
+def bounds(data: bytes, limit: int, *, final: bool) -> Bounds:
+    """Return where the frames at the start of the bytes lie, as `scan` finds them.
+
+    Of each frame only length and checksum are looked at.
+    """
+    starts: list[int] = []
+    at, gaps, size = 0, 0, len(data)
+    head, crc32, view, found = _HEAD.unpack_from, zlib.crc32, memoryview(data), starts.append
+    while len(starts) < limit and at < size:
+        for _ in range(limit - len(starts)):  # short: it runs once a frame
+            begin = at + HEAD_BYTES
+            if begin > size:
+                break
+            length, crc = head(data, at)
+            end = begin + length
+            if end > size or not length or length > MAX_FRAME or crc32(view[begin:end]) != crc:
+                break
+            found(at)
+            at = end
+        if at >= size or len(starts) >= limit:
+            break
+        further = next_frame(data, at + 1)
+        if further is not None:
+            gaps, at = gaps + 1, further
+            continue
+        if final:
+            gaps, at = gaps + 1, size
+        break
+    return Bounds(starts, at, gaps)
 
 
 def frames(data: bytes, at: int) -> Iterator[tuple[int, int, Record]]:

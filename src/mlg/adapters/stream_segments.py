@@ -19,14 +19,27 @@ from typing import TYPE_CHECKING, Any, Final
 
 import msgspec
 
-from mlg.adapters.segment_frames import HEAD_BYTES, MAX_FRAME, Found, framed, scan
+from mlg.adapters.segment_frames import (
+    HEAD_BYTES,
+    MAX_FRAME,
+    FrameBatch,
+    FrameBlock,
+    Taken,
+    bounds,
+    framed,
+    scan,
+)
 from mlg.core.errors import BackendError
 from mlg.core.ports import Batch, Cursor, EventStream, Record
 
 _MAX_HEADER: Final = 64 * 1024
 _CHUNK: Final = 4 << 20
+_CHUNK_OF_FRAMES: Final = 16 << 20
 _NAME: Final = re.compile(r"[A-Za-z0-9._-]+")
 SUFFIX: Final = ".seg"
+
+
+_Take = Callable[[str, bytes, int, bool], Taken]
 
 
 def _sync_folder(folder: Path) -> None:
@@ -191,28 +204,62 @@ class SegmentStream:
 
         It is asked with the file's name and the record.
         """
-        positions = dict(cursor.positions)
         records: list[Record] = []
-        gaps = 0
-        pending = self._files()
-        positions = {name: at for name, at in positions.items() if name in pending}
-        while pending and len(records) < limit:
-            quota = max(1, (limit - len(records)) // len(pending))
+
+        def take(name: str, data: bytes, room: int, final: bool) -> Taken:
+            stop = None if until is None else partial(until, name)
+            found = scan(data, room, final=final, until=stop)
+            records.extend(found.records)
+            return Taken(len(found.records), found.end, found.gaps, found.stopped)
+
+        end, gaps = self._collect(cursor, limit, take)
+        return Batch(records=tuple(records), cursor=end, gaps=gaps)
+
+    def read_frames(self, cursor: Cursor, limit: int = 10_000) -> FrameBatch:
+        """Return what `read` would, as bytes: for readers of many records at once."""
+        blocks: list[FrameBlock] = []
+
+        def take(_: str, data: bytes, room: int, final: bool) -> Taken:
+            found = bounds(data, room, final=final)
+            if found.starts:
+                blocks.append(FrameBlock(data, found.starts))
+            return Taken(len(found.starts), found.end, found.gaps, False)
+
+        end, gaps = self._collect(cursor, limit, take, chunk=_CHUNK_OF_FRAMES)
+        return FrameBatch(tuple(blocks), end, gaps)
+
+    def _collect(
+        self, cursor: Cursor, limit: int, take: _Take, chunk: int = _CHUNK
+    ) -> tuple[Cursor, int]:
+        """Hand bytes of the files to `take` until it has so many; return where that ended."""
+        count, gaps = 0, 0
+        files = self._files()
+        positions = {name: at for name, at in cursor.positions if name in files}
+        # a writer's files one after another: its records come in their order
+        later: dict[str, list[str]] = {}
+        for name in reversed(files):
+            later.setdefault(_writer_of(name), []).append(name)
+        pending = {name: files[name] for name in (names.pop() for names in later.values())}
+        while pending and count < limit:
+            quota = max(1, (limit - count) // len(pending))
             for name, final in list(pending.items()):
-                room = min(quota, limit - len(records))
+                room = min(quota, limit - count)
                 if room == 0:
                     break
                 at = positions.get(name, 0)
-                found = self._read_file(name, at, room, final=final, until=until)
-                records += found.records
+                found = self._read_file(name, at, room, final=final, take=take, chunk=chunk)
+                count += found.taken
                 gaps += found.gaps
                 # a chunk that is full says nothing of what comes after it
-                full = found.end - at >= _CHUNK - MAX_FRAME - HEAD_BYTES
-                if found.end == at or (len(found.records) < room and not full):
+                full = found.end - at >= chunk - MAX_FRAME - HEAD_BYTES
+                if found.end == at or (found.taken < room and not full):
                     del pending[name]
+                    if rest := later[_writer_of(name)]:
+                        name_after = rest.pop()
+                        pending[name_after] = files[name_after]
                 positions[name] = found.end
         end = Cursor(consumer=cursor.consumer, positions=tuple(sorted(positions.items())))
-        return Batch(records=tuple(records), cursor=end, gaps=gaps)
+        return end, gaps
 
     def committed(self, consumer: str) -> Cursor:
         path = self._cursor_path(consumer)
@@ -262,8 +309,8 @@ class SegmentStream:
             return self._files()
         except OSError as error:
             raise self._failed(error) from error
-        youngest = {name.rpartition("-")[0]: name for _, name in sorted(changed)}
-        return {name: youngest[name.rpartition("-")[0]] != name for _, name in sorted(changed)}
+        youngest = {_writer_of(name): name for _, name in sorted(changed)}
+        return {name: youngest[_writer_of(name)] != name for _, name in sorted(changed)}
 
     def _read_file(
         self,
@@ -272,8 +319,9 @@ class SegmentStream:
         limit: int,
         *,
         final: bool,
-        until: Callable[[str, Record], bool] | None,
-    ) -> Found:
+        take: _Take,
+        chunk: int,
+    ) -> Taken:
         try:
             with (self._folder / name).open("rb", buffering=0) as file:
                 size = os.fstat(file.fileno()).st_size
@@ -281,23 +329,22 @@ class SegmentStream:
                     head = file.read(_MAX_HEADER) or b""
                     at = head.find(b"\n") + 1
                     if at == 0:  # the writer died in its first write
-                        return Found([], 0, 0)
+                        return Taken(0, 0, 0, False)
                 if at >= size:
-                    return Found([], at, 0)
+                    return Taken(0, at, 0, False)
                 file.seek(at)
-                data = file.read(_CHUNK) or b""
+                data = file.read(chunk) or b""
         except FileNotFoundError:
-            return Found([], at, 0)
+            return Taken(0, at, 0, False)
         except OSError as error:
             raise self._failed(error) from error
         whole = at + len(data) >= size
-        stop = None if until is None else partial(until, name)
-        found = scan(data, limit, final=final and whole, until=stop)
+        found = take(name, data, limit, final and whole)
         if (
             found.end == 0 and not whole and not found.stopped
         ):  # no valid frame in all of the chunk
-            return Found([], at + len(data) - MAX_FRAME - HEAD_BYTES, 1)
-        return Found(found.records, at + found.end, found.gaps)
+            return Taken(0, at + len(data) - MAX_FRAME - HEAD_BYTES, 1, False)
+        return found._replace(end=at + found.end)
 
     def _cursor_path(self, consumer: str) -> Path:
         if not _NAME.fullmatch(consumer):
@@ -310,6 +357,10 @@ class SegmentStream:
             where=f"segments/{self._folder.name}",
             hint="free disk space or make the folder writable.",
         )
+
+
+def _writer_of(name: str) -> str:
+    return name.rpartition("-")[0]
 
 
 def segment_paths(folder: Path) -> list[Path]:

@@ -17,13 +17,13 @@ import msgspec
 
 from mlg.adapters.stream_segments import SegmentStream
 from mlg.app.layouts import Layouts
+from mlg.app.log_columns import decoded
 from mlg.app.monitoring_events import Told, events_of, incident_id, stored_sample
 from mlg.app.monitoring_state import (
     FOLDER,
     Stored,
     drifted,
     path_of,
-    rows_of,
     watched,
     without_viewer,
 )
@@ -54,7 +54,7 @@ from mlg.workflows.heal import HealRequest, IncidentView
 from mlg.workflows.policies import Policies
 from mlg.workflows.record import append_once
 
-_BATCH: Final = 5_000
+_BATCH: Final = 20_000
 _SAVE_EVERY_S: Final = 5.0
 
 logger = logging.getLogger("mlg.monitoring")
@@ -230,21 +230,20 @@ class Monitoring:
         service = stored.spec.watch
         versions = self._layouts.versions(service, stored.versions)
         stream = SegmentStream(self._home / "segments" / service)
-        batch = stream.read(stored.cursor, _BATCH)
+        batch = stream.read_frames(stored.cursor, _BATCH)
         if batch.cursor == stored.cursor:
             return 0
-        predictions, feedback, damaged = rows_of(batch)
-        ats = sorted(str(row.get("at") or "") for row in predictions)
-        newest = ats[len(ats) // 2] if ats else stored.newest
+        found = decoded(batch.blocks, service)
+        newest = found.middle() or stored.newest
         seen = observe(
             stored.monitor,
-            predictions,
-            feedback,
+            found.answers,
+            found.feedback,
             plan=self._plan(stored.spec),
             layouts={
                 version: self._layouts.of(version, of) for version, of in versions.items()
             },
-            known=self._known(service, newest, predictions, versions),
+            known=self._known(service, newest, found.newest_rows(), versions),
         )
         windows = stored.windows + sum(w.stream == "requests" for w in seen.windows)
         after = msgspec.structs.replace(
@@ -254,9 +253,11 @@ class Monitoring:
             versions=versions,
             windows=windows,
             newest=newest,
-            damaged=stored.damaged + damaged,
+            damaged=stored.damaged + found.damaged,
             opened=windows if any(c.kind == "open" for c in seen.commands) else stored.opened,
         )
+        for what in seen.monitor.fold.odd.keys() - stored.monitor.fold.odd.keys():
+            logger.warning("monitor %s: %s", name, what)
         # told before it is kept: what fails here is read and told again
         self._tell_learned(name, stored, after)
         kinds = self._tell(name, stored, seen.commands)
@@ -264,7 +265,7 @@ class Monitoring:
         self._dirty.add(name)
         if seen.commands:
             self._write(name)
-        return len(batch.records)
+        return batch.size
 
     def _tell(
         self, name: str, stored: Stored, commands: tuple[Command, ...]

@@ -1,19 +1,17 @@
-"""What the monitors keep between two processes, and rows of the log as they read them."""
+"""What the monitors keep between two processes."""
 
 import secrets
 from dataclasses import replace
-from typing import Any, Final
+from typing import Final
 
 import msgspec
 
-from mlg.core.errors import LifecycleError
-from mlg.core.ports import Batch, Cursor
+from mlg.core.ports import Cursor
 from mlg.core.predict import ServingPolicy
 from mlg.core.uris import Digest
 from mlg.manifest.specs_watch import MonitorSpec
 from mlg.monitors.monitor import Monitor
 from mlg.monitors.severity import PolicyChange
-from mlg.serving.log import decode_feedback, decode_prediction
 
 FOLDER: Final = "monitors"
 
@@ -42,22 +40,6 @@ class Stored(msgspec.Struct, kw_only=True, frozen=True):
 def drifted(policy: ServingPolicy, change: PolicyChange) -> ServingPolicy:
     """Return the policy under an incident; nothing but incidents asks for diversity yet."""
     return change.apply(replace(policy, diversity=0.0), policy.version)
-
-
-def rows_of(batch: Batch) -> tuple[list[dict[str, Any]], list[dict[str, Any]], int]:
-    """Return predictions, feedback, and how many records could not be read."""
-    predictions: list[dict[str, Any]] = []
-    feedback: list[dict[str, Any]] = []
-    damaged = 0
-    for record in batch.records:
-        try:
-            if record.kind == "prediction":
-                predictions.append(decode_prediction(record.payload))
-            elif record.kind == "feedback":
-                feedback.append(decode_feedback(record.payload))
-        except (LifecycleError, ValueError, TypeError):
-            damaged += 1
-    return predictions, feedback, damaged
 
 
 def watched(spec: MonitorSpec) -> MonitorSpec:

@@ -12,16 +12,14 @@ from typing import Final, Literal
 
 from mlg.monitors.baseline import (
     Baseline,
-    Kind,
-    Point,
     Reference,
     learn_on,
     learned,
     points_of,
     reference_of,
-    share_point,
 )
 from mlg.monitors.budget import ChartLimits
+from mlg.monitors.points import Kind, Point, share_point
 from mlg.monitors.windows import Quality, Row, Window
 
 LAMBDA: Final = 0.1

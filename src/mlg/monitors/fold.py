@@ -3,49 +3,51 @@
 The same record may come again: an answer is known by its `prediction_id`, a feedback changes
 nothing the second time. Order does not matter inside `late_s` (windows of seconds) or at all
 (windows of events, which are filled in the order of arrival).
+
+Answers are folded as columns: a hundred thousand a second leave no time for an object each.
 """
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from datetime import timedelta
 from itertools import pairwise
 from typing import Any, Final
 
 import numpy as np
 
-from mlg.core.clock import parse_time
-from mlg.monitors.fold_parts import actors, as_coded, first_rows, sampled, shares, with_edges
-from mlg.monitors.fold_state import (
-    Answer,
-    Answered,
-    FoldState,
-    Open,
-    Stream,
-    Waiting,
-    WindowPlan,
+from mlg.monitors.answers import Answers, Ints, Singles, answers_of, micros, time_text
+from mlg.monitors.fold_parts import (
+    Way,
+    binned,
+    groups_of,
+    inside,
+    of_known_layout,
+    of_service,
+    with_edges,
+    with_lengths,
 )
+from mlg.monitors.fold_state import FoldState, Open, Stream, Waiting, WindowPlan
+from mlg.monitors.live_window import LiveWindow
+from mlg.monitors.memory import Memory, Reaction
 from mlg.monitors.windows import (
     REQUESTS,
     TOP_ACTORS,
-    Feature,
-    Floats,
     Layout,
     Quality,
     Window,
-    merge,
     numbers,
-    summarise,
 )
 
 _REMEMBER: Final = 5_000
 """Answers remembered at least; four windows of events where these are more."""
 _PENDING: Final = 2_000
 _MAX_STREAMS: Final = 8
-_CONFIDENCE: Final = Feature(name="raw_confidence")
-_ENGAGED: Final = frozenset(("play", "complete"))
 _AGREE: Final = 3
 """Answers that must lie after a time before it is believed to have passed: a single answer
 with a clock far ahead closes nothing."""
+_WENT_BACK: Final = 200
+"""Answers in a row, all too late, after which their clock is believed."""
+_MOST_ODD: Final = 100
+_SECOND_US: Final = 1_000_000
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -59,7 +61,7 @@ class Folded:
 
 def fold(
     state: FoldState,
-    predictions: Sequence[Mapping[str, Any]],
+    predictions: Sequence[Mapping[str, Any]] | Sequence[Answers],
     feedback: Sequence[Mapping[str, Any]],
     *,
     plan: WindowPlan,
@@ -69,8 +71,8 @@ def fold(
 
     Args:
         state: What was folded before; not changed.
-        predictions: Rows as `decode_prediction` gives them, of this plan's service (others are
-            passed over).
+        predictions: Rows as `decode_prediction` gives them, or answers as columns, in parts;
+            of this plan's service (others are passed over).
         feedback: Rows as `decode_feedback` gives them.
         plan: How windows are cut.
         layouts: By model version; a version without one is counted in `unknown_layout`, and
@@ -81,7 +83,12 @@ def fold(
         labels are complete. Records without id or time only raise `malformed`.
     """
     work = _Work(state, plan, layouts)
-    work.answers(predictions)
+    rows = [row for row in predictions if not isinstance(row, Answers)]
+    if rows:
+        work.add(answers_of(rows, plan.service))
+    for part in predictions:
+        if isinstance(part, Answers):
+            work.add(part)
     for row in feedback:
         work.react(row)
     return work.done()
@@ -95,197 +102,216 @@ class _Work:
     ) -> None:
         self.plan, self.layouts = plan, layouts
         self.streams = dict(state.streams)
-        self.answered, self.pending = dict(state.answered), dict(state.pending)
+        self.memory = Memory(state.remembered, state.answered)
+        self.pending = dict(state.pending)
         self.waiting = list(state.waiting)
-        self.newest = list(state.newest)
+        self.late_run, self.odd = state.late_run, dict(state.odd)
+        self.newest_us = [micros(text) for text in state.newest]
         self.windows: list[Window] = []
+        self.live: dict[tuple[str, int], LiveWindow] = {}
+        self.ways: dict[tuple[str, str], Way] = {}
         self.counts = {
             name: getattr(state, name)
             for name in ("read", "duplicates", "late", "orphans", "malformed", "unknown_layout")
         }
 
-    def answers(self, predictions: Sequence[Mapping[str, Any]]) -> None:
+    def add(self, answers: Answers) -> None:
         """Count new answers in the stream of all requests and in their versions'."""
-        groups: dict[str, list[Answer]] = {}
-        for row in predictions:
-            if row.get("service", self.plan.service) != self.plan.service:
-                continue
-            answer = self._read(row)
-            if answer is None:
-                continue
-            groups.setdefault(REQUESTS, []).append(answer)
-            if not answer.rescue and answer.version:
-                groups.setdefault(answer.version, []).append(answer)
-        for stream, answers in groups.items():
-            known = [a for a in answers if a.version in self.layouts]
-            self._ensure(stream, (known or answers)[0])
-            for bucket, chunk in self._chunks(stream, answers):
-                self._add(stream, bucket, chunk)
+        self.counts["malformed"] += answers.malformed
+        answers = of_service(answers, self.plan.service)
+        base = len(self.memory)
+        new = self.memory.new(answers)
+        if new is not None:
+            self.counts["duplicates"] += len(answers) - len(new)
+            answers = answers.take(new)
+        if not len(answers):
+            return
+        answers, unknown = of_known_layout(answers, self.layouts)
+        self.counts["unknown_layout"] += unknown
+        self.memory.remember(answers)
+        self.counts["read"] += len(answers)
+        latest = np.sort(answers.at_us)[-_AGREE:].tolist()
+        self.newest_us = sorted((*self.newest_us, *latest))[-_AGREE:]
+        if self.pending:
+            for identifier in self.pending.keys() & set(answers.ids):
+                for reaction in self.pending.pop(identifier):
+                    self.memory.count(identifier, reaction)
+        for name, rows in groups_of(answers):
+            self._ensure(name, answers, rows)
+            for bucket, chunk in self._chunks(name, answers, rows):
+                self._add(name, bucket, answers, chunk, base)
         self._close_passed()
+        for live in self.live.values():
+            live.settle()
 
-    def _read(self, row: Mapping[str, Any]) -> Answer | None:
-        identifier, at = str(row.get("prediction_id") or ""), str(row.get("at") or "")
-        try:
-            parse_time(at)
-        except ValueError:
-            at = ""
-        if not identifier or not at:
-            self.counts["malformed"] += 1
-            return None
-        if identifier in self.answered:
-            self.counts["duplicates"] += 1
-            return None
-        version = str(row.get("model_version") or "")
-        raw = numbers(row, "raw_confidence")
-        features = tuple(float(value) for value in row.get("features") or ())
-        layout = self.layouts.get(version)
-        if features and (layout is None or len(layout.features) != len(features)):
-            self.counts["unknown_layout"] += 1
-            features = ()
-        items = "".join(f"{item}\n" for item in row.get("items") or ())
-        self.counts["read"] += 1
-        self.newest = sorted([*self.newest, at])[-_AGREE:]
-        answer = Answer(
-            id=identifier,
-            version=version,
-            at=at,
-            served_by=str(row.get("served_by") or "model"),
-            rescue=row.get("reason") == "rescue",
-            raw=raw,
-            viewer=str(row.get("viewer") or ""),
-            items=f"\n{items}",
-            features=features,
-        )
-        self.answered[identifier] = Answered(
-            version=version,
-            number=-1,
-            items=answer.items,
-            raw=raw if 0 <= raw <= 1 else None,
-            by_model=answer.served_by == "model" and not answer.rescue,
-        )
-        for reaction in self.pending.pop(identifier, ()):
-            self._count(identifier, *reaction)
-        return answer
-
-    def _ensure(self, name: str, answer: Answer) -> None:
+    def _ensure(self, name: str, answers: Answers, rows: Ints) -> None:
         """Make a stream on its first answer, or once the layout of its version is known."""
         known = self.streams.get(name)
-        layout = self.layouts.get(answer.version)
-        if known is not None and (known.columns or layout is None):
+        if known is not None and known.columns:
             return
-        features = () if layout is None else layout.features
+        version = answers.version
+        laid = np.array([text in self.layouts for text in version.texts] + [False])
+        first = rows[laid[version.codes[rows]]][:1]
+        if known is not None and not len(first):
+            return
+        features = self.layouts[version.text(int(first[0]))].features if len(first) else ()
+        own = "request" if name == REQUESTS else "model"
         if name == REQUESTS:
-            features = tuple(feature for feature in features if feature.of == "request")
-            charted = tuple(range(len(features)))
-        else:
-            charted = tuple(i for i, feature in enumerate(features) if feature.of == "model")
+            features = tuple(feature for feature in features if feature.of == own)
+        features = with_lengths(features)
+        if known is not None and not features:  # still nothing to watch but shares
+            return
+        charted = tuple(i for i, f in enumerate(features) if f.of == own and not f.group)
         self.streams[name] = Stream(
             columns=features,
             charted=charted,
+            grouped=tuple(dict.fromkeys(f.group for f in features if f.of == own and f.group)),
             edges=tuple(features[i].edges for i in charted),
             closed=0 if known is None else known.closed + len(known.open),
         )
+        self._forget(name)
         while len(self.streams) > _MAX_STREAMS:  # the oldest version goes
-            del self.streams[next(key for key in self.streams if key != REQUESTS)]
+            oldest = next(key for key in self.streams if key != REQUESTS)
+            del self.streams[oldest]
+            self._forget(oldest)
 
-    def _chunks(self, name: str, answers: list[Answer]) -> list[tuple[int, list[Answer]]]:
+    def _forget(self, name: str) -> None:
+        """Leave out what was made for a stream that is another one now."""
+        self.live = {key: live for key, live in self.live.items() if key[0] != name}
+        self.ways = {key: way for key, way in self.ways.items() if key[0] != name}
+
+    def _chunks(self, name: str, answers: Answers, rows: Ints) -> list[tuple[int, Ints]]:
+        stream = self.streams[name]
         if self.plan.seconds is not None:
-            buckets: dict[int, list[Answer]] = {}
-            for answer in answers:
-                bucket = int(parse_time(answer.at).timestamp() // self.plan.seconds)
-                if bucket < self.streams[name].done_before:
-                    self.counts["late"] += 1
-                    continue
-                buckets.setdefault(bucket, []).append(answer)
-            return sorted(buckets.items())
+            places = self._buckets(answers.at_us[rows])
+            late = places < stream.done_before
+            if name == REQUESTS:
+                self.late_run = self.late_run + len(late) if late.all() else 0
+                if self.late_run >= _WENT_BACK:
+                    self._clock_went_back(answers.at_us[rows], int(places.min()))
+                    late[:] = False
+            if late.any():
+                self.counts["late"] += int(late.sum())
+                rows, places = rows[~late], places[~late]
+            if places.size and (places == places[0]).all():
+                return [(int(places[0]), rows)]
+            return [(bucket, rows[places == bucket]) for bucket in np.unique(places).tolist()]
         size = self.plan.events or 1
-        opened = self.streams[name].open
-        room = size - opened[0].n if opened else size
-        cuts = [0, *range(min(room, len(answers)), len(answers), size), len(answers)]
+        room = size - self._live(name, stream.open[0]).n if stream.open else size
+        cuts = [0, *range(min(room, len(rows)), len(rows), size), len(rows)]
         pairs = pairwise(cuts)
-        return [(0, answers[low:high]) for low, high in pairs if high > low]
+        return [(0, rows[low:high]) for low, high in pairs if high > low]
 
-    def _matrix(self, stream: Stream, answers: list[Answer]) -> Floats:
+    def _clock_went_back(self, at_us: Ints, bucket: int) -> None:
+        """Begin to count at an earlier time: the later one was no time that had passed."""
+        self._odd("the clock of the answers went back", 1)
+        self.late_run, self.newest_us = 0, np.sort(at_us)[-_AGREE:].tolist()
+        for name in list(self.streams):
+            for opened in self.streams[name].open:
+                self._close(name, opened.number)
+            stream = replace(self.streams[name], done_before=bucket, last=None)
+            self.streams[name] = stream
+
+    def _odd(self, what: str, count: int) -> None:
+        if what in self.odd or len(self.odd) < _MOST_ODD:
+            self.odd[what] = self.odd.get(what, 0) + count
+
+    def _buckets(self, at_us: Ints) -> Ints:
+        size_us = (self.plan.seconds or 1.0) * _SECOND_US
+        if size_us.is_integer():
+            return at_us // int(size_us)
+        return np.floor(at_us / size_us).astype(np.int64)
+
+    def _live(self, name: str, opened: Open) -> LiveWindow:
+        key = (name, opened.number)
+        if key not in self.live:
+            self.live[key] = LiveWindow(self.streams[name], opened)
+        return self.live[key]
+
+    def _matrix(self, name: str, answers: Answers, due: Ints) -> Singles:
         """Return the stream's columns of the answers; by name, as versions may differ."""
-        result = np.full((len(answers), len(stream.columns)), np.nan)
-        if not answers:
-            return result
-        versions = np.array([answer.version for answer in answers])
-        for version in dict.fromkeys(answer.version for answer in answers):
-            rows = np.flatnonzero(versions == version)
-            given = np.array([answers[row].features for row in rows.tolist()])
-            places = {f.name: at for at, f in enumerate(self.layouts[version].features)}
-            for column, feature in enumerate(stream.columns):
-                at = places.get(feature.name)
-                if at is not None:
-                    other = self.layouts[version].features[at]
-                    result[rows, column] = as_coded(given[:, at], other, feature)
+        codes = answers.version.codes[due]
+        if len(due) and (codes == codes[0]).all():
+            return self._way(name, answers.version.text(int(due[0]))).of(answers, due)
+        result = np.full((len(due), len(self.streams[name].columns)), np.nan, np.float32)
+        for code in np.unique(codes).tolist():
+            rows = np.flatnonzero(codes == code)
+            way = self._way(name, answers.version.texts[int(code)])
+            result[rows] = way.of(answers, due[rows])
         return result
 
-    def _add(self, name: str, bucket: int, answers: list[Answer]) -> None:
+    def _way(self, name: str, version: str) -> Way:
+        key = (name, version)
+        if key not in self.ways:
+            way = self.ways[key] = Way(self.layouts[version], self.streams[name])
+            for one in way.retyped:
+                self._odd(f"{one} is a text in one version and a number in another", 1)
+            for one in way.new if name == REQUESTS else ():
+                self._odd(f"{one} is new in {version} and not watched yet", 1)
+        return self.ways[key]
+
+    def _add(self, name: str, bucket: int, answers: Answers, rows: Ints, base: int) -> None:
         stream = self.streams[name]
         opened = next((item for item in stream.open if item.bucket == bucket), None)
         if opened is None:
-            start = answers[0].at
+            start = time_text(int(answers.at_us[rows[0]]))
             opened = Open(bucket=bucket, number=stream.closed, start=start, end=start)
-            stream = replace(stream, closed=stream.closed + 1)
+            stream = replace(stream, closed=stream.closed + 1, open=(*stream.open, opened))
+            self.streams[name] = stream
+        live = self._live(name, opened)
         # rows without features (a rescue by the list) say nothing of the features
-        due = [answer for answer in answers if answer.features]
-        matrix = self._matrix(stream, due)
-        first = first_rows(opened.actors, due)
-        features = tuple(
-            summarise(
-                stream.columns[column],
-                matrix[first, column]
-                if stream.columns[column].per_viewer
-                else matrix[:, column],
-                edges,
-            )
-            for column, edges in zip(stream.charted, stream.edges, strict=True)
-        )
+        full = answers.width[rows] > 0
+        due = rows if full.all() else rows[full]
+        matrix = self._matrix(name, answers, due)
+        firsts = live.came(answers.viewer, rows)
+        first = firsts if len(due) == len(rows) else inside(firsts, full)
+        live.add(answers, rows, matrix, np.array(stream.charted, dtype=np.int64), first)
         if name == REQUESTS:  # slices of viewers are compared: one row each
-            due, matrix = [due[row] for row in first], matrix[first]
-        raw = np.array([answer.raw for answer in answers if not answer.rescue])
-        opened = replace(
-            opened,
-            start=min(opened.start, *(answer.at for answer in answers)),
-            end=max(opened.end, *(answer.at for answer in answers)),
-            n=opened.n + len(answers),
-            features=tuple(map(merge, opened.features, features)) or features,
-            shares=shares(opened.shares, answers),
-            confidence=merge(opened.confidence, summarise(_CONFIDENCE, raw, ())),
-            rows=sampled(opened.rows, due, matrix),
-            actors=actors(opened.actors, answers),
-        )
-        if name != REQUESTS:
-            for answer in answers:
-                known = self.answered[answer.id]
-                self.answered[answer.id] = replace(known, number=opened.number)
-        rest = tuple(item for item in stream.open if item.bucket != bucket)
-        self.streams[name] = replace(stream, open=(*rest, opened))
-        if self.plan.events is not None and opened.n >= self.plan.events:
-            self._close(name, opened)
+            due, matrix = due[first], matrix[first]
+        else:
+            self.memory.number[base + rows] = opened.number
+        live.sample(answers, due, matrix)
+        if self.plan.events is not None and live.n >= self.plan.events:
+            self._close(name, opened.number)
 
     def _close_passed(self) -> None:
-        if self.plan.seconds is None or len(self.newest) < _AGREE:
+        if self.plan.seconds is None or len(self.newest_us) < _AGREE:
             return
-        mark = parse_time(self.newest[0]).timestamp() - self.plan.late_s
-        upto = int(mark // self.plan.seconds)  # buckets before this one have ended
+        mark = self.newest_us[0] - int(self.plan.late_s * _SECOND_US)
+        upto = int(self._buckets(np.array([mark]))[0])  # buckets before this one have ended
         for name in list(self.streams):
             for opened in sorted(self.streams[name].open, key=lambda item: item.bucket):
                 if opened.bucket < upto:
-                    self._close(name, opened)
+                    self._empty(name, opened.bucket)
+                    self._close(name, opened.number)
             done = max(self.streams[name].done_before, upto)
             self.streams[name] = replace(self.streams[name], done_before=done)
 
-    def _close(self, name: str, opened: Open) -> None:
+    def _empty(self, name: str, bucket: int) -> None:
+        """Count the windows before this one in which nothing came."""
         stream = self.streams[name]
+        if name == REQUESTS and stream.last is not None and bucket > stream.last + 1:
+            self._odd("windows without an answer", bucket - stream.last - 1)
+        self.streams[name] = replace(stream, last=bucket)
+
+    def _stored(self, name: str, opened: Open) -> Open:
+        live = self.live.pop((name, opened.number), None)
+        return opened if live is None else live.stored()
+
+    def _close(self, name: str, number: int) -> None:
+        stream = self.streams[name]
+        live = self._live(name, next(w for w in stream.open if w.number == number))
+        del self.live[name, number]
+        opened, (actors, top) = live.stored(actors=False), live.busiest(TOP_ACTORS)
+        rest = tuple(item for item in stream.open if item.number != number)
         if any(not edges and stream.columns[at].levels is None
                for at, edges in zip(stream.charted, stream.edges, strict=True)):  # fmt: skip
-            stream, opened = with_edges(stream, opened)
-        rest = tuple(item for item in stream.open if item.bucket != opened.bucket)
+            rest = tuple(self._stored(name, item) for item in rest)
+            stream, opened = with_edges(replace(stream, open=rest), opened)
+            rest = stream.open
+        elif opened.unbinned:
+            opened = binned(stream, opened)
         self.streams[name] = replace(stream, open=rest)
-        busiest = sorted(opened.actors.items(), key=lambda pair: (-pair[1], pair[0]))
         self.windows.append(
             Window(
                 service=self.plan.service,
@@ -295,12 +321,13 @@ class _Work:
                 end=opened.end,
                 n=opened.n,
                 features=opened.features,
+                groups=opened.groups,
                 shares=opened.shares,
                 confidence=opened.confidence,
                 columns=stream.columns,
                 rows=opened.rows,
-                actors=len(opened.actors),
-                top_actors=tuple(busiest[:TOP_ACTORS]),
+                actors=actors,
+                top_actors=top,
             )
         )
         if name != REQUESTS:
@@ -324,75 +351,46 @@ class _Work:
             self.counts["malformed"] += 1
             return
         watched = numbers(row, "watch_through")
-        reaction = (str(item), event, watched if 0 <= watched <= 1 else None)
-        if identifier in self.answered:
-            self._count(identifier, *reaction)
+        reaction: Reaction = (str(item), event, watched if 0 <= watched <= 1 else None)
+        if identifier in self.memory.places:
+            self.memory.count(identifier, reaction)
         elif reaction not in self.pending.get(identifier, ()):
             self.pending[identifier] = (*self.pending.get(identifier, ()), reaction)
-
-    def _count(self, identifier: str, item: str, event: str, watched: float | None) -> None:
-        known = self.answered[identifier]
-        shown = f"\n{item}\n" in known.items
-        watch = known.watch
-        if shown and watched is not None:
-            watch = watched if watch is None else max(watch, watched)
-        hit = known.hit or (shown and event in _ENGAGED)
-        self.answered[identifier] = replace(known, labelled=True, hit=hit, watch=watch)
 
     def done(self) -> Folded:
         """Return what was counted; labels that had their time become quality."""
         quality: list[Quality] = []
         remember = max(_REMEMBER, 4 * (self.plan.events or 0))
-        over = len(self.answered) - remember
+        over = len(self.memory) - remember
         rest: list[Waiting] = []
         for place, waiting in enumerate(self.waiting):
             if self._mature(waiting) or (over > 0 and place == 0):
-                quality.append(self._quality(waiting))
+                quality.append(self.memory.quality(waiting, self.plan.service))
             else:
                 rest.append(waiting)
-        while len(self.answered) > remember:
-            del self.answered[next(iter(self.answered))]
         while len(self.pending) > _PENDING:
             self.counts["orphans"] += len(self.pending.pop(next(iter(self.pending))))
+        streams = {
+            name: replace(stream, open=tuple(self._stored(name, item) for item in stream.open))
+            for name, stream in self.streams.items()
+        }
         state = FoldState(
-            streams=self.streams,
-            answered=self.answered,
+            streams=streams,
+            remembered=self.memory.kept(remember),
             waiting=tuple(rest),
             pending=self.pending,
-            newest=tuple(self.newest),
+            late_run=self.late_run,
+            odd=self.odd,
+            newest=tuple(time_text(at_us) for at_us in self.newest_us),
             **self.counts,
         )
         return Folded(state=state, windows=tuple(self.windows), quality=tuple(quality))
 
     def _mature(self, waiting: Waiting) -> bool:
         if (
-            len(self.newest) < _AGREE
+            len(self.newest_us) < _AGREE
             or self.counts["read"] - waiting.read < self.plan.label_lag
         ):
             return False
-        due = parse_time(waiting.end) + timedelta(seconds=self.plan.label_wait_s)
-        return parse_time(self.newest[0]) >= due
-
-    def _quality(self, waiting: Waiting) -> Quality:
-        own = [
-            answer
-            for answer in self.answered.values()
-            if answer.number == waiting.number
-            and answer.version == waiting.version
-            and answer.by_model
-        ]
-        known = [answer for answer in own if answer.labelled and answer.raw is not None]
-        watched = [answer.watch for answer in known if answer.watch is not None]
-        return Quality(
-            service=self.plan.service,
-            version=waiting.version,
-            number=waiting.number,
-            start=waiting.start,
-            end=waiting.end,
-            n=len(own),
-            labelled=len(known),
-            hits=sum(answer.hit for answer in known),
-            expected=sum(answer.raw or 0.0 for answer in known),
-            watch_n=len(watched),
-            watch_sum=float(sum(watched)),
-        )
+        due_us = micros(waiting.end) + int(self.plan.label_wait_s * _SECOND_US)
+        return self.newest_us[0] >= due_us

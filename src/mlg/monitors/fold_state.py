@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass, field
 
+from mlg.monitors.groups import Grouped
 from mlg.monitors.windows import Feature, Row, Summary, no_confidence
 
 
@@ -40,6 +41,9 @@ class Open:
     confidence: Summary = field(default_factory=no_confidence)
     rows: tuple[Row, ...] = ()
     actors: dict[str, int] = field(default_factory=dict[str, int])
+    groups: tuple[Grouped, ...] = ()
+    unbinned: bool = False
+    """Whether it began before the edges were known: its bins will be its sample's."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -49,6 +53,8 @@ class Stream:
     columns: tuple[Feature, ...]
     charted: tuple[int, ...]
     """Columns whose summaries are kept."""
+    grouped: tuple[str, ...] = ()
+    """Features of several columns whose summaries are kept."""
     edges: tuple[tuple[float, ...], ...]
     """Of each charted column; empty until the first window closed."""
     closed: int = 0
@@ -56,11 +62,13 @@ class Stream:
     done_before: int = -(2**62)
     """Buckets before this one are closed for good."""
     open: tuple[Open, ...] = ()
+    last: int | None = None
+    """Newest bucket that was closed, of windows of seconds."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Answered:
-    """One answer whose labels may still come."""
+    """One answer whose labels may still come, as it was stored before there were columns."""
 
     version: str
     number: int
@@ -71,6 +79,27 @@ class Answered:
     labelled: bool = False
     hit: bool = False
     watch: float | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Remembered:
+    """Answers whose labels may still come, as little-endian columns; oldest first."""
+
+    ids: tuple[str, ...] = ()
+    items: tuple[bytes, ...] = ()
+    """Items shown, each answer's as a msgpack array."""
+    versions: tuple[str, ...] = ()
+    version: bytes = b""
+    """Place in `versions`, int32."""
+    number: bytes = b""
+    """Window in the version's stream, int64; -1: none."""
+    raw: bytes = b""
+    """Raw confidence, float64; NaN: none within 0..1."""
+    by_model: bytes = b""
+    labelled: bytes = b""
+    hit: bytes = b""
+    watch: bytes = b""
+    """Greatest watch-through, float64; NaN: none."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -90,7 +119,9 @@ class FoldState:
     """Everything between two calls; goes through msgspec both ways, and is bounded."""
 
     streams: dict[str, Stream] = field(default_factory=dict[str, Stream])
+    remembered: Remembered = field(default_factory=Remembered)
     answered: dict[str, Answered] = field(default_factory=dict[str, Answered])
+    """As it was stored before there were columns; empty after the next call."""
     waiting: tuple[Waiting, ...] = ()
     pending: dict[str, tuple[tuple[str, str, float | None], ...]] = field(
         default_factory=dict[str, tuple[tuple[str, str, float | None], ...]]
@@ -107,18 +138,7 @@ class FoldState:
     malformed: int = 0
     unknown_layout: int = 0
     """Answers with features of a version whose layout was not given, or of another length."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Answer:
-    """One prediction record, as far as it is read."""
-
-    id: str
-    version: str
-    at: str
-    served_by: str
-    rescue: bool
-    raw: float
-    viewer: str
-    items: str
-    features: tuple[float, ...]
+    late_run: int = 0
+    """Answers in a row that came too late: so many, and it is the clock that went back."""
+    odd: dict[str, int] = field(default_factory=dict[str, int])
+    """What else was met and not charted, and how often: each is told once."""

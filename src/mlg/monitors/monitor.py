@@ -10,6 +10,7 @@ from typing import Any
 
 from mlg.manifest.specs_watch import MonitorSpec
 from mlg.monitors.alert import AlertFacts, AlertState, Command, step
+from mlg.monitors.answers import Answers
 from mlg.monitors.baseline import WINDOWS
 from mlg.monitors.budget import ChartLimits, limits_for, windows_between
 from mlg.monitors.diagnose import Cause, Known, classify, facts_from
@@ -117,7 +118,7 @@ def new_monitor(plan: Plan) -> Monitor:
 
 def observe(
     monitor: Monitor,
-    predictions: Sequence[Mapping[str, Any]],
+    predictions: Sequence[Mapping[str, Any]] | Sequence[Answers],
     feedback: Sequence[Mapping[str, Any]],
     *,
     plan: Plan,
@@ -128,7 +129,7 @@ def observe(
 
     Args:
         monitor: What is remembered; not changed.
-        predictions: Rows as `decode_prediction` gives them.
+        predictions: Rows as `decode_prediction` gives them, or answers as columns.
         feedback: Rows as `decode_feedback` gives them.
         plan: From the manifest.
         layouts: Layout of each model version that may answer, from `layout_of`.

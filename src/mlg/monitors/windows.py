@@ -12,6 +12,9 @@ from typing import Any, Final, Literal
 import numpy as np
 from numpy.typing import NDArray
 
+from mlg.monitors.groups import Grouped, parts_of
+from mlg.monitors.levels import MOST_LEVELS, LongText
+
 REQUESTS: Final = "requests"
 """Name of the stream of all traffic of a service."""
 
@@ -40,6 +43,10 @@ class Feature:
     """Counted once a viewer and window: what does not change from request to request."""
     edges: tuple[float, ...] = ()
     """Inner bin edges, rising; empty: taken from the stream's first window."""
+    group: str = ""
+    """The feature of several columns that it is a part of, charted as one."""
+    beyond: int = 0
+    """Levels that its text had beyond those kept: the last kept ones stand for many each."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -48,6 +55,8 @@ class Layout:
 
     version: str
     features: tuple[Feature, ...]
+    long: dict[str, LongText] = field(default_factory=dict[str, LongText])
+    """Texts of which not every level is kept, by feature."""
 
 
 def layout_of(
@@ -62,7 +71,8 @@ def layout_of(
     Args:
         version: The model version, as records name it.
         names: Logged features in the order of the packed row.
-        levels: Levels of the text features among them.
+        levels: Levels of the text features among them; of more than a thousand, the first are
+            kept, so the most frequent should be.
         request: Features that do not depend on the model, beside those named `viewer:…`,
             which are counted once a viewer and window: requests of one viewer are one
             observation of his age, not many.
@@ -72,18 +82,26 @@ def layout_of(
         ['request', 'model']
     """
     own = frozenset(request)
-    return Layout(
-        version=version,
-        features=tuple(
-            Feature(
-                name=name,
-                levels=tuple(levels[name]) if name in levels else None,
-                of="request" if name.startswith("viewer:") or name in own else "model",
-                per_viewer=name.startswith("viewer:"),
-            )
-            for name in names
-        ),
-    )
+    groups = parts_of(names)
+    of_group = {at: group.name for group in groups.values() for at in group.columns}
+    long = {
+        name: LongText(texts)
+        for name, texts in levels.items()
+        if name in names and len(texts) > MOST_LEVELS
+    }
+    features = [
+        Feature(
+            name=name,
+            levels=long[name].kept if name in long
+            else tuple(levels[name]) if name in levels else None,
+            of="request" if name.startswith("viewer:") or name in own else "model",
+            per_viewer=name.startswith("viewer:"),
+            group=of_group.get(at, ""),
+            beyond=long[name].beyond if name in long else 0,
+        )
+        for at, name in enumerate(names)
+    ]  # fmt: skip
+    return Layout(version=version, features=tuple(features), long=long)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -149,6 +167,8 @@ class Window:
     shares: dict[str, int] = field(default_factory=dict[str, int])
     """Answers by `served_by=…`."""
     confidence: Summary = field(default_factory=no_confidence)
+    groups: tuple[Grouped, ...] = ()
+    """Features of several columns."""
     columns: tuple[Feature, ...] = ()
     """What the sampled rows hold."""
     rows: tuple[Row, ...] = ()
@@ -202,11 +222,15 @@ def quantile_edges(values: Floats, bins: int = BINS) -> tuple[float, ...]:
     Examples:
         >>> quantile_edges(np.arange(5.0), bins=4)
         (1.0, 2.0, 3.0)
+        >>> len(quantile_edges(np.full(5, 7.0))), quantile_edges(np.full(5, 7.0))[0]
+        (2, 7.0)
     """
     known = values[np.isfinite(values)]
     if not known.size:
         return (0.0,)
     found = np.unique(np.quantile(known, np.arange(1, bins) / bins))
+    if found.size < bins - 1:  # values repeat: what is above them all is another bin
+        found = np.append(found, np.nextafter(np.float32(found[-1]), np.float32(np.inf)))
     return tuple(found.tolist())
 
 
