@@ -6,15 +6,17 @@ are in standard deviations of one charted point, from the first point on.
 """
 
 from dataclasses import dataclass
+from functools import lru_cache
 from math import inf, isfinite, log1p, sqrt
 from typing import Final, Literal, cast
 
 import numpy as np
 from scipy.optimize import brentq
-from scipy.special import ndtr
+from scipy.special import ndtr, roots_legendre
 
 from mlg.stats.run_length import (
     LONGEST,
+    Curve,
     Dense,
     Floats,
     Law,
@@ -35,7 +37,6 @@ _SETTLED: Final = 1e-10
 """Part of its limits by which an EWMA's moving limits may still differ from the last ones."""
 _MOST_MOVES: Final = 20_000
 _MOST_RENEWALS: Final = 20_000
-_LOOK: Final = 32
 
 
 def shewhart_law(limit: float, *, shift: float = 0.0, two_sided: bool = False) -> Law:
@@ -345,7 +346,8 @@ def _moving_law(grid: Grid, chain: Dense, lam: float, shift: float, bounds: Floa
     first = mass @ grid.rows(nodes, lam * shift)
     rest = chain.solve(np.ones(chain.size))
     mean = float(sum(alive) + first @ rest) if np.all(np.isfinite(rest)) else inf
-    return Law(cleaned(mean), lambda: curve_of(chain, first, tuple(alive)))
+    mean = cleaned(mean)
+    return Law(mean, lambda: curve_of(chain, first, mean, tuple(alive)))
 
 
 class _Arms:
@@ -376,7 +378,8 @@ class _Arms:
             raise ValueError(f"expected a state zero, steady or cyclical, got {state!r}")
         for first, chain in zip(firsts, self._chains, strict=True):
             first[1] = chain.back(held) + at_start * first[1]
-        return Law(self._mean(firsts), lambda: self._curve(firsts))
+        mean = self._mean(firsts)
+        return Law(mean, lambda: self._curve(firsts, mean))
 
     def _mean(self, firsts: list[Floats]) -> float:
         up, down = (
@@ -448,9 +451,9 @@ class _Arms:
             return quasi_stationary(self._quiet), 0.0
         return held / total, 1.0 / total
 
-    def _curve(self, firsts: list[Floats]) -> tuple[Floats, float]:
+    def _curve(self, firsts: list[Floats], mean: float) -> tuple[Floats, float]:
         """Return P(N > n), from the arms' own laws by renewal, and the lasting chance."""
-        alive = [1.0]
+        curve, alive = Curve(mean), 1.0
         masses = [first.copy() for first in firsts]
         ends = np.zeros((2, 2, _MOST_RENEWALS))  # arm, start (zero, own), points - 1
         before = np.ones((2, 2))
@@ -464,14 +467,9 @@ class _Arms:
             for arm in (0, 1):
                 renewed = signals[1 - arm, :n] @ ends[arm, 0, :n][::-1]
                 signals[arm, n] = ends[arm, 1, n] - renewed
-            alive.append(alive[-1] - float(signals[:, n].sum()))
-            if alive[-1] <= 1e-11:
-                return np.array(alive), 1.0
-            rate = 1 - alive[-1] / alive[-2]
-            if n >= _LOOK and n % _LOOK == 0:
-                then = 1 - alive[-_LOOK] / alive[-_LOOK - 1]
-                if abs(rate - then) <= 1e-7 * rate + 1e-15:
-                    return np.array(alive), rate
+            alive -= float(signals[:, n].sum())
+            if curve.ends(alive):
+                return curve.told()
         raise ValueError(f"the chart has not settled within {_MOST_RENEWALS} points")
 
 
@@ -486,6 +484,7 @@ def finite(**numbers: float) -> None:
         raise ValueError(f"expected finite numbers, got {bad}")
 
 
+@lru_cache(maxsize=64)
 def legendre(count: int) -> tuple[Floats, Floats]:
-    """Return nodes and weights of Gauss-Legendre quadrature over -1..1."""
-    return cast("tuple[Floats, Floats]", np.polynomial.legendre.leggauss(count))
+    """Return nodes and weights of Gauss-Legendre quadrature over -1..1; not to be written to."""
+    return cast("tuple[Floats, Floats]", roots_legendre(count))

@@ -28,7 +28,8 @@ LONGEST: Final = 1e12
 
 _MOST_STEPS: Final = 200_000
 _MOST_WORK: Final = 2e10
-_DEAD: Final = 1e-13
+_DEAD: Final = 1e-11
+_LOOK: Final = 16
 
 
 class Chain(Protocol):
@@ -200,34 +201,63 @@ def law_of(
         raise ValueError(f"expected a state zero, steady or cyclical, got {state!r}")
     rest = chain.solve(np.ones(chain.size))
     mean = cleaned(float(1.0 + first @ rest) if np.all(np.isfinite(rest)) else inf)
-    return Law(mean, lambda: curve_of(chain, first))
+    return Law(mean, lambda: curve_of(chain, first, mean))
 
 
 def curve_of(
-    chain: Chain, first: Floats, head: tuple[float, ...] = (1.0,)
+    chain: Chain, first: Floats, mean: float, head: tuple[float, ...] = (1.0,)
 ) -> tuple[Floats, float]:
     """Return P(N > n) until each point's chance to signal stands still, and that chance.
 
     Args:
         chain: The chain from then on.
         first: Where the mass is after the last point of `head` and one more.
+        mean: Of the whole run length.
         head: P(N > n) of the points before.
 
     Raises:
         ValueError: The chance does not stand still within 200,000 points.
     """
-    mass = quasi_stationary(chain)
-    rate = float(1.0 - chain.back(mass).sum())
-    alive = list(head)
-    steps = int(min(_MOST_STEPS, _MOST_WORK / chain.size**2))
+    curve = Curve(mean, head)
+    steps = int(min(_MOST_STEPS, _MOST_WORK / chain.size**2 + 2_000))
     for _ in range(steps):
-        alive.append(float(first.sum()))
-        if alive[-1] <= _DEAD:
-            return np.array(alive), 1.0
-        if abs(1 - alive[-1] / alive[-2] - rate) <= 1e-7 * rate + 1e-15 and len(alive) > 3:
-            return np.array(alive), rate
+        if curve.ends(float(first.sum())):
+            return curve.told()
         first = chain.back(first)
-    raise ValueError(f"the chain has not settled within {steps} points: no quantiles")
+    raise ValueError(f"the chance to signal has not settled within {steps} points")
+
+
+class Curve:
+    """P(N > n), point by point, until what comes next is known from what there is."""
+
+    def __init__(self, mean: float, head: tuple[float, ...] = (1.0,)) -> None:
+        self._alive = list(head)
+        self._mean, self._sum = mean, sum(head)
+        self._rate = 1.0
+
+    def ends(self, alive: float) -> bool:
+        """Add one more point; return whether the chance to signal stands still since.
+
+        It does when it was the same a while ago and gives the mean that is known.
+        """
+        last = self._alive[-1]
+        self._alive.append(alive)
+        self._sum += alive
+        if alive <= _DEAD:
+            return True
+        n = len(self._alive)
+        if n <= 2 * _LOOK or n % _LOOK:
+            return False
+        self._rate = 1 - alive / last
+        then = 1 - self._alive[-_LOOK] / self._alive[-_LOOK - 1]
+        if abs(self._rate - then) > 1e-6 * self._rate + 1e-15:
+            return False
+        rest = self._rate * (self._mean - self._sum + alive)
+        return abs(rest - alive) <= 1e-3 * alive
+
+    def told(self) -> tuple[Floats, float]:
+        """Return P(N > n) for n = 0, 1, …, and the chance to signal from then on."""
+        return np.array(self._alive), self._rate
 
 
 def quasi_stationary(chain: Chain) -> Floats:
