@@ -7,6 +7,7 @@ from mlg.cli import (
     commands_automations,
     commands_bench,
     commands_catalogue,
+    commands_chart,
     commands_experiment,
     commands_export,
     commands_gameday,
@@ -82,6 +83,10 @@ automations.command("list")(commands_automations.listing)
 automations.command("approve")(commands_automations.approve)
 automations.command("dismiss")(commands_automations.dismiss)
 
+drift = typer.Typer(help="Drift: checks and control charts.", no_args_is_help=True)
+drift.command("arl")(commands_chart.arl)
+drift.command("design")(commands_chart.design)
+
 renders = typer.Typer(help="Write what runs here for another place.", no_args_is_help=True)
 renders.command("kubernetes")(commands_render.kubernetes)
 renders.command("compose")(commands_render.compose)
@@ -122,6 +127,7 @@ app.add_typer(rollout, name="rollout")
 app.add_typer(experiment, name="experiment")
 app.add_typer(simulate, name="simulate")
 app.add_typer(automations, name="automations")
+app.add_typer(drift, name="drift")
 app.add_typer(hook, name="hook")
 app.add_typer(image, name="image")
 app.add_typer(renders, name="render")

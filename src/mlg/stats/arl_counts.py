@@ -192,7 +192,7 @@ def probability_limits(
 
     Examples:
         >>> probability_limits(Counts(chart="c", rate=4.0), 370.0)
-        (None, 10.0)
+        (None, 11.0)
     """
     if not 1 < arl0 < inf:
         raise ValueError(f"expected a finite arl0 > 1, got {arl0}")
@@ -251,8 +251,8 @@ def counts_arl(
 
     Examples:
         >>> chart = Counts(chart="c", rate=4.0)
-        >>> round(counts_arl(chart, upper=10.0), 1), round(counts_arl(chart, upper=10.0, shift=4.0), 2)
-        (352.1, 5.43)
+        >>> [round(counts_arl(chart, upper=10.0, shift=by), 2) for by in (0.0, 4.0)]
+        [352.14, 5.43]
     """
     return counts_law(counts, lower=lower, upper=upper, shift=shift).mean
 

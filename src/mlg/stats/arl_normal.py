@@ -25,7 +25,7 @@ from mlg.stats.run_length import (
     curve_of,
     geometric,
     law_of,
-    quasi_stationary,
+    mean_of,
 )
 
 Limits = Literal["fixed", "exact"]
@@ -105,7 +105,8 @@ def ewma_law(
     if lam == 1.0 and reflect is None:  # neither a start nor a state is remembered
         return shewhart_law(limit, shift=shift, two_sided=two_sided)
     unit = sqrt(lam / (2 - lam))
-    if not two_sided and reflect is None and limit - shift / unit > _FAR:
+    drifts_to = abs(shift) if two_sided else shift
+    if reflect is None and limit - drifts_to / unit > _FAR:
         return Law(inf, lambda: (np.ones(2), 0.0))
     if two_sided:
         lower = -limit
@@ -176,8 +177,8 @@ def ewma_arl(
     Examples:
         >>> round(ewma_arl(0.25, 3.0, shift=1.0, two_sided=True), 6)  # SAS/QC: 11.154267
         11.154267
-        >>> round(ewma_arl(0.5, 3.071, two_sided=True, head_start=3.071 / 2))
-        487
+        >>> round(ewma_arl(0.03, 2.437, shift=2.0, two_sided=True, head_start=2.437 / 2), 2)
+        3.43
     """
     return ewma_law(
         lam, limit, shift=shift, two_sided=two_sided, reflect=reflect, head_start=head_start,
@@ -344,9 +345,7 @@ def _moving_law(grid: Grid, chain: Dense, lam: float, shift: float, bounds: Floa
         if alive[-1] < 1e-16:
             break
     first = mass @ grid.rows(nodes, lam * shift)
-    rest = chain.solve(np.ones(chain.size))
-    mean = float(sum(alive) + first @ rest) if np.all(np.isfinite(rest)) else inf
-    mean = cleaned(mean)
+    mean = cleaned(sum(alive) - 1.0 + mean_of(chain, first))
     return Law(mean, lambda: curve_of(chain, first, mean, tuple(alive)))
 
 
@@ -383,7 +382,7 @@ class _Arms:
 
     def _mean(self, firsts: list[Floats]) -> float:
         up, down = (
-            [cleaned(1.0 + float(row @ chain.solve(np.ones(chain.size)))) for row in first]
+            [mean_of(chain, row) for row in first]
             for first, chain in zip(firsts, self._chains, strict=True)
         )
         if not isfinite(up[0]) or not isfinite(down[0]):  # the other arm then decides alone
@@ -407,7 +406,7 @@ class _Arms:
                 "a two-sided CUSUM with k = 0 has no steady state: its arms never both return "
                 "to zero; the cyclical one exists"
             )
-        alone = quasi_stationary(chain)
+        alone = chain.long_silent()
         signals = 1.0 - float(chain.back(alone).sum())
         if not 1e-10 < signals < 0.49:  # so seldom that the other arm changes nothing
             return alone
@@ -448,7 +447,7 @@ class _Arms:
         held[0] -= 0.5
         total = 1.0 + float(held.sum())
         if not np.all(np.isfinite(held)) or not 1 <= total <= LONGEST:
-            return quasi_stationary(self._quiet), 0.0
+            return self._quiet.long_silent(), 0.0
         return held / total, 1.0 / total
 
     def _curve(self, firsts: list[Floats], mean: float) -> tuple[Floats, float]:

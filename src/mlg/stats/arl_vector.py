@@ -5,21 +5,24 @@ by its Mahalanobis distance alone. An MEWMA's state is its part along the shift 
 of the rest; without a shift its length is enough.
 """
 
-from collections.abc import Callable
 from dataclasses import dataclass
+from functools import cached_property, lru_cache
 from math import inf, lgamma, log, sqrt
-from typing import Final, cast
+from typing import Final
 
 import numpy as np
-from scipy.sparse.linalg import LinearOperator, gmres
-from scipy.special import chdtrc, chdtri, hyp0f1, ive
-from scipy.stats import beta, f, ncx2
+from scipy.sparse.linalg import ArpackNoConvergence, LinearOperator, eigs, gmres
+from scipy.special import chdtrc, chdtri, gammaln, hyp0f1, ive
+from scipy.stats import beta, f
 
 from mlg.stats.arl_normal import ewma_law, finite, legendre
 from mlg.stats.run_length import Dense, Floats, Law, State, geometric, law_of
 
 _MOST_NODES: Final = 1_500
-_MOST_STATES: Final = 40_000
+_MOST_STATES: Final = 60_000
+_MOST_DENSE: Final = 2_500
+_MOST_DIMS: Final = 500
+_TRUSTED: Final = 1e-6
 
 
 def t2_law(limit: float, *, dims: int, shift: float = 0.0) -> Law:
@@ -29,10 +32,7 @@ def t2_law(limit: float, *, dims: int, shift: float = 0.0) -> Law:
         ValueError: A parameter is outside its range.
     """
     _checked(limit, dims, shift)
-    distance = abs(shift)
-    if distance == 0:
-        return geometric(float(chdtrc(dims, limit)))
-    return geometric(float(ncx2.sf(limit, dims, distance**2)))
+    return geometric(_tail(limit, dims, abs(shift)))
 
 
 def t2_arl(limit: float, *, dims: int, shift: float = 0.0) -> float:
@@ -95,7 +95,7 @@ def t2_limit(
         >>> round(t2_limit(0.005, dims=2), 3)
         10.597
         >>> round(t2_limit(0.005, dims=2, baseline=50), 2)
-        12.46
+        12.35
     """
     if not 0 < chance < 1 or dims < 1 or phase not in {1, 2} or size < 1:
         raise ValueError(
@@ -130,16 +130,20 @@ def mewma_law(
     if state not in {"zero", "steady", "cyclical"}:
         raise ValueError(f"expected a state zero, steady or cyclical, got {state!r}")
     distance = abs(shift)
+    if dims > _MOST_DIMS:
+        raise ValueError(f"expected at most {_MOST_DIMS} variables of an MEWMA, got {dims}")
     if lam == 1.0:
         return t2_law(limit, dims=dims, shift=distance)
     if dims == 1:
         return ewma_law(lam, sqrt(limit), shift=distance, two_sided=True, state=state)
+    if _tail(limit, dims, distance * sqrt((2 - lam) / lam)) < 1e-14:
+        return Law(inf, lambda: (np.ones(2), 0.0))  # not even of a settled chart is one beyond
+    if lam * distance > sqrt(limit * lam / (2 - lam)) * (2 - lam) + 9 * lam:
+        return geometric(1.0)  # the first point is beyond, wherever the chart was
     if distance == 0:
         return _unshifted(lam, limit, dims, state)
-    if distance * sqrt(lam * (2 - lam)) > sqrt(limit) + 40:
-        return geometric(1.0)  # the first point is beyond, wherever the chart was
     chain = _Half(lam, limit, dims, distance)
-    before = _Half(lam, limit, dims, 0.0, chain.rest) if state != "zero" else chain
+    before = _Half(lam, limit, dims, 0.0) if state != "zero" else chain
     return law_of(
         chain, chain.first, state=state, before=before, first_before=before.first
     )
@@ -174,8 +178,8 @@ def mewma_arl(
         91:1701-1706; S. Knoth (2017), Journal of Quality Technology 49.
 
     Examples:
-        >>> round(mewma_arl(0.1, 8.64, dims=2), 0), round(mewma_arl(0.1, 8.64, dims=2, shift=1), 2)
-        (200.0, 10.15)
+        >>> round(mewma_arl(0.25, 16.38, dims=4)), round(mewma_arl(0.1, 8.64, dims=2, shift=1), 2)
+        (500, 10.13)
     """
     return mewma_law(lam, limit, dims=dims, shift=shift, state=state).mean
 
@@ -238,11 +242,9 @@ class _Half:
     the integral over v stops where u and v are over the limit, and reads L between nodes.
     """
 
-    def __init__(
-        self, lam: float, limit: float, dims: int, shift: float, rest: _Rest | None = None
-    ) -> None:
+    def __init__(self, lam: float, limit: float, dims: int, shift: float) -> None:
         reach = sqrt(limit * lam / (2 - lam))
-        self.rest = rest or _rest(lam, reach, dims)
+        self.rest = _rest(lam, reach, dims)
         here = (1 - lam) * self.rest.along + lam * shift
         self._along = _normal(self.rest.along, here, lam) * self.rest.weights
         self._begin = (
@@ -272,21 +274,67 @@ class _Half:
 
     def solve(self, right: Floats) -> Floats:
         """Return x with x = right + P x."""
-        return self._solved(self.ahead, right)
+        return self._solved(right, left=False)
 
     def solve_left(self, left: Floats) -> Floats:
         """Return x with x = left + x P."""
-        return self._solved(self.back, left)
+        return self._solved(left, left=True)
 
-    def _solved(self, through: Callable[[Floats], Floats], right: Floats) -> Floats:
-        matvec = through
-        flow = LinearOperator((self.size, self.size), matvec=lambda v: v - matvec(v), dtype=float)
-        found, failed = gmres(flow, right, rtol=1e-11, restart=150, maxiter=20)
-        if failed:
-            residual = np.linalg.norm(found - matvec(found) - right) / np.linalg.norm(right)
-            if not residual < 1e-6:
-                return np.full(self.size, inf)
-        return np.asarray(found)
+    def long_silent(self) -> Floats:
+        """Return where a chart is that has been silent for long."""
+        if self.size <= _MOST_DENSE:
+            return self._dense.long_silent()
+        back = self._lasting[1]
+        return back / back.sum()
+
+    def _solved(self, right: Floats, *, left: bool) -> Floats:
+        if self.size <= _MOST_DENSE:
+            return self._dense.solve_left(right) if left else self._dense.solve(right)
+        found, missed = self._tried(right, left=left)
+        if missed * np.abs(found).max() <= _TRUSTED * np.abs(right).max():
+            return found
+        # what lasts long is split off: the rest is found in few steps
+        ahead, back, leak = self._lasting
+        if left:
+            ahead, back = back, ahead
+        lasts = float(back @ right)
+        found, missed = self._tried(right - ahead * lasts, left=left)
+        if not leak > 0:
+            return np.full(self.size, inf)
+        if missed * np.abs(found).max() > 1e-3 * np.abs(right).max():
+            raise ValueError("the equation of this MEWMA was not solved: a larger lam")
+        return found + ahead * (lasts / leak)
+
+    def _tried(self, right: Floats, *, left: bool) -> tuple[Floats, float]:
+        """Return a solution, and by which part of `right` it fails."""
+        through = self.back if left else self.ahead
+        flow = LinearOperator((self.size,) * 2, matvec=lambda v: v - through(v), dtype=float)
+        size = float(np.linalg.norm(right))
+        if size == 0:
+            return np.zeros(self.size), 0.0
+        found = np.asarray(gmres(flow, right, rtol=1e-12, restart=120, maxiter=3)[0])
+        return found, float(np.linalg.norm(found - through(found) - right)) / size
+
+    @cached_property
+    def _dense(self) -> Dense:
+        along, rest = self._along, self.rest.kernels
+        return Dense(np.einsum("ia,ajk->ijak", along, rest).reshape(self.size, self.size))
+
+    @cached_property
+    def _lasting(self) -> tuple[Floats, Floats, float]:
+        """Return the greatest eigenvalue's right and left vectors, product 1, and 1 less it."""
+        shape = (self.size, self.size)
+        try:
+            ahead, back = (
+                np.real(eigs(LinearOperator(shape, matvec=through, dtype=float), k=1, ncv=60,
+                             v0=np.ones(self.size), maxiter=60)[1][:, 0])
+                for through in (self.ahead, self.back)
+            )  # fmt: skip
+        except ArpackNoConvergence as error:
+            raise ValueError("the equation of this MEWMA was not solved: a larger lam") from error
+        ones = np.ones(self.size)
+        leak = float(back @ (ones - self.ahead(ones))) / float(back.sum())
+        return ahead / float(back @ ahead), back, leak
 
 
 def _normal(to: Floats, center: Floats, spread: float) -> Floats:
@@ -294,9 +342,10 @@ def _normal(to: Floats, center: Floats, spread: float) -> Floats:
     return np.exp(-0.5 * gap**2) / (spread * sqrt(2 * np.pi))
 
 
+@lru_cache(maxsize=4)
 def _rest(lam: float, reach: float, dims: int) -> _Rest:
     wide = reach / lam
-    count_u, count_v = int(16 + 3.2 * wide), int(14 + 1.6 * wide)
+    count_u, count_v = int(16 + 5 * wide), int(14 + 1.6 * wide)
     if count_u * count_v > _MOST_STATES:
         raise ValueError(
             f"an MEWMA with lam = {lam:g} and this limit needs {count_u * count_v} states, and "
@@ -322,6 +371,17 @@ def _rest(lam: float, reach: float, dims: int) -> _Rest:
         kernels[i] = (_length(to, (1 - lam) * lengths, lam, dims - 1) * weight) @ read
         start[i] = ((_length(to, np.zeros(1), lam, dims - 1) * weight) @ read)[0]
     return _Rest(along, weights, kernels, start)
+
+
+def _tail(limit: float, dims: int, distance: float) -> float:
+    """Return P(T squared > limit) at this distance: a Poisson mixture of chi-squared tails."""
+    half = distance**2 / 2
+    if half == 0:
+        return float(chdtrc(dims, limit))
+    reach = 12 * sqrt(half) + 40
+    j = np.arange(max(0, int(half - reach)), int(half + reach) + 1)
+    weights = np.exp(j * log(half) - half - gammaln(j + 1))
+    return min(float(weights @ chdtrc(dims + 2 * j, limit)), 1.0)
 
 
 def _checked(limit: float, dims: int, shift: float) -> None:

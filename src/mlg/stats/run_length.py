@@ -47,6 +47,10 @@ class Chain(Protocol):
         """Return left P: where the mass is one point later."""
         ...
 
+    def long_silent(self) -> Floats:
+        """Return where a chart is that has been silent for long: a left eigenvector, sum 1."""
+        ...
+
     @property
     def size(self) -> int:
         """Number of states."""
@@ -83,6 +87,26 @@ class Dense:
     def back(self, left: Floats) -> Floats:
         """Return left P."""
         return left @ self.kernel
+
+    def long_silent(self) -> Floats:
+        """Return where a chart is that has been silent for long.
+
+        By inverse iteration, as the greatest eigenvalue of a chart is near 1.
+
+        Source:
+            J. N. Darroch and E. Seneta (1965), Journal of Applied Probability 2:88-100.
+        """
+        mass = np.full(self.size, 1 / self.size)
+        forward = not np.all(np.isfinite(self.solve_left(mass)))
+        for _ in range(10_000):
+            after = self.back(mass) if forward else self.solve_left(mass)
+            if not after.sum() > 0:
+                return mass
+            after = after / after.sum()
+            if np.abs(after - mass).sum() <= 1e-12:
+                return after
+            mass = after
+        return mass
 
     @property
     def size(self) -> int:
@@ -190,18 +214,23 @@ def law_of(
         ValueError: `state` is unknown.
     """
     if state == "steady":
-        first = chain.back(quasi_stationary(before or chain))
+        first = chain.back((before or chain).long_silent())
     elif state == "cyclical":
         visits = (before or chain).solve_left(first if first_before is None else first_before)
         if not np.all(np.isfinite(visits)) or not 0 <= visits.sum() <= LONGEST:
-            first = chain.back(quasi_stationary(before or chain))
+            first = chain.back((before or chain).long_silent())
         else:
             first = (first + chain.back(visits)) / (1 + visits.sum())
     elif state != "zero":
         raise ValueError(f"expected a state zero, steady or cyclical, got {state!r}")
-    rest = chain.solve(np.ones(chain.size))
-    mean = cleaned(float(1.0 + first @ rest) if np.all(np.isfinite(rest)) else inf)
+    mean = mean_of(chain, first)
     return Law(mean, lambda: curve_of(chain, first, mean))
+
+
+def mean_of(chain: Chain, first: Floats) -> float:
+    """Return the mean run length from where the mass is after one point."""
+    rest = chain.solve(np.ones(chain.size))
+    return cleaned(float(1.0 + first @ rest)) if np.all(np.isfinite(rest)) else inf
 
 
 def curve_of(
@@ -258,39 +287,6 @@ class Curve:
     def told(self) -> tuple[Floats, float]:
         """Return P(N > n) for n = 0, 1, …, and the chance to signal from then on."""
         return np.array(self._alive), self._rate
-
-
-def quasi_stationary(chain: Chain) -> Floats:
-    """Return where a chart is that has been silent for long: the left eigenvector, sum 1.
-
-    By inverse iteration, as the greatest eigenvalue of a chart is near 1.
-
-    Source:
-        J. N. Darroch and E. Seneta (1965), Journal of Applied Probability 2:88-100.
-    """
-    mass = np.full(chain.size, 1 / chain.size)
-    for _ in range(500):
-        after = chain.solve_left(mass)
-        if not np.all(np.isfinite(after)) or after.sum() == 0:
-            return _by_power(chain)
-        after = after / after.sum()
-        if np.abs(after - mass).sum() <= 1e-12:
-            return after
-        mass = after
-    return mass
-
-
-def _by_power(chain: Chain) -> Floats:
-    mass = np.full(chain.size, 1 / chain.size)
-    for _ in range(10_000):
-        after = chain.back(mass)
-        if after.sum() <= 0:
-            return mass
-        after = after / after.sum()
-        if np.abs(after - mass).sum() <= 1e-12:
-            return after
-        mass = after
-    return mass
 
 
 def cleaned(mean: float) -> float:
