@@ -61,7 +61,7 @@ _STATE = typer.Option(
 )
 
 
-def arl(
+def arl(  # noqa: PLR0917 - options, given by name
     chart: str = _CHART,
     shift: float = typer.Option(
         0.0,
@@ -91,7 +91,7 @@ def arl(
 
     Without a shift that is the time between false alarms, with one the delay of detection.
 
-    Examples:
+    For example:
 
     mlg drift arl --chart ewma --lam 0.1 --limit 2.814 --two-sided --shift 0.5
 
@@ -112,7 +112,7 @@ def arl(
         show(_told(partial(_run, spec, shift, state)), as_json, _print_arl)
 
 
-def design(
+def design(  # noqa: PLR0917 - options, given by name
     chart: str = _CHART,
     arl0: float = typer.Option(
         ..., "--arl0", help="Wanted mean number of points between two false alarms."
@@ -138,7 +138,7 @@ def design(
 
     Tells as well how long the chart takes to see some shifts.
 
-    Examples:
+    For example:
 
     mlg drift design --chart ewma --lam 0.1 --two-sided --arl0 500
 
@@ -198,9 +198,7 @@ def _run(spec: Any, shift: float, state: str) -> dict[str, Any]:
     return _noted(document)
 
 
-def _designed(
-    spec: Any, arl0: float, shifts: list[float] | None, state: str
-) -> dict[str, Any]:
+def _designed(spec: Any, arl0: float, shifts: list[float] | None, state: str) -> dict[str, Any]:
     from mlg.stats.arl import designed, law
 
     found = designed(spec, arl0, state=cast("Any", state))
@@ -241,7 +239,7 @@ def _shifts(spec: Any) -> list[float]:
 
 
 def _steady(spec: Any, shift: float) -> float | None:
-    """Return the mean run length of a chart that has been silent for long; None where unknown."""
+    """Return the mean run length after long silence; None where it is not known."""
     from mlg.stats.arl import law
 
     if spec.chart == "mewma" and (spec.lam or 1.0) < _SLOW_LAMBDA:
@@ -253,11 +251,11 @@ def _steady(spec: Any, shift: float) -> float | None:
 
 
 def _quantiles(found: Any) -> dict[str, float | None]:
-    return {
-        "median": _number(found.median),
-        "p05": _number(found.quantile(0.05)),
-        "p95": _number(found.quantile(0.95)),
-    }
+    levels = {"median": 0.5, "p05": 0.05, "p95": 0.95}
+    try:
+        return {name: _number(found.quantile(level)) for name, level in levels.items()}
+    except ValueError:  # too slow a chain to follow: the mean is known all the same
+        return dict.fromkeys(levels)
 
 
 def _named(spec: Any) -> dict[str, Any]:
@@ -278,10 +276,12 @@ def _number(mean: float) -> float | None:
 def _noted(document: dict[str, Any]) -> dict[str, Any]:
     """Add what a missing number means."""
     rows = [document, *document.get("delays", ())]
-    if any(row.get(key, 0.0) is None for row in rows for key in ("arl", "arl0", "median")):
+    if any(row.get(key, 0.0) is None for row in rows for key in ("arl", "arl0")):
         document["note"] = _NEVER
-    elif any(row.get("steady_state", 0.0) is None for row in rows):
-        document["note"] = "steady_state is not told here: ask with --state steady"
+    elif any(row.get(key, 0.0) is None for row in rows for key in ("steady_state", "median")):
+        document["note"] = (
+            "null takes too long to compute here: ask for the steady state with --state steady"
+        )
     return document
 
 

@@ -3,14 +3,14 @@
 A run length is the number of points until the chart signals, the signalling one included.
 Its mean without a shift is the time between false alarms, with a shift the delay of the
 detection. Points are independent with known mean and spread; a shift is there from the first
-point on that counts. The families are in `arl_normal` (Shewhart, EWMA, CUSUM), `arl_vector`
-(T squared, MEWMA), `arl_rules` (runs rules) and `arl_counts` (p, np, c, u); here they are
+point on that counts. The families are in `arl_normal` (Shewhart, EWMA), `arl_cusum`, `arl_t2`,
+`arl_vector` (MEWMA), `arl_rules` (runs rules) and `arl_counts` (p, np, c, u); here they are
 called by one set of words, those of `mlg drift arl` and `mlg drift design`.
 """
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, fields, replace
-from math import isfinite, log
+from math import log
 from typing import Any, Final, Literal, cast, get_args
 
 import numpy as np
@@ -24,17 +24,17 @@ from mlg.stats.arl_counts import (
     counts_law,
     probability_limits,
 )
+from mlg.stats.arl_cusum import cusum_arl, cusum_law
 from mlg.stats.arl_normal import (
     Limits,
-    cusum_arl,
-    cusum_law,
     ewma_arl,
     ewma_law,
     shewhart_arl,
     shewhart_law,
 )
 from mlg.stats.arl_rules import WESTERN_ELECTRIC, Rule, rules_law
-from mlg.stats.arl_vector import mewma_arl, mewma_law, t2_arl, t2_law, t2_limit
+from mlg.stats.arl_t2 import t2_arl, t2_law, t2_limit
+from mlg.stats.arl_vector import mewma_arl, mewma_law
 from mlg.stats.run_length import LONGEST, Law, State
 
 __all__ = [
@@ -160,7 +160,8 @@ def law(spec: Spec, *, shift: float = 0.0, state: State = "zero") -> Law:
         case "ewma":
             return ewma_law(
                 lam, _needed(spec, "limit"), shift=shift, two_sided=spec.two_sided,
-                reflect=spec.reflect, head_start=spec.head_start, limits=spec.limits, state=state,
+                reflect=spec.reflect, head_start=spec.head_start, limits=spec.limits,
+                state=state,
             )  # fmt: skip
         case "shewhart":
             return shewhart_law(_needed(spec, "limit"), shift=shift, two_sided=spec.two_sided)
@@ -252,7 +253,8 @@ def designed(spec: Spec, arl0: float, *, state: State = "zero") -> Spec:
     """
     if not 1 < arl0 <= LONGEST:
         raise ValueError(f"expected 1 < arl0 <= {LONGEST:g}, got {arl0}")
-    given = [name for name in ("limit", "h", "lower", "upper") if getattr(spec, name) is not None]
+    limits = ("limit", "h", "lower", "upper")
+    given = [name for name in limits if getattr(spec, name) is not None]
     if given:
         raise ValueError(f"a design finds {' and '.join(given)}: leave out what it is to find")
     match spec.chart:
@@ -266,7 +268,8 @@ def designed(spec: Spec, arl0: float, *, state: State = "zero") -> Spec:
             return replace(spec, lower=lower, upper=upper)
         case _:
             name = "h" if spec.chart == "cusum" else "limit"
-            return replace(spec, **cast("dict[str, Any]", {name: _root(spec, name, arl0, state)}))
+            found: Any = {name: _root(spec, name, arl0, state)}
+            return replace(spec, **found)
 
 
 def design(
@@ -389,8 +392,3 @@ def _count_limits(spec: Spec) -> tuple[float | None, float | None]:
     if spec.limit is not None:
         raise ValueError("expected limit (in sigmas), or lower and upper, not both")
     return spec.lower, spec.upper
-
-
-def finite_or_none(mean: float) -> float | None:
-    """Return a run length as JSON can hold it: None where it is infinite."""
-    return mean if isfinite(mean) else None

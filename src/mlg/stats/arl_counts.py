@@ -14,7 +14,7 @@ import numpy as np
 from scipy.special import betaln, gammaln
 from scipy.stats import binom, nbinom, poisson
 
-from mlg.stats.arl_normal import finite
+from mlg.stats.grid import finite
 from mlg.stats.run_length import Floats, Law, geometric
 
 CountChart = Literal["p", "np", "c", "u"]
@@ -45,7 +45,7 @@ class Counts:
         if self.shares:
             if not 0 < self.rate < 1 or self.size < 1 or self.size != int(self.size):
                 raise ValueError(
-                    f"expected 0 < rate < 1 and a whole size >= 1, got {self.rate} and {self.size}"
+                    f"expected 0 < rate < 1 and a whole size >= 1, got {self.rate}, {self.size}"
                 )
         elif self.rate <= 0 or self.size <= 0 or (self.chart == "c" and self.size != 1):
             raise ValueError(
@@ -59,8 +59,8 @@ class Counts:
         if self.dispersion > 1 and self.shares:
             if self.dispersion**2 >= self.size:
                 raise ValueError(
-                    f"expected a dispersion below {sqrt(self.size):g}, the most that {self.size:g} "
-                    f"items allow, got {self.dispersion}"
+                    f"expected a dispersion below {sqrt(self.size):g}, the most that "
+                    f"{self.size:g} items allow, got {self.dispersion}"
                 )
             if self.size > _MOST_ITEMS:
                 raise ValueError(f"overdispersed shares of more than {_MOST_ITEMS} items")
@@ -206,7 +206,11 @@ def probability_limits(
 
 
 def counts_law(
-    counts: Counts, *, lower: float | None = None, upper: float | None = None, shift: float = 0.0
+    counts: Counts,
+    *,
+    lower: float | None = None,
+    upper: float | None = None,
+    shift: float = 0.0,
 ) -> Law:
     """Return the run length's law of an attribute chart; as `counts_arl`.
 
@@ -215,7 +219,7 @@ def counts_law(
     """
     if lower is None and upper is None:
         raise ValueError("expected a lower or an upper limit")
-    finite(shift=shift, **{k: v for k, v in (("lower", lower), ("upper", upper)) if v is not None})
+    finite(shift=shift, lower=lower or 0.0, upper=upper or 0.0)
     if lower is not None and upper is not None and lower > upper:
         raise ValueError(f"expected lower <= upper, got {lower} and {upper}")
     chance = 0.0
@@ -227,7 +231,11 @@ def counts_law(
 
 
 def counts_arl(
-    counts: Counts, *, lower: float | None = None, upper: float | None = None, shift: float = 0.0
+    counts: Counts,
+    *,
+    lower: float | None = None,
+    upper: float | None = None,
+    shift: float = 0.0,
 ) -> float:
     """Return the average run length of a p, np, c or u chart, overdispersed or not.
 

@@ -4,13 +4,14 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
+from itertools import pairwise
 from math import inf, isfinite
 
 import numpy as np
 from numpy.typing import NDArray
 from scipy.special import ndtr
 
-from mlg.stats.arl_normal import finite
+from mlg.stats.grid import finite
 from mlg.stats.run_length import Dense, Floats, Law, State, geometric, law_of
 
 _MOST_STATES = 3_000
@@ -69,7 +70,7 @@ def rules_from(words: str) -> tuple[Rule, ...]:
         match = _WORDS.fullmatch(part)
         if match is None:
             raise ValueError(
-                f"expected rules like 1/1:3,2/3:2 (hits/span:above, or above..below), got {part!r}"
+                f"expected rules like 1/1:3,2/3:2 or 4/5:1..3 (hits/span:zone), got {part!r}"
             )
         below = match["below"]
         found.append(
@@ -142,9 +143,7 @@ def rules_arl(
         >>> round(rules_arl(WESTERN_ELECTRIC, two_sided=True), 2)
         91.75
     """
-    return rules_law(
-        rules, shift=shift, two_sided=two_sided, scale=scale, state=state
-    ).mean
+    return rules_law(rules, shift=shift, two_sided=two_sided, scale=scale, state=state).mean
 
 
 @dataclass(frozen=True)
@@ -183,10 +182,10 @@ def _states(rules: tuple[Rule, ...], two_sided: bool) -> _States:
     if two_sided:
         sides += [(rule, -rule.below, -rule.above) for rule in rules]
     bounds = sorted({edge for _, low, high in sides for edge in (low, high) if isfinite(edge)})
-    middles = [bounds[0] - 1, *((a + b) / 2 for a, b in zip(bounds, bounds[1:], strict=False)),
-               bounds[-1] + 1]  # fmt: skip
+    between = [(a + b) / 2 for a, b in pairwise(bounds)]
+    middles = [bounds[0] - 1, *between, bounds[-1] + 1]
     hits = [[low < middle < high for _, low, high in sides] for middle in middles]
-    start = (0,) * len(sides)
+    start: tuple[int, ...] = tuple(0 for _ in sides)
     known, order, after = {start: 0}, [start], list[list[int]]()
     while len(after) < len(order):
         past, row = order[len(after)], list[int]()

@@ -1,21 +1,23 @@
-"""Run lengths of charts over several variables at once: Hotelling's T squared and MEWMA.
+"""Run lengths of an MEWMA: many variables at once, with memory.
 
 Points are independent and normal with known mean and covariance; a shift of the mean counts
 by its Mahalanobis distance alone. An MEWMA's state is its part along the shift and the length
 of the rest; without a shift its length is enough.
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property, lru_cache
 from math import inf, lgamma, log, sqrt
-from typing import Final
+from typing import Any, Final, cast
 
 import numpy as np
 from scipy.sparse.linalg import ArpackNoConvergence, LinearOperator, eigs, gmres
-from scipy.special import chdtrc, chdtri, gammaln, hyp0f1, ive
-from scipy.stats import beta, f
+from scipy.special import hyp0f1, ive
 
-from mlg.stats.arl_normal import ewma_law, finite, legendre
+from mlg.stats.arl_normal import ewma_law
+from mlg.stats.arl_t2 import checked, t2_law, tail
+from mlg.stats.grid import legendre
 from mlg.stats.run_length import Dense, Floats, Law, State, geometric, law_of
 
 _MOST_NODES: Final = 1_500
@@ -23,97 +25,7 @@ _MOST_STATES: Final = 60_000
 _MOST_DENSE: Final = 2_500
 _MOST_DIMS: Final = 500
 _TRUSTED: Final = 1e-6
-
-
-def t2_law(limit: float, *, dims: int, shift: float = 0.0) -> Law:
-    """Return the run length's law of a T squared chart; as `t2_arl`.
-
-    Raises:
-        ValueError: A parameter is outside its range.
-    """
-    _checked(limit, dims, shift)
-    return geometric(_tail(limit, dims, abs(shift)))
-
-
-def t2_arl(limit: float, *, dims: int, shift: float = 0.0) -> float:
-    """Return the average run length of Hotelling's T squared with known covariance.
-
-    Also called the chi-squared chart. It has no memory, so its steady state is its zero state.
-
-    Args:
-        limit: On T squared, > 0.
-        dims: Number of variables p, >= 1.
-        shift: Mahalanobis distance of the mean from its usual one.
-
-    Returns:
-        Points, >= 1; infinity where no point can be beyond in double precision.
-
-    Raises:
-        ValueError: A parameter is outside its range.
-
-    Source:
-        H. Hotelling (1947), in Techniques of Statistical Analysis, 111-184; T squared of a
-        shifted mean is noncentral chi-squared.
-
-    Examples:
-        >>> round(t2_arl(9.0, dims=1), 2)  # a Shewhart chart with three sigma
-        370.4
-    """
-    return t2_law(limit, dims=dims, shift=shift).mean
-
-
-def t2_limit(
-    chance: float, *, dims: int, baseline: int | None = None, phase: int = 2, size: int = 1
-) -> float:
-    """Return the limit that T squared of a point without a shift is over with this chance.
-
-    With an estimated mean and covariance the chance is the mean over baselines. All points
-    share one baseline, so the average run length is then not 1 / chance but longer, and that
-    of a given baseline may be much shorter.
-
-    Args:
-        chance: In 0..1, of each point.
-        dims: Number of variables p, >= 1.
-        baseline: Points of phase I (with `size` > 1: subgroups) that mean and covariance are
-            estimated from; None where both are known.
-        phase: 2 for new points, 1 for the points of the baseline themselves.
-        size: Observations of a subgroup; above 1 the covariance is pooled from within them,
-            and T squared is of the subgroup's mean.
-
-    Returns:
-        The limit on T squared.
-
-    Raises:
-        ValueError: A parameter is outside its range, or the baseline has too few points to
-            invert their covariance.
-
-    Source:
-        N. D. Tracy, J. C. Young and R. L. Mason (1992), Journal of Quality Technology
-        24:88-95; D. C. Montgomery, Introduction to Statistical Quality Control, section 11.3.
-
-    Examples:
-        >>> round(t2_limit(0.005, dims=2), 3)
-        10.597
-        >>> round(t2_limit(0.005, dims=2, baseline=50), 2)
-        12.35
-    """
-    if not 0 < chance < 1 or dims < 1 or phase not in {1, 2} or size < 1:
-        raise ValueError(
-            f"expected 0 < chance < 1, dims >= 1, phase 1 or 2 and size >= 1, "
-            f"got {chance}, {dims}, {phase} and {size}"
-        )
-    if baseline is None:
-        return float(chdtri(dims, chance))
-    m, p, n = baseline, dims, size
-    spare = m - p if n == 1 else m * n - m - p + 1
-    if m < 2 or spare < 1 or (phase == 1 and n == 1 and m - p - 1 < 1):
-        raise ValueError(f"{m} points are too few to learn {p} variables from")
-    if n == 1 and phase == 1:
-        return float((m - 1) ** 2 / m * beta.isf(chance, p / 2, (m - p - 1) / 2))
-    if n == 1:
-        return float(p * (m + 1) * (m - 1) / (m * (m - p)) * f.isf(chance, p, m - p))
-    times = p * ((m + 1) if phase == 2 else (m - 1)) * (n - 1) / spare
-    return float(times * f.isf(chance, p, spare))
+_UNSOLVED: Final = "the equation of this MEWMA was not solved: a larger lam"
 
 
 def mewma_law(
@@ -124,7 +36,7 @@ def mewma_law(
     Raises:
         ValueError: A parameter is outside its range.
     """
-    _checked(limit, dims, shift)
+    checked(limit, dims, shift)
     if not 0 < lam <= 1:
         raise ValueError(f"expected 0 < lam <= 1, got {lam}")
     if state not in {"zero", "steady", "cyclical"}:
@@ -136,7 +48,7 @@ def mewma_law(
         return t2_law(limit, dims=dims, shift=distance)
     if dims == 1:
         return ewma_law(lam, sqrt(limit), shift=distance, two_sided=True, state=state)
-    if _tail(limit, dims, distance * sqrt((2 - lam) / lam)) < 1e-14:
+    if tail(limit, dims, distance * sqrt((2 - lam) / lam)) < 1e-14:
         return Law(inf, lambda: (np.ones(2), 0.0))  # not even of a settled chart is one beyond
     if lam * distance > sqrt(limit * lam / (2 - lam)) * (2 - lam) + 9 * lam:
         return geometric(1.0)  # the first point is beyond, wherever the chart was
@@ -144,9 +56,7 @@ def mewma_law(
         return _unshifted(lam, limit, dims, state)
     chain = _Half(lam, limit, dims, distance)
     before = _Half(lam, limit, dims, 0.0) if state != "zero" else chain
-    return law_of(
-        chain, chain.first, state=state, before=before, first_before=before.first
-    )
+    return law_of(chain, chain.first, state=state, before=before, first_before=before.first)
 
 
 def mewma_arl(
@@ -178,14 +88,18 @@ def mewma_arl(
         91:1701-1706; S. Knoth (2017), Journal of Quality Technology 49.
 
     Examples:
-        >>> round(mewma_arl(0.25, 16.38, dims=4)), round(mewma_arl(0.1, 8.64, dims=2, shift=1), 2)
-        (500, 10.13)
+        >>> round(mewma_arl(0.25, 16.38, dims=4))  # Rigdon (1995): 500
+        500
     """
     return mewma_law(lam, limit, dims=dims, shift=shift, state=state).mean
 
 
 def _unshifted(lam: float, limit: float, dims: int, state: State) -> Law:
-    """Return the law without a shift: the length of Z is a chain of its own."""
+    """Return the law without a shift: the length of Z is a chain of its own.
+
+    Raises:
+        ValueError: It needs too many nodes.
+    """
     reach = sqrt(limit * lam / (2 - lam))
     count = int(24 + 2.2 * reach / lam)
     if count > _MOST_NODES:
@@ -302,18 +216,23 @@ class _Half:
         if not leak > 0:
             return np.full(self.size, inf)
         if missed * np.abs(found).max() > 1e-3 * np.abs(right).max():
-            raise ValueError("the equation of this MEWMA was not solved: a larger lam")
+            raise ValueError(_UNSOLVED)
         return found + ahead * (lasts / leak)
 
     def _tried(self, right: Floats, *, left: bool) -> tuple[Floats, float]:
         """Return a solution, and by which part of `right` it fails."""
         through = self.back if left else self.ahead
-        flow = LinearOperator((self.size,) * 2, matvec=lambda v: v - through(v), dtype=float)
+
+        def flow(values: Floats) -> Floats:
+            return values - through(values)
+
         size = float(np.linalg.norm(right))
         if size == 0:
             return np.zeros(self.size), 0.0
-        found = np.asarray(gmres(flow, right, rtol=1e-12, restart=120, maxiter=3)[0])
-        return found, float(np.linalg.norm(found - through(found) - right)) / size
+        found = np.asarray(
+            gmres(self._operator(flow), right, rtol=1e-12, restart=120, maxiter=3)[0]
+        )
+        return found, float(np.linalg.norm(flow(found) - right)) / size
 
     @cached_property
     def _dense(self) -> Dense:
@@ -322,19 +241,26 @@ class _Half:
 
     @cached_property
     def _lasting(self) -> tuple[Floats, Floats, float]:
-        """Return the greatest eigenvalue's right and left vectors, product 1, and 1 less it."""
-        shape = (self.size, self.size)
+        """Return the greatest eigenvalue's right and left vectors, product 1, and 1 less it.
+
+        Raises:
+            ValueError: They are not found.
+        """
         try:
-            ahead, back = (
-                np.real(eigs(LinearOperator(shape, matvec=through, dtype=float), k=1, ncv=60,
-                             v0=np.ones(self.size), maxiter=60)[1][:, 0])
-                for through in (self.ahead, self.back)
-            )  # fmt: skip
+            ahead, back = (self._greatest(through) for through in (self.ahead, self.back))
         except ArpackNoConvergence as error:
-            raise ValueError("the equation of this MEWMA was not solved: a larger lam") from error
+            raise ValueError(_UNSOLVED) from error
         ones = np.ones(self.size)
         leak = float(back @ (ones - self.ahead(ones))) / float(back.sum())
         return ahead / float(back @ ahead), back, leak
+
+    def _greatest(self, through: Callable[[Floats], Floats]) -> Floats:
+        found = eigs(self._operator(through), k=1, ncv=60, v0=np.ones(self.size), maxiter=60)
+        return np.real(found[1][:, 0])
+
+    def _operator(self, through: Callable[[Floats], Floats]) -> Any:
+        made = cast("Any", LinearOperator)  # its stubs know the abstract class only
+        return made((self.size, self.size), matvec=through, dtype=np.float64)
 
 
 def _normal(to: Floats, center: Floats, spread: float) -> Floats:
@@ -371,22 +297,3 @@ def _rest(lam: float, reach: float, dims: int) -> _Rest:
         kernels[i] = (_length(to, (1 - lam) * lengths, lam, dims - 1) * weight) @ read
         start[i] = ((_length(to, np.zeros(1), lam, dims - 1) * weight) @ read)[0]
     return _Rest(along, weights, kernels, start)
-
-
-def _tail(limit: float, dims: int, distance: float) -> float:
-    """Return P(T squared > limit) at this distance: a Poisson mixture of chi-squared tails."""
-    half = distance**2 / 2
-    if half == 0:
-        return float(chdtrc(dims, limit))
-    reach = 12 * sqrt(half) + 40
-    j = np.arange(max(0, int(half - reach)), int(half + reach) + 1)
-    weights = np.exp(j * log(half) - half - gammaln(j + 1))
-    return min(float(weights @ chdtrc(dims + 2 * j, limit)), 1.0)
-
-
-def _checked(limit: float, dims: int, shift: float) -> None:
-    finite(limit=limit, shift=shift)
-    if limit <= 0:
-        raise ValueError(f"expected a limit > 0 on T squared, got {limit}")
-    if dims < 1 or dims != int(dims):
-        raise ValueError(f"expected a whole number of variables >= 1, got {dims}")

@@ -222,7 +222,8 @@ def ewma_chart(
         >>> chart.out.tolist()
         [False, True]
     """
-    _positive("sigma", sigma), _positive("limit", limit)
+    _positive("sigma", sigma)
+    _positive("limit", limit)
     values = ewma(x, lam=lam, start=mean)
     reach = limit * sigma * ewma_sigma(values.shape[-1], lam=lam, exact=exact)
     lower = mean - reach if two_sided else np.full_like(reach, -np.inf)

@@ -83,9 +83,7 @@ def mewma_t2(
     return np.square(z).sum(axis=-1) / np.square(sigma)
 
 
-def mewma_step(
-    state: ArrayLike, white: ArrayLike, *, lam: float
-) -> tuple[Floats, Floats]:
+def mewma_step(state: ArrayLike, white: ArrayLike, *, lam: float) -> tuple[Floats, Floats]:
     """Return an MEWMA and its T squared after one more point.
 
     Args:
