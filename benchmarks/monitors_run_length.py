@@ -10,7 +10,6 @@ when it signals. Read by `mlg bench monitors` and tests/unit/monitors/test_run_l
 """
 
 from dataclasses import dataclass
-from math import inf
 from typing import Any, Literal
 
 import numpy as np
@@ -66,7 +65,7 @@ def simulated(
     """
     rng = np.random.default_rng(seed)
     reference = _reference()
-    window: Any = _window()
+    window = _window()
     out, signal = np.empty(runs), np.empty(runs)
     for run in range(runs):
         chart, first, n = evaluate.ChartState(), 0, 0
@@ -144,15 +143,15 @@ def rows(*, runs: int = 2_000, seed: int = 1) -> list[dict[str, Any]]:
 
 
 def _reference() -> Reference:
-    return Reference(centre=0.0, sigma=1.0, shown=0.0, ar=0.0, doubt=0.0, n=1_000)
+    """Return a baseline that is known as well as the engine assumes."""
+    return Reference(centre=0.0, sigma=1.0, ar=0.0, windows=10**15, shown=0.0)
 
 
 def _window() -> Window:
-    return Window(number=1, stream="requests", start="2026-01-01T00:00:00Z",
+    return Window(service="home", stream="requests", number=1, start="2026-01-01T00:00:00Z",
                   end="2026-01-01T00:00:02Z")  # fmt: skip
 
 
 if __name__ == "__main__":
-    assert inf > 0
     for row in rows():
         print(row)  # noqa: T201
