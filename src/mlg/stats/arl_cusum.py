@@ -200,10 +200,12 @@ class _Arms:
         By symmetry each arm signals first in half of the runs.
         """
         zero, started = (self._quiet.solve_left(row) for row in self._quiet_first)
+        if not np.all(np.isfinite(started)) or not np.all(np.isfinite(zero)):
+            return self._quiet.long_silent(), 0.0
         held = started - 0.5 * zero
         held[0] -= 0.5
         total = 1.0 + float(held.sum())
-        if not np.all(np.isfinite(held)) or not 1 <= total <= LONGEST:
+        if not 1 <= total <= LONGEST:
             return self._quiet.long_silent(), 0.0
         return held / total, 1.0 / total
 

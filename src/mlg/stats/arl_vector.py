@@ -176,6 +176,11 @@ class _Half:
         """Number of states."""
         return self._shape[0] * self._shape[1]
 
+    @property
+    def cost(self) -> int:
+        """Multiplications of one `back`."""
+        return self.size * sum(self._shape)
+
     def ahead(self, values: Floats) -> Floats:
         """Return P values."""
         inner = (self.rest.kernels @ values.reshape(*self._shape, 1))[:, :, 0]

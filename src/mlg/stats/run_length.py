@@ -27,7 +27,7 @@ LONGEST: Final = 1e12
 """Run lengths above it cannot be told apart in double precision, and are infinite."""
 
 _MOST_STEPS: Final = 200_000
-_MOST_WORK: Final = 2e10
+_MOST_WORK: Final = 3e9
 _DEAD: Final = 1e-11
 _LOOK: Final = 16
 
@@ -54,6 +54,11 @@ class Chain(Protocol):
     @property
     def size(self) -> int:
         """Number of states."""
+        ...
+
+    @property
+    def cost(self) -> int:
+        """Multiplications of one `back`."""
         ...
 
 
@@ -112,6 +117,11 @@ class Dense:
     def size(self) -> int:
         """Number of states."""
         return len(self.kernel)
+
+    @property
+    def cost(self) -> int:
+        """Multiplications of one `back`."""
+        return self.size**2
 
     @cached_property
     def _regular(self) -> bool:
@@ -245,10 +255,10 @@ def curve_of(
         head: P(N > n) of the points before.
 
     Raises:
-        ValueError: The chance does not stand still within 200,000 points.
+        ValueError: The chance does not stand still soon enough.
     """
     curve = Curve(mean, head)
-    steps = int(min(_MOST_STEPS, _MOST_WORK / chain.size**2 + 2_000))
+    steps = int(min(_MOST_STEPS, _MOST_WORK / chain.cost))
     for _ in range(steps):
         if curve.ends(float(first.sum())):
             return curve.told()

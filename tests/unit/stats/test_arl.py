@@ -162,7 +162,7 @@ def test_a_two_sided_cusum_that_has_run_for_long_is_as_simulated(state: str) -> 
         n += 1
         arms, out = step(arms, rng.standard_normal((len(alive), 1)) + shift, n)
         runs[alive[out]], arms, alive = n, arms[~out], alive[~out]
-    found = cusum_law(k, h, shift=shift, two_sided=True, state=state)  # pyright: ignore
+    found = cusum_law(k, h, shift=shift, two_sided=True, state=state)
     assert close(found.mean, runs)
     assert found.median == np.median(runs)
 
@@ -171,7 +171,7 @@ def test_a_two_sided_cusum_that_has_run_for_long_is_as_simulated(state: str) -> 
 @pytest.mark.parametrize("shift", [0.0, 0.8])
 def test_the_law_and_its_mean_are_of_one_run_length(spec: Spec, shift: float) -> None:
     for state in STATES:
-        found = law(spec, shift=shift, state=state)  # pyright: ignore
+        found = law(spec, shift=shift, state=state)
         chances = np.array([found.exceeds(n) for n in range(int(40 * found.mean))])
         assert chances[0] == 1
         assert np.all(np.diff(chances) <= 1e-12)
