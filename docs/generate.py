@@ -56,7 +56,8 @@ def _command(path: Sequence[str], command: Any) -> str:
         lines += [f"| {name} | {_cell(help_)} |" for name, help_ in rows]
         lines.append("")
     if example.strip():
-        lines += ["```text", " ".join(example.split()), "```", ""]
+        examples = [" ".join(one.split()) for one in example.strip().split("\n\n")]
+        lines += ["```text", *examples, "```", ""]
     return "\n".join(lines)
 
 

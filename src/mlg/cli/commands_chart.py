@@ -91,9 +91,7 @@ def arl(  # noqa: PLR0917 - options, given by name
 
     Without a shift that is the time between false alarms, with one the delay of detection.
 
-    For example:
-
-    mlg drift arl --chart ewma --lam 0.1 --limit 2.814 --two-sided --shift 0.5
+    Example: mlg drift arl --chart ewma --lam 0.1 --limit 2.814 --two-sided --shift 0.5
 
     mlg drift arl --chart cusum --k 0.5 --h 4 --head-start 2 --two-sided --json
 
@@ -138,9 +136,7 @@ def design(  # noqa: PLR0917 - options, given by name
 
     Tells as well how long the chart takes to see some shifts.
 
-    For example:
-
-    mlg drift design --chart ewma --lam 0.1 --two-sided --arl0 500
+    Example: mlg drift design --chart ewma --lam 0.1 --two-sided --arl0 500
 
     mlg drift design --chart cusum --k 0.25 --two-sided --arl0 100000 --shift 0.5 --json
 
