@@ -12,7 +12,7 @@ from math import inf, lgamma, log, sqrt
 from typing import Any, Final, cast
 
 import numpy as np
-from scipy.sparse.linalg import ArpackNoConvergence, LinearOperator, eigs, gmres
+from scipy.sparse.linalg import ArpackNoConvergence, LinearOperator, eigs
 from scipy.special import hyp0f1, ive
 
 from mlg.stats.arl_normal import ewma_law
@@ -25,6 +25,8 @@ _MOST_STATES: Final = 60_000
 _MOST_DENSE: Final = 2_500
 _MOST_DIMS: Final = 500
 _TRUSTED: Final = 1e-6
+_POWERS: Final = 120
+_ROUNDS: Final = 3
 _UNSOLVED: Final = "the equation of this MEWMA was not solved: a larger lam"
 
 
@@ -234,10 +236,14 @@ class _Half:
         size = float(np.linalg.norm(right))
         if size == 0:
             return np.zeros(self.size), 0.0
-        found = np.asarray(
-            gmres(self._operator(flow), right, rtol=1e-12, restart=120, maxiter=3)[0]
-        )
-        return found, float(np.linalg.norm(flow(found) - right)) / size
+        found, left_over = np.zeros(self.size), right
+        for _ in range(_ROUNDS):
+            found = found + _krylov(flow, left_over, 1e-12 * size)
+            left_over = right - flow(found)
+            missed = float(np.linalg.norm(left_over)) / size
+            if missed <= 1e-11:
+                break
+        return found, missed
 
     @cached_property
     def _dense(self) -> Dense:
@@ -268,6 +274,35 @@ class _Half:
         return made((self.size, self.size), matvec=through, dtype=np.float64)
 
 
+def _krylov(flow: Callable[[Floats], Floats], right: Floats, apart: float) -> Floats:
+    """Return x with flow(x) = right nearly, from the first powers of `flow` (GMRES).
+
+    SciPy's takes a thousand small products a solution; on a busy machine each of them waits.
+    """
+    size = float(np.linalg.norm(right))
+    if size == 0:
+        return np.zeros(len(right))
+    basis, upper = np.empty((_POWERS + 1, len(right))), np.zeros((_POWERS + 1, _POWERS))
+    basis[0] = right / size
+    weights = np.zeros(0)
+    for k in range(1, _POWERS + 1):
+        new = flow(basis[k - 1])
+        for _ in range(2):  # twice is enough to be orthogonal
+            along = basis[:k] @ new
+            new = new - along @ basis[:k]
+            upper[:k, k - 1] += along
+        upper[k, k - 1] = length = float(np.linalg.norm(new))
+        if length > 0:
+            basis[k] = new / length
+        if k % 8 == 0 or k == _POWERS or length == 0:
+            goal = np.zeros(k + 1)
+            goal[0] = size
+            weights = np.linalg.lstsq(upper[: k + 1, :k], goal)[0]
+            if np.linalg.norm(upper[: k + 1, :k] @ weights - goal) <= apart or length == 0:
+                break
+    return weights @ basis[: len(weights)]
+
+
 def _normal(to: Floats, center: Floats, spread: float) -> Floats:
     gap = (to[None, :] - center[:, None]) / spread
     return np.exp(-0.5 * gap**2) / (spread * sqrt(2 * np.pi))
@@ -292,7 +327,7 @@ def _rest(lam: float, reach: float, dims: int) -> _Rest:
     x, w = legendre(count_v + 4)
     kernels = np.empty((count_u, count_v, count_v))
     start = np.empty((count_u, count_v))
-    for i, u in enumerate(along):
+    for i, u in enumerate(along[: (count_u + 1) // 2]):  # the same on both sides
         top = sqrt(max(reach**2 - u**2, 0.0))
         to, weight = top * (x + 1) / 2, top * w / 2
         gap = to[:, None] - lengths[None, :]
@@ -301,4 +336,5 @@ def _rest(lam: float, reach: float, dims: int) -> _Rest:
         read /= read.sum(axis=1, keepdims=True)
         kernels[i] = (_length(to, (1 - lam) * lengths, lam, dims - 1) * weight) @ read
         start[i] = ((_length(to, np.zeros(1), lam, dims - 1) * weight) @ read)[0]
+        kernels[-1 - i], start[-1 - i] = kernels[i], start[i]
     return _Rest(along, weights, kernels, start)
