@@ -56,7 +56,9 @@ def _command(path: Sequence[str], command: Any) -> str:
         lines += [f"| {name} | {_cell(help_)} |" for name, help_ in rows]
         lines.append("")
     if example.strip():
-        lines += ["```text", " ".join(example.split()), "```", ""]
+        parts = [" ".join(part.split()) for part in example.split("\n\n")]
+        examples = [part.removeprefix("Example: ") for part in parts if part]
+        lines += ["```text", *examples, "```", ""]
     return "\n".join(lines)
 
 

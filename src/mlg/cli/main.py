@@ -7,6 +7,7 @@ from mlg.cli import (
     commands_automations,
     commands_bench,
     commands_catalogue,
+    commands_chart,
     commands_drift,
     commands_experiment,
     commands_export,
@@ -74,6 +75,8 @@ image.command("verify")(commands_image.verify)
 
 drift = typer.Typer(help="Drift: checks and control charts.", no_args_is_help=True)
 drift.command("check")(commands_drift.check_tables)
+drift.command("arl")(commands_chart.arl)
+drift.command("design")(commands_chart.design)
 
 simulate = typer.Typer(help="What something would do, before it is done.", no_args_is_help=True)
 simulate.command("rollout")(commands_simulate.rollout)
@@ -85,6 +88,7 @@ automations = typer.Typer(help="Rules, and what they propose.", no_args_is_help=
 automations.command("list")(commands_automations.listing)
 automations.command("approve")(commands_automations.approve)
 automations.command("dismiss")(commands_automations.dismiss)
+
 
 renders = typer.Typer(help="Write what runs here for another place.", no_args_is_help=True)
 renders.command("kubernetes")(commands_render.kubernetes)

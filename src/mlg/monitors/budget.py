@@ -6,23 +6,17 @@ and statistics go together, so dividing by their number is on the safe side; per
 the floor on effects are not counted on.
 """
 
-from collections.abc import Callable
 from dataclasses import dataclass
 from functools import lru_cache
-from math import exp, log, pi, sqrt
-from typing import Final, cast
+from math import ceil, log10
+from typing import Final
 
-import numpy as np
-from scipy.optimize import brentq
+from mlg.stats.arl import LAMBDA, SLACK, design
 
 LEAST_ARL: Final = 500.0
 """No chart is designed for fewer windows between false alarms, however small the budget."""
 
 MOST_ARL: Final = 1e8
-
-_LAMBDA: Final = 0.1
-_SLACK: Final = 0.25
-_NODES: Final = 81
 
 NOMINAL_PER_S: Final = 1.0
 """Answers a second that a window of events is taken to fill at, where nothing is known.
@@ -81,48 +75,14 @@ def limits_for(windows: float, charts: int) -> ChartLimits:
     """
     arl = min(max(windows * max(charts, 1), LEAST_ARL), MOST_ARL)
     # a tenth of a decade is 0.02 in a limit: charts that come and go need no new design
-    arl = float(10 ** (np.ceil(np.log10(arl) * 10) / 10))
+    arl = float(10 ** (ceil(log10(arl) * 10) / 10))
     return _designed(arl)
 
 
 @lru_cache(maxsize=64)
 def _designed(arl: float) -> ChartLimits:
-    return ChartLimits(ewma=_ewma(arl), cusum=_cusum(arl), arl=arl)
-
-
-def _ewma(arl: float) -> float:
-    """Return the two-sided EWMA's limit, by Gauss-Legendre quadrature of its integral equation.
-
-    Source:
-        S. V. Crowder (1987), Technometrics 29(4):401-407.
-    """
-    nodes, weights = np.polynomial.legendre.leggauss(_NODES)
-
-    def excess(limit: float) -> float:
-        reach = limit * sqrt(_LAMBDA / (2 - _LAMBDA))
-        x = reach * nodes
-        gap = (x[None, :] - (1 - _LAMBDA) * x[:, None]) / _LAMBDA
-        kernel = np.exp(-0.5 * gap**2) / (sqrt(2 * pi) * _LAMBDA) * reach * weights
-        run = np.linalg.solve(np.eye(_NODES) - kernel, np.ones(_NODES))
-        return log(float(run[_NODES // 2])) - log(arl)
-
-    return _root(excess, 2.0, 7.0)
-
-
-def _cusum(arl: float) -> float:
-    """Return the two-sided CUSUM's limit, by Siegmund's approximation (1 % off).
-
-    Source:
-        D. Siegmund (1985), Sequential Analysis, eq. 2.57.
-    """
-    drift = 2 * _SLACK
-
-    def excess(limit: float) -> float:
-        b = drift * (limit + 1.166)
-        return log((exp(b) - b - 1) / (2 * _SLACK**2)) - log(2 * arl)
-
-    return _root(excess, 3.0, 60.0)
-
-
-def _root(f: Callable[[float], float], low: float, high: float) -> float:
-    return float(cast("float", brentq(f, low, high, xtol=1e-4)))
+    return ChartLimits(
+        ewma=design("ewma", arl, lam=LAMBDA, two_sided=True),
+        cusum=design("cusum", arl, k=SLACK, two_sided=True),
+        arl=arl,
+    )

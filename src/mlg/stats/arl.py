@@ -2,181 +2,182 @@
 
 A run length is the number of points until the chart signals, the signalling one included.
 Its mean without a shift is the time between false alarms, with a shift the delay of the
-detection. All values are zero-state: the chart starts at its centre (or head start) and the
-shift, in standard deviations of one charted point, is there from the first point on. Points
-are independent and normal with known mean and spread.
-
-EWMA and CUSUM are one chain each, u -> N(carry u + drift, spread^2) between two borders, so
-one solver serves both: the integral equation of the run length on Gauss-Legendre nodes.
+detection. Points are independent with known mean and spread; a shift is there from the first
+point on that counts. The families are in `arl_normal` (Shewhart, EWMA), `arl_cusum`, `arl_t2`,
+`arl_vector` (MEWMA), `arl_rules` (runs rules) and `arl_counts` (p, np, c, u); here they are
+called by one set of words, those of `mlg drift arl` and `mlg drift design`.
 """
 
-from collections.abc import Callable
-from math import inf, isfinite, log, sqrt
-from typing import Final, Literal, cast
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, fields, replace
+from math import log
+from typing import Any, Final, Literal, cast, get_args
 
 import numpy as np
-from numpy.typing import NDArray
 from scipy.optimize import brentq
-from scipy.special import ndtr, ndtri
+from scipy.special import ndtri
 
-Chart = Literal["ewma", "cusum", "shewhart"]
+from mlg.stats.arl_counts import (
+    CountChart,
+    Counts,
+    count_limits,
+    counts_law,
+    probability_limits,
+)
+from mlg.stats.arl_cusum import cusum_arl, cusum_law
+from mlg.stats.arl_normal import (
+    Limits,
+    ewma_arl,
+    ewma_law,
+    shewhart_arl,
+    shewhart_law,
+)
+from mlg.stats.arl_rules import WESTERN_ELECTRIC, Rule, rules_law
+from mlg.stats.arl_t2 import t2_arl, t2_law, t2_limit
+from mlg.stats.arl_vector import mewma_arl, mewma_law
+from mlg.stats.run_length import LONGEST, Law, State
+
+__all__ = [
+    "LAMBDA",
+    "LONGEST",
+    "SLACK",
+    "Chart",
+    "Law",
+    "Spec",
+    "State",
+    "arl",
+    "cusum_arl",
+    "design",
+    "designed",
+    "ewma_arl",
+    "law",
+    "mewma_arl",
+    "shewhart_arl",
+    "t2_arl",
+]
+
+Chart = Literal["ewma", "cusum", "shewhart", "mewma", "t2", "runs", "p", "np", "c", "u"]
 
 LAMBDA: Final = 0.1
 """Weight of an EWMA's newest point where none is named."""
 SLACK: Final = 0.25
 """Reference value of a CUSUM where none is named: best against a shift of twice as much."""
-LONGEST: Final = 1e12
-"""Run lengths above it cannot be told apart in double precision, and are infinite."""
 
-_MOST_NODES: Final = 4_000
-_FAR: Final = 8.5
-"""Standard deviations below which a chain without a lower border is never found."""
+_COUNTS: Final = {"size", "rate", "lower", "upper", "dispersion", "limit", "two_sided"}
+_TAKES: Final[dict[str, set[str]]] = {
+    "ewma": {"lam", "limit", "two_sided", "reflect", "head_start", "limits"},
+    "cusum": {"k", "h", "two_sided", "head_start"},
+    "shewhart": {"limit", "two_sided"},
+    "mewma": {"lam", "limit", "dims", "two_sided"},
+    "t2": {"limit", "dims", "two_sided"},
+    "runs": {"rules", "limit", "two_sided"},
+    **dict.fromkeys(get_args(CountChart), _COUNTS),
+}
 
 
-def shewhart_arl(limit: float, *, shift: float = 0.0, two_sided: bool = False) -> float:
-    """Return the average run length of a Shewhart chart: 1 / P(one point is beyond).
-
-    Args:
-        limit: In standard deviations of a point.
-        shift: Of the mean, in the same unit.
-        two_sided: Whether a point below `-limit` signals as well.
-
-    Returns:
-        Points, >= 1; infinity where no point can be beyond in double precision.
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Spec:
+    """A control chart, by the words of `mlg drift arl`. What a chart has no use for is refused.
 
     Raises:
-        ValueError: A number is not finite.
-
-    Source:
-        W. A. Shewhart (1931); D. C. Montgomery, Introduction to Statistical Quality
-        Control, section 6.2 (ARL of the x-bar chart).
-
-    Examples:
-        >>> round(shewhart_arl(3.0, two_sided=True), 2)
-        370.4
+        ValueError: The chart is unknown, or a parameter is given that it does not have.
     """
-    _finite(limit=limit, shift=shift)
-    beyond = float(ndtr(shift - limit) + (ndtr(-limit - shift) if two_sided else 0.0))
-    return 1.0 / min(beyond, 1.0) if beyond > 0 else inf
+
+    chart: Chart
+    limit: float | None = None
+    """Shewhart and EWMA: in standard deviations of the statistic. MEWMA and T squared: on T
+    squared. Runs rules: times the bounds, 1 where None. p, np, c, u: sigmas, 3 where None."""
+    lam: float | None = None
+    """Weight of the newest point of an EWMA or MEWMA; 0.1 where None."""
+    k: float | None = None
+    """Reference value of a CUSUM; 0.25 where None."""
+    h: float | None = None
+    """Decision interval of a CUSUM."""
+    head_start: float = 0.0
+    """Where a CUSUM (unit of h) or an EWMA (unit of its limit) starts."""
+    two_sided: bool = False
+    """Whether both directions signal; an MEWMA and T squared have none."""
+    dims: int | None = None
+    """Variables of an MEWMA or T squared."""
+    reflect: float | None = None
+    """Border <= 0 below which a one-sided EWMA is set back to it; None lets it fall."""
+    limits: Limits = "fixed"
+    """Of a two-sided EWMA: fixed at the asymptote, or exact from the first point on."""
+    rules: tuple[Rule, ...] = ()
+    """Of a Shewhart chart with runs rules; those of Western Electric where empty."""
+    rate: float | None = None
+    """Usual share (p, np) or mean count of a unit (c, u)."""
+    size: float | None = None
+    """Items (p, np) or units (u) of each point."""
+    lower: float | None = None
+    upper: float | None = None
+    """Limits of p, np, c, u in the chart's own unit, instead of `limit`."""
+    dispersion: float = 1.0
+    """Laney's sigma_z of p, np, c, u; above 1 the chart is a p' or u'."""
+
+    def __post_init__(self) -> None:
+        if self.chart not in _TAKES:
+            raise ValueError(f"expected a chart of {', '.join(_TAKES)}, got {self.chart!r}")
+        odd = [
+            one.name
+            for one in fields(self)
+            if one.name not in {"chart", *_TAKES[self.chart]}
+            and getattr(self, one.name) != one.default
+        ]
+        if odd:
+            raise ValueError(f"a chart of kind {self.chart} has no {', '.join(sorted(odd))}")
 
 
-def ewma_arl(
-    lam: float,
-    limit: float,
-    *,
-    shift: float = 0.0,
-    two_sided: bool = False,
-    reflect: float | None = None,
-) -> float:
-    r"""Return the average run length of an EWMA chart with fixed, asymptotic limits.
-
-    The chart is :math:`z_t = \lambda x_t + (1-\lambda) z_{t-1}`, :math:`z_0 = 0`, and signals
-    when :math:`z_t` (two-sided: :math:`|z_t|`) is over
-    :math:`L \sqrt{\lambda / (2 - \lambda)}`.
+def law(spec: Spec, *, shift: float = 0.0, state: State = "zero") -> Law:
+    """Return the law of a chart's run length: mean, median, quantiles.
 
     Args:
-        lam: Weight of the newest point, 0 < lam <= 1; 1 is a Shewhart chart.
-        limit: L > 0, in asymptotic standard deviations of the EWMA.
-        shift: In standard deviations of a point.
-        two_sided: Whether both directions signal.
-        reflect: One-sided only: border <= 0 below which the EWMA is set back to it, in the
-            unit of `limit`; None lets it fall freely.
-
-    Returns:
-        Points, >= 1; infinity over 1e12.
+        spec: The chart.
+        shift: In standard deviations of a point; of an MEWMA and T squared the Mahalanobis
+            distance; of p, np, c, u added to the rate.
+        state: In which state the chart is when the shift begins; see `run_length`.
 
     Raises:
-        ValueError: A parameter is outside its range, or `lam` is so small (about 1e-6) that
-            the equation needs more than 4,000 nodes.
+        ValueError: A parameter that the chart needs is missing or outside its range.
 
     Source:
-        S. V. Crowder (1987), Technometrics 29(4):401-407; K.-H. Waldmann (1986), Applied
-        Statistics 35:151-158 (one-sided); J. M. Lucas and M. S. Saccucci (1990),
-        Technometrics 32(1):1-12.
+        As the function of each chart.
 
     Examples:
-        >>> round(ewma_arl(0.25, 3.0, shift=1.0, two_sided=True), 6)  # SAS/QC: 11.154267
-        11.154267
+        >>> chart = Spec(chart="ewma", lam=0.1, limit=2.814, two_sided=True)
+        >>> law(chart, shift=0.5).median
+        25.0
     """
-    _finite(limit=limit, shift=shift)
-    if not 0 < lam <= 1 or limit <= 0:
-        raise ValueError(f"expected 0 < lam <= 1 and limit > 0, got {lam} and {limit}")
-    if reflect is not None and (two_sided or not reflect <= 0):
-        raise ValueError(f"expected a border <= 0 of a one-sided chart, got {reflect}")
-    if lam == 1.0 and reflect is None:
-        return shewhart_arl(limit, shift=shift, two_sided=two_sided)
-    unit = sqrt(lam / (2 - lam))
-    if two_sided:
-        lower = -limit
-    elif reflect is not None:
-        lower = reflect
-    else:
-        lower = min(0.0, shift / unit) - _FAR
-    return _zero_state(
-        carry=1 - lam,
-        drift=lam * shift,
-        spread=lam,
-        borders=(lower * unit, limit * unit),
-        reflects=not two_sided,
-        start=0.0,
-    )
-
-
-def cusum_arl(
-    k: float,
-    h: float,
-    *,
-    shift: float = 0.0,
-    head_start: float = 0.0,
-    two_sided: bool = False,
-) -> float:
-    r"""Return the average run length of a tabular CUSUM.
-
-    The upper arm is :math:`S_t = \max(0, S_{t-1} + x_t - k)` and signals when it is over h;
-    the lower arm is the same on :math:`-x_t`. With both, 1/ARL is the sum over the arms, or
-    :math:`(L^+_s L^-_0 + L^-_s L^+_0 - L^+_0 L^-_0) / (L^+_0 + L^-_0)` with a head start s.
-    That is exact as long as one arm is at zero whenever the other signals, so for
-    s <= h / 2 + k. A larger head start of a two-sided chart is refused.
-
-    Args:
-        k: Reference value >= 0, in standard deviations of a point.
-        h: Decision interval > 0, in the same unit.
-        shift: In the same unit.
-        head_start: Value from which each arm starts, 0..h.
-        two_sided: Whether both arms are kept.
-
-    Returns:
-        Points, >= 1; infinity over 1e12.
-
-    Raises:
-        ValueError: A parameter is outside its range.
-
-    Source:
-        E. S. Page (1954), Biometrika 41:100-115; A. L. Goel and S. M. Wu (1971),
-        Technometrics 13:221-230; L. C. Vance (1986), Journal of Quality Technology 18:189-193;
-        J. M. Lucas and R. B. Crosier (1982), Technometrics 24(3):199-205 (head start).
-
-    Examples:
-        >>> round(cusum_arl(0.25, 8.0, shift=2.5), 6)  # SAS/QC: 4.1500836225
-        4.150084
-    """
-    _finite(k=k, h=h, shift=shift, head_start=head_start)
-    if k < 0 or h <= 0 or not 0 <= head_start <= h:
-        raise ValueError(
-            f"expected k >= 0, h > 0 and 0 <= head_start <= h, got {k}, {h}, {head_start}"
-        )
-    if two_sided and head_start > h / 2 + k:
-        raise ValueError(
-            f"expected a head start <= h / 2 + k of a two-sided CUSUM, got {head_start}"
-        )
-    up = [_arm(k, h, shift, start) for start in (0.0, head_start)]
-    if not two_sided:
-        return up[1]
-    down = [_arm(k, h, -shift, start) for start in (0.0, head_start)]
-    if not isfinite(up[0]) or not isfinite(down[0]):  # the other arm then decides alone
-        return min(up[1], down[1])
-    both = up[0] + down[0]
-    return (up[1] * down[0] + down[1] * up[0] - up[0] * down[0]) / both
+    if state not in get_args(State):
+        raise ValueError(f"expected a state of {', '.join(get_args(State))}, got {state!r}")
+    lam = LAMBDA if spec.lam is None else spec.lam
+    match spec.chart:
+        case "cusum":
+            return cusum_law(
+                SLACK if spec.k is None else spec.k, _needed(spec, "h"), shift=shift,
+                head_start=spec.head_start, two_sided=spec.two_sided, state=state,
+            )  # fmt: skip
+        case "ewma":
+            return ewma_law(
+                lam, _needed(spec, "limit"), shift=shift, two_sided=spec.two_sided,
+                reflect=spec.reflect, head_start=spec.head_start, limits=spec.limits,
+                state=state,
+            )  # fmt: skip
+        case "shewhart":
+            return shewhart_law(_needed(spec, "limit"), shift=shift, two_sided=spec.two_sided)
+        case "mewma":
+            limit, dims = _needed(spec, "limit"), _needed(spec, "dims")
+            return mewma_law(lam, limit, dims=dims, shift=shift, state=state)
+        case "t2":
+            return t2_law(_needed(spec, "limit"), dims=_needed(spec, "dims"), shift=shift)
+        case "runs":
+            return rules_law(
+                spec.rules or WESTERN_ELECTRIC, shift=shift, two_sided=spec.two_sided,
+                scale=1.0 if spec.limit is None else spec.limit, state=state,
+            )  # fmt: skip
+        case _:
+            lower, upper = _count_limits(spec)
+            return counts_law(_counts(spec), lower=lower, upper=upper, shift=shift)
 
 
 def arl(
@@ -189,8 +190,10 @@ def arl(
     h: float | None = None,
     head_start: float = 0.0,
     two_sided: bool = False,
+    dims: int | None = None,
+    state: State = "zero",
 ) -> float:
-    """Return the zero-state average run length of a chart, by the words of `mlg drift arl`.
+    """Return the average run length of a chart; `law` of a `Spec` knows more charts and more.
 
     Args:
         chart: Which chart; one-sided upper unless `two_sided` (an MEWMA has no side).
@@ -199,8 +202,10 @@ def arl(
         limit: Of a Shewhart chart, an EWMA (L), or an MEWMA (on T squared).
         k: Reference value of a CUSUM; 0.25 where None.
         h: Decision interval of a CUSUM.
-        head_start: Of a CUSUM, in the unit of h.
+        head_start: Of a CUSUM in the unit of h, of an EWMA in that of its limit.
         two_sided: Whether both directions signal.
+        dims: Variables of an MEWMA or T squared.
+        state: In which state the chart is when the shift begins; see `run_length`.
 
     Returns:
         Points, >= 1; infinity over 1e12.
@@ -216,24 +221,55 @@ def arl(
         >>> round(arl("cusum", k=0.5, h=4.0, two_sided=True))  # Lucas and Crosier: 168
         168
     """
-    given = {"lam": lam, "limit": limit, "k": k, "h": h}
-    _only(chart, {name for name, value in given.items() if value is not None}, head_start)
-    if chart == "cusum":
-        if h is None:
-            raise ValueError("a cusum needs h")
-        return cusum_arl(
-            SLACK if k is None else k,
-            h,
-            shift=shift,
-            head_start=head_start,
-            two_sided=two_sided,
-        )
-    if limit is None:
-        raise ValueError(f"a chart of kind {chart} needs limit")
-    weight = LAMBDA if lam is None else lam
-    if chart == "ewma":
-        return ewma_arl(weight, limit, shift=shift, two_sided=two_sided)
-    return shewhart_arl(limit, shift=shift, two_sided=two_sided)
+    spec = Spec(
+        chart=chart, lam=lam, limit=limit, k=k, h=h, head_start=head_start,
+        two_sided=two_sided, dims=dims,
+    )  # fmt: skip
+    return law(spec, shift=shift, state=state).mean
+
+
+def designed(spec: Spec, arl0: float, *, state: State = "zero") -> Spec:
+    """Return the chart with the limit at which it signals once in `arl0` points, unshifted.
+
+    Of p, np, c and u: the nearest probability limits, `lower` and `upper`, at which it signals
+    at most once in `arl0`, as counts are whole.
+
+    Args:
+        spec: The chart, without its limit.
+        arl0: Wanted mean number of points between false alarms, > 1 and <= 1e12.
+        state: From which state that mean is counted.
+
+    Raises:
+        ValueError: `arl0` is out of range, less than the chart can have or more, or a limit
+            was given.
+
+    Source:
+        Root of the average run length by R. P. Brent (1973); Shewhart charts by the normal
+        quantile, T squared by the chi-squared one.
+
+    Examples:
+        >>> designed(Spec(chart="np", rate=0.1, size=100.0), 370.0).upper
+        19.0
+    """
+    if not 1 < arl0 <= LONGEST:
+        raise ValueError(f"expected 1 < arl0 <= {LONGEST:g}, got {arl0}")
+    limits = ("limit", "h", "lower", "upper")
+    given = [name for name in limits if getattr(spec, name) is not None]
+    if given:
+        raise ValueError(f"a design finds {' and '.join(given)}: leave out what it is to find")
+    match spec.chart:
+        case "shewhart":
+            tail = 1 / ((2 if spec.two_sided else 1) * arl0)
+            return replace(spec, limit=float(-ndtri(tail)))
+        case "t2":
+            return replace(spec, limit=t2_limit(1 / arl0, dims=_needed(spec, "dims")))
+        case "p" | "np" | "c" | "u":
+            lower, upper = probability_limits(_counts(spec), arl0, two_sided=spec.two_sided)
+            return replace(spec, lower=lower, upper=upper)
+        case _:
+            name = "h" if spec.chart == "cusum" else "limit"
+            found: Any = {name: _root(spec, name, arl0, state)}
+            return replace(spec, **found)
 
 
 def design(
@@ -244,6 +280,8 @@ def design(
     k: float | None = None,
     head_start: float = 0.0,
     two_sided: bool = False,
+    dims: int | None = None,
+    state: State = "zero",
 ) -> float:
     """Return the limit at which a chart without shift signals once in `arl0` points.
 
@@ -252,8 +290,10 @@ def design(
         arl0: Wanted mean number of points between false alarms, > 1 and <= 1e12.
         lam: Weight of an EWMA or MEWMA; 0.1 where None.
         k: Reference value of a CUSUM; 0.25 where None.
-        head_start: Of a CUSUM, in the unit of h.
+        head_start: Of a CUSUM in the unit of h, of an EWMA in that of its limit.
         two_sided: Whether both directions signal.
+        dims: Variables of an MEWMA or T squared.
+        state: From which state `arl0` is counted.
 
     Returns:
         The limit: of a Shewhart chart and an EWMA in standard deviations, of an MEWMA on
@@ -264,108 +304,91 @@ def design(
             does not fit the chart.
 
     Source:
-        Root of `arl` by R. P. Brent (1973); Shewhart charts by the normal quantile.
+        As `designed`.
 
     Examples:
         >>> round(design("ewma", 500.0, lam=0.1, two_sided=True), 3)
         2.814
     """
-    if not 1 < arl0 <= LONGEST:
-        raise ValueError(f"expected 1 < arl0 <= {LONGEST:g}, got {arl0}")
-    given = {"lam": lam, "k": k}
-    _only(chart, {name for name, value in given.items() if value is not None}, head_start)
-    if chart == "shewhart":
-        return float(-ndtri(1 / ((2 if two_sided else 1) * arl0)))
+    spec = Spec(
+        chart=chart, lam=lam, k=k, head_start=head_start, two_sided=two_sided, dims=dims
+    )
+    found = designed(spec, arl0, state=state)
+    limit = found.h if chart == "cusum" else found.limit
+    if limit is None:
+        raise ValueError(f"a chart of kind {chart} has two limits: `designed` returns them")
+    return limit
+
+
+def delays(
+    spec: Spec, shifts: Sequence[float], *, state: State = "zero"
+) -> tuple[tuple[float, Law], ...]:
+    """Return the run length's law at each of some shifts.
+
+    Raises:
+        ValueError: As `law`.
+    """
+    return tuple((shift, law(spec, shift=shift, state=state)) for shift in shifts)
+
+
+def _root(spec: Spec, name: str, arl0: float, state: State) -> float:
+    least = {"cusum": _least_h(spec), "ewma": spec.head_start * (1 + 1e-9)}.get(spec.chart, 0.0)
 
     def run(limit: float) -> float:
-        bound = {"h": limit} if chart == "cusum" else {"limit": limit}
-        return arl(
-            chart,
-            lam=lam,
-            k=k,
-            head_start=head_start,
-            two_sided=two_sided,
-            **bound,
-        )
+        one = replace(spec, **cast("dict[str, Any]", {name: limit}))
+        return law(one, state=state).mean
 
-    low = max(1e-3, _least_h(head_start, k, two_sided=two_sided))
+    low = max(1e-3, least)
     if run(low) >= arl0:
         raise ValueError(f"expected arl0 over {run(low):.4g}, the least of this chart")
-    return _rising_root(lambda limit: min(log(run(limit)), 50.0) - log(arl0), low)
-
-
-def _least_h(head_start: float, k: float | None, *, two_sided: bool) -> float:
-    """Return the least h that `cusum_arl` takes with this head start."""
-    if two_sided:
-        return max(0.0, 2 * (head_start - (SLACK if k is None else k)))
-    return head_start
-
-
-def _rising_root(f: Callable[[float], float], low: float) -> float:
-    high = max(2.0 * low, 1.0)
-    while f(high) < 0:
-        low, high = high, 1.5 * high
-    return float(cast("float", brentq(f, low, high, xtol=1e-10, rtol=np.float64(1e-12))))
-
-
-def _only(chart: str, given: set[str], head_start: float) -> None:
-    takes = {
-        "ewma": {"lam", "limit"},
-        "cusum": {"k", "h", "head_start"},
-        "shewhart": {"limit"},
-    }
-    if chart not in takes:
-        raise ValueError(f"expected a chart of {sorted(takes)}, got {chart!r}")
-    odd = (given | ({"head_start"} if head_start else set())) - takes[chart]
-    if odd:
-        raise ValueError(f"a chart of kind {chart} has no {', '.join(sorted(odd))}")
-
-
-def _finite(**numbers: float) -> None:
-    bad = {name: value for name, value in numbers.items() if not isfinite(value)}
-    if bad:
-        raise ValueError(f"expected finite numbers, got {bad}")
-
-
-def _arm(k: float, h: float, shift: float, start: float) -> float:
-    return _zero_state(
-        carry=1.0, drift=shift - k, spread=1.0, borders=(0.0, h), reflects=True, start=start
+    most = 1e3 if spec.chart == "runs" else 1e6
+    return _rising_root(
+        lambda limit: min(log(run(limit)), 50.0) - log(arl0),
+        low,
+        most,
+        lambda limit: f"at {limit:.4g} it is {run(limit):.6g}",
     )
 
 
-def _zero_state(
-    *,
-    carry: float,
-    drift: float,
-    spread: float,
-    borders: tuple[float, float],
-    reflects: bool,
-    start: float,
+def _least_h(spec: Spec) -> float:
+    """Return the least h that `cusum_law` takes with this head start."""
+    if spec.two_sided:
+        return max(0.0, 2 * (spec.head_start - (SLACK if spec.k is None else spec.k)))
+    return spec.head_start
+
+
+def _rising_root(
+    f: Callable[[float], float], low: float, most: float, told: Callable[[float], str]
 ) -> float:
-    """Return the mean number of steps until the chain leaves; below, it leaves or is set back.
+    high = max(2.0 * low, 1.0)
+    while f(high) < 0:
+        low, high = high, 1.5 * high
+        if high > most:
+            raise ValueError(f"no limit gives this chart so long a run length: {told(high)}")
+    return float(cast("float", brentq(f, low, high, xtol=1e-10, rtol=np.float64(1e-12))))
 
-    L(u) = 1 + A(u) L(lower) + integral of f(v | u) L(v) dv with A(u) the chance of being set
-    back, 0 without reflection. The lower border is one more node, of weight 0.
 
-    Raises:
-        ValueError: The system cannot be solved for these parameters.
-    """
-    lower, upper = borders
-    count = int(30 + 2.5 * (upper - lower) / spread)
-    if count > _MOST_NODES:
-        raise ValueError(f"too fine for {_MOST_NODES} nodes: needs {count}")
-    x, weights = cast("tuple[NDArray[np.float64], ...]", np.polynomial.legendre.leggauss(count))
-    half = (upper - lower) / 2
-    nodes = np.concatenate(([lower], lower + half * (x + 1)))
-    weights = np.concatenate(([0.0], half * weights))
-    here = carry * np.append(nodes, start) + drift
-    kernel = np.exp(-0.5 * ((nodes[None, :] - here[:, None]) / spread) ** 2)
-    kernel *= weights / (spread * sqrt(2 * np.pi))
-    if reflects:
-        kernel[:, 0] += ndtr((lower - here) / spread)
-    try:
-        run = np.linalg.solve(np.eye(count + 1) - kernel[:-1], np.ones(count + 1))
-    except np.linalg.LinAlgError:
-        return inf
-    found = float(1.0 + kernel[-1] @ run)
-    return found if 1.0 - 1e-9 <= found <= LONGEST else inf
+def _needed(spec: Spec, name: str) -> Any:
+    found = getattr(spec, name)
+    if found is None:
+        raise ValueError(f"a chart of kind {spec.chart} needs {name}")
+    return found
+
+
+def _counts(spec: Spec) -> Counts:
+    size = 1.0 if spec.chart == "c" and spec.size is None else _needed(spec, "size")
+    return Counts(
+        chart=cast("CountChart", spec.chart),
+        rate=_needed(spec, "rate"),
+        size=size,
+        dispersion=spec.dispersion,
+    )
+
+
+def _count_limits(spec: Spec) -> tuple[float | None, float | None]:
+    if spec.lower is None and spec.upper is None:
+        limit = 3.0 if spec.limit is None else spec.limit
+        return count_limits(_counts(spec), limit=limit, two_sided=spec.two_sided)
+    if spec.limit is not None:
+        raise ValueError("expected limit (in sigmas), or lower and upper, not both")
+    return spec.lower, spec.upper
