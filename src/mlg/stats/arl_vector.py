@@ -236,7 +236,7 @@ class _Half:
         size = float(np.linalg.norm(right))
         if size == 0:
             return np.zeros(self.size), 0.0
-        found, left_over = np.zeros(self.size), right
+        found, left_over, missed = np.zeros(self.size), right, 1.0
         for _ in range(_ROUNDS):
             found = found + _krylov(flow, left_over, 1e-12 * size)
             left_over = right - flow(found)

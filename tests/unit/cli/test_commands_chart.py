@@ -90,7 +90,7 @@ def test_a_wrong_word_is_told_with_exit_2(words: str, what: str) -> None:
 
 def test_people_read_a_table() -> None:
     done = CliRunner().invoke(
-        app, ["drift", "design", "--chart", "mewma", "--dims", "2", "--arl0", "200"]
+        app, ["drift", "design", "--chart", "t2", "--dims", "2", "--arl0", "200"]
     )
     assert done.exit_code == 0
     assert "one false alarm in 200 points" in " ".join(done.stdout.split())

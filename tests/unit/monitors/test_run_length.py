@@ -19,7 +19,7 @@ _spec.loader.exec_module(run_length)
 
 
 @pytest.mark.parametrize("part", ["ewma", "cusum"])
-@pytest.mark.parametrize(("shift", "runs"), [(0.0, 250), (0.5, 2_500), (1.0, 4_000)])
+@pytest.mark.parametrize(("shift", "runs"), [(0.0, 150), (0.5, 2_500), (1.0, 4_000)])
 def test_the_shipped_step_runs_as_long_as_the_engine_says(
     part, shift: float, runs: int
 ) -> None:
