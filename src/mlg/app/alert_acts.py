@@ -17,7 +17,7 @@ from mlg.core.nodes import Attr, Node
 from mlg.core.ports import GraphReader, GraphStore
 from mlg.core.principal import Principal
 from mlg.core.reading import NodeQuery
-from mlg.core.uris import Uri, parse_uri
+from mlg.core.uris import Uri, make_uri, parse_uri
 from mlg.graph import record_alert_acts
 from mlg.graph.record import Recorder
 from mlg.manifest.specs import ManifestSpec
@@ -70,7 +70,7 @@ class AlertActs:
             NotFoundError: There is no such alert.
             ManifestError: The note is too long.
         """
-        node = find_alert(self._reader, self._recorder("").project, alert)
+        node = find_alert(self._reader, self._recorder("system:control").project, alert)
         told = Acknowledged(by=principal.subject, at=self._clock.now(), note=note)
         with self._desk.changing:
             desk, stands, new = acknowledged(self._desk.read(), node.uri, told)
@@ -100,7 +100,7 @@ class AlertActs:
             NotFoundError: There is no such alert.
             ManifestError: Nobody is named, or a text is too long.
         """
-        node = find_alert(self._reader, self._recorder("").project, alert)
+        node = find_alert(self._reader, self._recorder("system:control").project, alert)
         to = to.strip()
         if not to or max(len(to), len(note)) > MOST_TEXT:
             raise ManifestError(
@@ -236,17 +236,12 @@ class AlertActs:
         }
         for name, there in known.items():
             wanted = matcher.get(name)
-            if wanted and wanted not in there and not _is_loss(name, wanted, known["service"]):
+            if wanted and wanted not in there:
                 raise NotFoundError(
                     f"no {name} {wanted[:60]!r}",
                     where=name,
                     hint=f"there are: {', '.join(there) or 'none'}.",
                 )
-
-
-def _is_loss(name: str, wanted: str, services: list[str]) -> bool:
-    """Return whether it is the name of the watch over a service's log, as alerts show it."""
-    return name == "monitor" and wanted.removeprefix(f"{MONITOR}-") in services
 
 
 def find_alert(reader: GraphReader, project: str, alert: str) -> Node:
@@ -260,25 +255,19 @@ def find_alert(reader: GraphReader, project: str, alert: str) -> Node:
     Raises:
         NotFoundError: There is none.
     """
-    if alert.startswith("mlg://"):
-        try:
-            parts = parse_uri(alert)
-        except ValueError:
-            raise _unknown(alert) from None
-        project, name, birth = parts.namespace, parts.name, parts.version
-    else:
-        name, _, given = alert.partition("@")
-        birth = given or None
-    page = reader.nodes(NodeQuery(kinds=("alert",), limit=_MOST))
-    found = [
-        node
-        for node in page.nodes
-        if (parts := parse_uri(node.uri)).name == name
-        and parts.namespace == project
-        and birth in {None, parts.version}
-    ]
+    name, _, birth = alert.partition("@")
+    wanted: Uri | None = Uri(alert) if alert.startswith("mlg://") else None
+    if wanted is None and name and birth:
+        wanted = make_uri("alert", project, name, birth)
+    query = NodeQuery(kinds=("alert",), uri=wanted, limit=1 if wanted else _MOST)
+    nodes = reader.nodes(query).nodes
+    found = [n for n in nodes if wanted or parse_uri(n.uri).name == name]
     if not found:
-        raise _unknown(alert)
+        raise NotFoundError(
+            f"no alert {alert[:120]!r}",
+            where="alerts",
+            hint="mlg alerts list --all shows them.",
+        )
     return max(found, key=lambda node: node.valid_from)
 
 
@@ -316,12 +305,6 @@ def maintenance_document(one: Maintenance) -> dict[str, Any]:
         "at": rfc3339(one.at),
         "lifted_by": one.lifted_by or None,
     }
-
-
-def _unknown(alert: str) -> NotFoundError:
-    return NotFoundError(
-        f"no alert {alert[:120]!r}", where="alerts", hint="mlg alerts list --all shows them."
-    )
 
 
 def _digest(*parts: str) -> str:
