@@ -17,17 +17,17 @@ from mlg.api.routes_control import OPERATOR, VIEWER, Caller, Services
 from mlg.core.errors import ManifestError
 
 OneAlert = Annotated[str, QueryParameter(min_length=1, max_length=500)]
-State = Annotated[str, QueryParameter(max_length=20)]
+State = Annotated[str, QueryParameter(name="state", max_length=20)]
 Service = Annotated[str, QueryParameter(max_length=200)]
 Limit = Annotated[int, QueryParameter(ge=1, le=1_000)]
 
 
 @get("/api/v1/alerts", opt=VIEWER, sync_to_thread=True)
 def alerts(
-    services: Services, state: State = "open", service: Service = "", limit: Limit = 100
+    services: Services, wanted: State = "open", service: Service = "", limit: Limit = 100
 ) -> dict[str, Any]:
     """List alerts, newest first (`state`: open, closed, all), silences and maintenance."""
-    return services.alerts.alerts(state, service, limit)
+    return services.alerts.alerts(wanted, service, limit)
 
 
 @get("/api/v1/alerts/one", opt=VIEWER, sync_to_thread=True)

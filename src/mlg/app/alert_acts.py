@@ -5,7 +5,7 @@ told before it holds, and what is lifted is told after it holds no more: a proce
 killed in between leaves an alert that pages, and the same act again completes it.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from hashlib import sha256
 from typing import Any, Final
 
@@ -126,7 +126,7 @@ class AlertActs:
 
     def silence(
         self,
-        matcher: dict[str, str | None],
+        matcher: Mapping[str, str | None],
         until: str,
         reason: str,
         principal: Principal,
@@ -146,7 +146,10 @@ class AlertActs:
             reason=reason,
             by=principal.subject,
             at=now,
-            **{name: value or None for name, value in matcher.items()},
+            service=matcher["service"] or None,
+            monitor=matcher["monitor"] or None,
+            kind=matcher["kind"] or None,
+            feature=matcher["feature"] or None,
         )
         with self._desk.changing:
             desk, one, change = silenced(self._desk.read(), wanted, now=now)
@@ -212,10 +215,11 @@ class AlertActs:
         return maintenance_document(one)
 
     def _tell(self, one: Silence | Maintenance, by: str) -> None:
-        kind = "silence" if isinstance(one, Silence) else "maintenance"
-        document = silence_document(one) if kind == "silence" else maintenance_document(one)
+        if isinstance(one, Silence):
+            kind, document, ends = "silence", silence_document(one), rfc3339(one.until)
+        else:
+            kind, document, ends = "maintenance", maintenance_document(one), rfc3339(one.end)
         facts: dict[str, Attr] = {k: v for k, v in document.items() if v is not None}
-        ends = document["until"] if kind == "silence" else document["to"]
         word = "lifted" if one.lifted_by else "set"
         event = record_alert_acts.hold_changed(
             self._recorder(by),
@@ -227,7 +231,7 @@ class AlertActs:
         )
         append_once(self._store, (event,))
 
-    def _check_names(self, matcher: dict[str, str | None]) -> None:
+    def _check_names(self, matcher: Mapping[str, str | None]) -> None:
         spec = self._spec()
         known = {
             "service": sorted(spec.services) if spec else [],

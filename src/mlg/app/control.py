@@ -24,7 +24,7 @@ from mlg.adapters.loopback_ports import check_port
 from mlg.api.app import create_app
 from mlg.api.operations import ApiServices
 from mlg.api.security import LOOPBACK_HOSTS, loopback_principal
-from mlg.app.alert_operations import AlertOperations
+from mlg.app.alert_operations import alerts_of
 from mlg.app.build import GATEWAYS, build
 from mlg.app.ending import end_all
 from mlg.app.operations import ControlOperations
@@ -115,7 +115,7 @@ def _start(parts: Parts, operations: ControlOperations) -> ApiServer:
                 reader=parts.reader,
                 store=parts.store,
                 operations=operations,
-                alerts=AlertOperations(parts),
+                alerts=alerts_of(parts),
                 clock=parts.clock,
                 ids=parts.ids,
                 hooks=parts.hooks,

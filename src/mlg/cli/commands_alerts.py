@@ -186,6 +186,10 @@ def _no_reason() -> str:
     raise ManifestError("a reason is needed: it is kept on the graph", where="--reason")
 
 
+def _line(text: str) -> None:
+    out.print(text, markup=False, soft_wrap=True)
+
+
 def _say(words: str) -> Any:
     def say(done: dict[str, Any]) -> None:
         out.print(words.format(**done), markup=False, soft_wrap=True)
@@ -194,23 +198,18 @@ def _say(words: str) -> Any:
 
 
 def _print_listing(found: dict[str, Any]) -> None:
-    table(
-        "alerts",
-        ["alert", "service", "state", "feature", "statistic", "limit", "cause", "who"],
-        [
-            [
-                one["alert"],
-                one["service"],
-                one["standing"] or one["state"],
-                one["feature"],
-                _short(one["statistic"]),
-                _short(one["limit"]),
-                one["cause"],
-                one["owner"] or one["acknowledged_by"] or "",
-            ]
-            for one in found["alerts"]
-        ],
-    )
+    for one in found["alerts"]:
+        who = one["owner"] or one["acknowledged_by"]
+        words = [
+            one["alert"],
+            " ".join(filter(None, (one["state"], one["standing"]))),
+            f"{one['metric']} {_short(one['statistic'])} (limit {_short(one['limit'])})",
+            f"{one['service']}: {one['cause']}",
+            *([f"{who} has it"] if who else []),
+        ]
+        _line("; ".join(words))
+    if not found["alerts"]:
+        out.print("alerts: none")
     if found["left_out"]:
         out.print(f"{found['left_out']} older ones are left out: --limit")
     table(
@@ -230,7 +229,7 @@ def _print_listing(found: dict[str, Any]) -> None:
 
 def _print_alert(found: dict[str, Any]) -> None:
     low, high = found["limits"]
-    rows = [
+    rows: list[list[Any]] = [
         ["state", " ".join(filter(None, (found["state"], found["standing"])))],
         ["held by", found["held"]],
         ["what", found["text"]],
@@ -247,7 +246,10 @@ def _print_alert(found: dict[str, Any]) -> None:
         ["node", found["uri"]],
         ["page", found["page"]],
     ]
-    table(found["alert"], ["", ""], [row for row in rows if row[1]])
+    _line(found["alert"])
+    for name, value in rows:
+        if value:
+            _line(f"  {name}: {value}")
     sample = found.get("sample_rows")
     if sample is None:
         return

@@ -149,7 +149,7 @@ def spans(
     found = [
         (f"maintenance {one.id} by {one.by}: {one.reason}", one.start, one.end)
         for one in desk.maintenance
-        if one.service in {None, service}
+        if one.service in {None, service} and one.start < one.end  # else it never began
     ]
     for entry in calendar:
         dated = entry.start is not None and entry.end is not None  # others would never end
@@ -271,7 +271,8 @@ def maintained(
                 return desk, one, "same"
             return _put(desk, after), after, "changed"
     _check_count([one for one in desk.maintenance if now < one.end])
-    name = _id("m", str(wanted.service), wanted.start.isoformat(), wanted.at.isoformat())
+    when = (wanted.start.isoformat(), wanted.at.isoformat())
+    name = _id("m", str(wanted.service), wanted.reason, *when)
     made = msgspec.structs.replace(wanted, id=name)
     return _put(desk, made), made, "new"
 
