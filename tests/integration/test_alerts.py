@@ -16,6 +16,7 @@ from tests.integration.test_monitoring import MANIFEST, World, drained
 from typer.testing import CliRunner
 
 from mlg.adapters.graph_sqlite_read import SqliteGraphReader
+from mlg.adapters.stream_segments import segment_paths
 from mlg.api.app import create_app
 from mlg.api.operations import ApiServices
 from mlg.api.security import LOOPBACK_HOSTS, loopback_principal
@@ -37,7 +38,9 @@ WHEN = "2026-03-01T13:20:00Z"
 
 PERSONAL = """
 datasets:
-  viewers: {file: viewers.csv, columns: {age: {type: int, personal: recommendations}}}
+  viewers:
+    source: {uri: "file:viewers.csv"}
+    columns: {age: {type: int64, personal: recommendations}}
 """
 PROMOTION = """
 calendar:
@@ -414,9 +417,8 @@ def test_a_sealed_and_an_erased_sample_is_read_too(door: Any, plane: Plane) -> N
         plane.home, plane.files, plane.artifacts, plane.store, plane.recorder, lambda _s, _v: ""
     )
     assert seals.seal("home") > 0
-    for path in (plane.home / "segments" / "home").glob("*"):
-        if path.is_file() and path.suffix == ".seg":
-            path.unlink()
+    for path in segment_paths(plane.home / "segments" / "home"):
+        path.unlink()
     after = plane.operations().sample(ALERT)
     assert len(after["rows"]) == len(before["rows"])
     assert after["rows"][0]["features"]["viewer:age"] == "***"

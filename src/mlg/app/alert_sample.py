@@ -14,7 +14,7 @@ from mlg.adapters.segment_frames import frames
 from mlg.adapters.stream_segments import segment_paths
 from mlg.app.seals import Seals
 from mlg.core.errors import BackendError, LifecycleError
-from mlg.manifest.personal import personal_fields
+from mlg.manifest.personal import personal_fields, viewer_columns
 from mlg.manifest.specs import ManifestSpec
 from mlg.monitors.alert import MOST_SAMPLE
 from mlg.monitors.windows import Layout
@@ -85,9 +85,12 @@ def _sealed(path: Path, wanted: set[str]) -> dict[str, dict[str, Any]]:
 
 
 def personal_names(spec: ManifestSpec | None) -> frozenset[str]:
-    """Return the names of all columns that the manifest marks personal."""
-    texts = personal_fields(spec).values() if spec else ()
-    return frozenset(one["column"] for text in texts for one in json.loads(text))
+    """Return the names of the columns that are marked personal, or that name viewers."""
+    if spec is None:
+        return frozenset()
+    marked = [one for text in personal_fields(spec).values() for one in json.loads(text)]
+    keys = [column for columns in viewer_columns(spec).values() for column in columns]
+    return frozenset((*(one["column"] for one in marked), *keys))
 
 
 def sample_document(
