@@ -27,7 +27,7 @@ from mlg.app.seals import Seals
 from mlg.app.serve_api import start_api
 from mlg.automations.triggers import matches
 from mlg.cli.main import app as command_line
-from mlg.core.principal import Principal
+from mlg.core.principal import Principal, Role
 from mlg.graph.record import Recorder
 from mlg.manifest.load import parse_manifest
 from mlg.manifest.specs_automations import TriggerSpec
@@ -345,7 +345,7 @@ def door(plane: Plane, fakes: ModuleType) -> Iterator[Any]:
     """Return a caller of the API, whose roles the test may change."""
     plane.told(MANIFEST + PERSONAL)
     shifted(plane)
-    roles = ["operator"]
+    roles: list[Role] = ["operator"]
     app = create_app(
         services(plane, fakes),
         allowed_hosts=("127.0.0.1",),
@@ -354,8 +354,9 @@ def door(plane: Plane, fakes: ModuleType) -> Iterator[Any]:
         ),
     )
     with TestClient(app, base_url="http://127.0.0.1:7070") as client:
-        client.roles = roles
-        yield client
+        caller: Any = client
+        caller.roles = roles
+        yield caller
 
 
 def post(door: Any, path: str, **body: Any) -> Any:

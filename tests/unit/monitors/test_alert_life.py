@@ -128,15 +128,15 @@ def test_after_the_cool_down_the_same_statistic_opens_at_once(over: Run) -> None
 
 
 def test_news_opens_another_at_once(over: Run) -> None:
-    cases: list[Any] = [
-        lambda run: run.see(AGE, "viewer:job=student.share"),
-        lambda run: run.see(AGE, statistic=9.0),
-        lambda run: run.see(AGE, known=Facts(missing=("viewer:age",))),
+    cases: list[tuple[tuple[str, ...], dict[str, Any]]] = [
+        ((AGE, "viewer:job=student.share"), {}),
+        ((AGE,), {"statistic": 9.0}),
+        ((AGE,), {"known": Facts(missing=("viewer:age",))}),
     ]
-    for case in cases:
+    for metrics, more in cases:
         run = Run()
         run.state, run.at = over.state, over.at
-        assert case(run) == ["home:2:open:0"]
+        assert run.see(*metrics, **more) == ["home:2:open:0"]
 
 
 def test_windows_of_other_streams_do_not_end_the_cool_down(over: Run) -> None:
