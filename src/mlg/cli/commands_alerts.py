@@ -215,13 +215,23 @@ def _print_listing(found: dict[str, Any]) -> None:
     table(
         "silences",
         ["id", "matches", "until", "by", "reason"],
-        [[s["id"], _matcher(s), s["until"], s["by"], s["reason"]] for s in found["silences"]],
+        [
+            [s["id"], _matcher(s), _time(s["until"]), s["by"], s["reason"]]
+            for s in found["silences"]
+        ],
     )
     table(
         "maintenance",
         ["id", "service", "from", "to", "by", "reason"],
         [
-            [m["id"], m["service"] or "all", m["from"], m["to"], m["by"], m["reason"]]
+            [
+                m["id"],
+                m["service"] or "all",
+                _time(m["from"]),
+                _time(m["to"]),
+                m["by"],
+                m["reason"],
+            ]
             for m in found["maintenance"]
         ],
     )
@@ -272,6 +282,10 @@ def _told(found: dict[str, Any], *names: str) -> list[str]:
 def _matcher(one: dict[str, Any]) -> str:
     names = ("service", "monitor", "kind", "feature")
     return ", ".join(f"{name} {one[name]}" for name in names if one[name])
+
+
+def _time(text: str) -> str:
+    return f"{text[:16]}Z"
 
 
 def _short(value: object) -> str:
