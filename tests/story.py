@@ -20,6 +20,7 @@ from mlg.core.predict import ServingPolicy
 from mlg.core.uris import Digest, Uri
 from mlg.graph import (
     record_acts,
+    record_alert_acts,
     record_alerts,
     record_automations,
     record_columns,
@@ -388,6 +389,15 @@ def healing(story: Story) -> None:
     """Tell drift, what rules and people did, and the version that healed it."""
     alert_event(story, "opened")
     incident_event(story, "opened")
+    story.tell(record_alert_acts.hold_changed, key="silence", kind="silence", id_="s-1",
+               lifted=False, facts={"service": "home", "reason": "new feed"})  # fmt: skip
+    alert_event(story, "held")
+    story.tell(record_alert_acts.hold_changed, key="lift", kind="silence", id_="s-1",
+               lifted=True, facts={"service": "home", "reason": "new feed"})  # fmt: skip
+    alert_event(story, "released")
+    for word in ("acknowledged", "handed_over"):
+        story.tell(record_alert_acts.alert_acted, key=f"alert:{word}", word=word,
+                   alert=story.alert(), note="their feed", to="team:data")  # fmt: skip
     key = "automation:guard:one"
     story.tell(
         record_automations.automation_decided, who=story.rule, key=key, rule="guard",

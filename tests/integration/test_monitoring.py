@@ -114,7 +114,7 @@ class World:
             served_by="model", reason="ranked", at=self.at, latency_ms=1.0,
         )  # fmt: skip
         around = Circumstances(
-            viewer=f"v{self.count // 2}", session=None, salt="s", received_at=self.at,
+            viewer=f"v{self.count // 2}", session=None, salt="5a", received_at=self.at,
             features=features, arm="", propensity=1.0,
         )  # fmt: skip
         return prediction_record(prediction, around)

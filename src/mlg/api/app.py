@@ -20,6 +20,7 @@ from litestar.response import ServerSentEvent
 from litestar.types import Scope
 
 from mlg.api import (
+    routes_alerts,
     routes_automations,
     routes_control,
     routes_experiments,
@@ -125,6 +126,14 @@ ROUTES: Final = documented(
         routes_automations.answer_proposal,
         routes_automations.frozen,
         routes_automations.freeze,
+        routes_alerts.alerts,
+        routes_alerts.alert,
+        routes_alerts.alert_sample,
+        routes_alerts.acknowledge,
+        routes_alerts.hand_over,
+        routes_alerts.silence,
+        routes_alerts.maintenance,
+        routes_alerts.lift,
         routes_gamedays.gamedays,
         routes_gamedays.gameday,
         routes_gamedays.gameday_end,

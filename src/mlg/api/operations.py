@@ -4,6 +4,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
+from mlg.api.alerts import Alerts, NoAlerts
 from mlg.api.health import HealthAnswer
 from mlg.api.schemas import (
     ExperimentActRequest,
@@ -417,6 +418,7 @@ class ApiServices:
     history: GraphHistory = field(default_factory=NoHistory)
     hooks: Hooks = field(default_factory=NoHooks)
     providers: Providers = field(default_factory=NoProviders)
+    alerts: Alerts = field(default_factory=NoAlerts)
     project: Callable[[], str] = lambda: "mlg"
     """Name of the project in force, for what others record without naming one."""
     on_denied: Callable[[Denial], None] = _unrecorded

@@ -19,6 +19,7 @@ from mlg.adapters.network_http import HttpNetwork
 from mlg.adapters.router_envoy import EnvoyRouter, admin_url
 from mlg.adapters.secrets_local import LocalSecrets
 from mlg.adapters.steps_process import ProcessSteps
+from mlg.app.alert_desk import AlertDesk
 from mlg.app.drift import moving
 from mlg.app.emitter import Emitter
 from mlg.app.emitting import emitter_of
@@ -140,6 +141,7 @@ def build(home: Path, control_port: int, gateway_port: int) -> Parts:
         supervisor=lambda: supervisor,
         recorder=lambda: base.recorder("system:replicas"),
         moving=lambda: moving(monitoring.standings().values()),
+        hold=AlertDesk(base.files, base.clock).hold,
     )
     release = _release(base, router, supervisor, fleet, tail, replicas)
     train = _train(base, release)

@@ -24,6 +24,7 @@ from mlg.adapters.loopback_ports import check_port
 from mlg.api.app import create_app
 from mlg.api.operations import ApiServices
 from mlg.api.security import LOOPBACK_HOSTS, loopback_principal
+from mlg.app.alert_operations import alerts_of
 from mlg.app.build import GATEWAYS, build
 from mlg.app.ending import end_all
 from mlg.app.operations import ControlOperations
@@ -114,6 +115,7 @@ def _start(parts: Parts, operations: ControlOperations) -> ApiServer:
                 reader=parts.reader,
                 store=parts.store,
                 operations=operations,
+                alerts=alerts_of(parts),
                 clock=parts.clock,
                 ids=parts.ids,
                 hooks=parts.hooks,

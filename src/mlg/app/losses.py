@@ -1,5 +1,6 @@
 """Log records that processes lost: told to the graph, with an alert while it goes on."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Final
@@ -14,6 +15,7 @@ from mlg.core.ports import Files
 from mlg.core.uris import EventId, Uri
 from mlg.graph import record_alerts, record_replicas
 from mlg.graph.record import Recorder
+from mlg.monitors.hold import Held, Subject
 from mlg.monitors.losses import LossAlert, LossCommand, LossFacts, LossState, LossTold, step
 
 KIND: Final = "records_lost"
@@ -40,10 +42,16 @@ class LogLosses:
     Args:
         files: Keeps it over restarts.
         born: Makes a name for a memory that begins anew.
+        hold: Says what keeps an alert from paging.
     """
 
-    def __init__(self, files: Files, born: str) -> None:
-        self._files = files
+    def __init__(
+        self,
+        files: Files,
+        born: str,
+        hold: Callable[[Subject], Held | None] = lambda _: None,
+    ) -> None:
+        self._files, self._hold = files, hold
         self._kept = _Kept(born=born, state=LossState())
         try:
             content = files.read(_PATH)
@@ -107,6 +115,13 @@ class LogLosses:
             f"its log by {', '.join(alert.processes)}"
         )
         shared: dict[str, Attr] = {"text": text, "action": "record", "on_alert": "notify"}
+        held = self._hold(
+            Subject(service=alert.service, monitor=MONITOR, kind=KIND, start=opened, end=last)
+        )
+        standing: dict[str, Attr] = {
+            "standing": held.standing if held else "",
+            "held": held.words if held else "",
+        }
         alerted = record_alerts.alert_changed(
             recorder,
             key=f"{key}:{KIND}",
@@ -134,7 +149,7 @@ class LogLosses:
             feature="",
             severity=0.0,  # nothing is known of the answers themselves
             cause_named="records that could not be written",
-            facts={**shared, "processes": ", ".join(alert.processes)},
+            facts={**shared, **standing, "processes": ", ".join(alert.processes)},
             cause=cause,
         )
         facts: dict[str, Attr] = {

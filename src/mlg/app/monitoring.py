@@ -9,44 +9,51 @@ import logging
 import threading
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
-from datetime import datetime
 from pathlib import Path
 from typing import Any, Final
 
 import msgspec
 
 from mlg.adapters.stream_segments import SegmentStream
+from mlg.app.alert_desk import AlertDesk
+from mlg.app.alert_holding import Holding, all_held, may_heal
 from mlg.app.layouts import Layouts
 from mlg.app.log_columns import decoded
-from mlg.app.monitoring_events import Told, events_of, incident_id, stored_sample
+from mlg.app.monitoring_events import (
+    Told,
+    events_of,
+    incident_id,
+    learned_events,
+    stored_sample,
+)
 from mlg.app.monitoring_state import (
     FOLDER,
     Stored,
     drifted,
     path_of,
+    read_stored,
     watched,
     without_viewer,
 )
 from mlg.app.skew import SkewWatch
 from mlg.automations.freeze import FREEZE_FILE
-from mlg.core.clock import Clock, parse_time, rfc3339
+from mlg.core.clock import Clock, rfc3339
 from mlg.core.errors import LifecycleError
 from mlg.core.ports import ArtifactStore, Cursor, Files, GraphStore
 from mlg.core.uris import Digest, Uri
 from mlg.graph.record import Recorder
-from mlg.graph.record_alerts import incident_uri, monitor_learned
+from mlg.graph.record_alerts import incident_uri
 from mlg.manifest.specs import ManifestSpec
 from mlg.manifest.specs_watch import MonitorSpec
-from mlg.monitors.alert import Command
+from mlg.monitors.alert import Command, Incident
 from mlg.monitors.diagnose import Known
-from mlg.monitors.expected import expected_at
+from mlg.monitors.hold import Held
 from mlg.monitors.monitor import (
     Plan,
     new_monitor,
     observe,
     plan_of,
     policy_now,
-    ready_streams,
     settled,
 )
 from mlg.monitors.severity import PolicyChange
@@ -75,6 +82,7 @@ class Monitoring:
         heal: Starts to heal an incident; the same one starts once.
         known: What others know of a service.
         skew: Compares logged features with the training code's; None: nobody does.
+        desk: What people asked of alerts; None: as the files have it.
         plan: Makes plans; other than the default only in tests.
     """
 
@@ -92,12 +100,14 @@ class Monitoring:
         heal: Callable[[HealRequest], None],
         known: Callable[[str], Known] = lambda _: Known(),
         skew: SkewWatch | None = None,
+        desk: AlertDesk | None = None,
         plan: Callable[[MonitorSpec], Plan] = plan_of,
     ) -> None:
         self._home, self._files, self._clock, self._artifacts = home, files, clock, artifacts
         self._store, self._policies, self._recorder = store, policies, recorder
         self._spec, self._heal, self._plan = spec, heal, plan
         self._others, self._skew = known, skew
+        self._holding = Holding(desk or AlertDesk(files, clock), spec)
         self._lock = threading.RLock()
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._run, name="mlg-monitoring", daemon=True)
@@ -127,6 +137,7 @@ class Monitoring:
         with self._lock:
             self._reload()
             count = sum(self._follow(name) for name in sorted(self._of))
+            self._turn_alerts()
             self._adjust_policies()
             if self._clock.monotonic_s() - self._saved_s > _SAVE_EVERY_S:
                 self.save()
@@ -185,8 +196,10 @@ class Monitoring:
         stored = self._of[name]
         at = stored.newest or rfc3339(self._clock.now())
         monitor, commands = settled(stored.monitor, at)
-        kinds = self._tell(name, stored, commands)
-        self._of[name] = msgspec.structs.replace(stored, monitor=monitor, kinds=kinds)
+        kinds, held = self._tell(name, stored, commands)
+        self._of[name] = msgspec.structs.replace(
+            stored, monitor=monitor, kinds=kinds, held=held
+        )
         self._write(name)
 
     def _reload(self) -> None:
@@ -201,7 +214,7 @@ class Monitoring:
         self._seen = spec
 
     def _take(self, name: str, wanted: MonitorSpec | None) -> None:
-        stored = self._of.get(name) or self._read(name)
+        stored = self._of.get(name) or read_stored(self._files, name)
         if stored is not None and (wanted is None or watched(stored.spec) != watched(wanted)):
             self._of[name] = stored
             self._close(name)
@@ -243,7 +256,7 @@ class Monitoring:
             layouts={
                 version: self._layouts.of(version, of) for version, of in versions.items()
             },
-            known=self._known(service, newest, found.newest_rows(), versions),
+            known=self._known(service, found.newest_rows(), versions),
         )
         windows = stored.windows + sum(w.stream == "requests" for w in seen.windows)
         after = msgspec.structs.replace(
@@ -259,9 +272,9 @@ class Monitoring:
         for what in seen.monitor.fold.odd.keys() - stored.monitor.fold.odd.keys():
             logger.warning("monitor %s: %s", name, what)
         # told before it is kept: what fails here is read and told again
-        self._tell_learned(name, stored, after)
-        kinds = self._tell(name, stored, seen.commands)
-        self._of[name] = msgspec.structs.replace(after, kinds=kinds)
+        append_once(self._store, learned_events(self._recorder(), name, stored, after))
+        kinds, held = self._tell(name, stored, seen.commands)
+        self._of[name] = msgspec.structs.replace(after, kinds=kinds, held=held)
         self._dirty.add(name)
         if seen.commands:
             self._write(name)
@@ -269,40 +282,44 @@ class Monitoring:
 
     def _tell(
         self, name: str, stored: Stored, commands: tuple[Command, ...]
-    ) -> tuple[str, ...]:
-        told, kinds = self._told(name, stored), stored.kinds
+    ) -> tuple[tuple[str, ...], dict[str, Held]]:
+        told, kinds, held = self._told(name, stored), stored.kinds, dict(stored.held)
         for command in commands:
+            held = self._holding.after(command, told, kinds, held)
             sample = stored_sample(command, told.service, self._artifacts)
             events, kinds = events_of(
-                command, told, kinds, recorder=self._recorder(), sample=sample
+                command, told, kinds, recorder=self._recorder(), sample=sample, held=held
             )
             append_once(self._store, events)
-            if command.kind != "close" and stored.spec.on_alert == "heal":
-                self._heal(
-                    HealRequest(
-                        incident=incident_id(told, command.incident),
-                        monitor=name,
-                        service=told.service,
-                    )
-                )
-        return kinds
+            if command.kind != "close":
+                self._begin_healing(name, stored, told, command.incident, kinds, held)
+        return kinds, held if kinds else {}
 
-    def _tell_learned(self, name: str, before: Stored, after: Stored) -> None:
-        """Tell of each stream whose phase I is over since the last look, once an incident."""
-        number = after.monitor.alerts.number
-        new = ready_streams(after.monitor) - ready_streams(before.monitor)
-        events = [
-            monitor_learned(
-                self._recorder(),
-                key=f"monitor:{name}@{after.born}:learned:{number}:{stream}",
-                monitor=name,
-                service=after.spec.watch,
-                stream=stream,
-                windows=after.windows,
-            )
-            for stream in sorted(new)
-        ]
-        append_once(self._store, events)
+    def _begin_healing(
+        self,
+        name: str,
+        stored: Stored,
+        told: Told,
+        incident: Incident,
+        kinds: tuple[str, ...],
+        held: Mapping[str, Held],
+    ) -> None:
+        if stored.spec.on_alert == "heal" and may_heal(kinds, held):
+            one = incident_id(told, incident)
+            self._heal(HealRequest(incident=one, monitor=name, service=told.service))
+
+    def _turn_alerts(self) -> None:
+        """Tell of open alerts that are held from now on, or page now."""
+        for name, stored in sorted(self._of.items()):
+            incident, told = stored.monitor.alerts.incident, self._told(name, stored)
+            events, held = self._holding.turned(stored, told, self._recorder())
+            if incident is None or not events:
+                continue
+            append_once(self._store, events)
+            self._begin_healing(name, stored, told, incident, stored.kinds, held)
+            turns = stored.turns + len(events)
+            self._of[name] = msgspec.structs.replace(stored, held=held, turns=turns)
+            self._write(name)
 
     def _told(self, name: str, stored: Stored) -> Told:
         spec = self._spec()
@@ -318,22 +335,16 @@ class Monitoring:
     def _known(
         self,
         service: str,
-        newest: str,
         predictions: Sequence[Mapping[str, Any]],
         versions: Mapping[str, Digest],
     ) -> Known:
-        spec = self._spec()
-        expected: tuple[str, ...] = ()
-        if spec is not None and spec.calendar:
-            expected = expected_at(spec.calendar, service, self._event_time(newest))
         skewed = self._skew.share(service, predictions, versions) if self._skew else None
-        return replace(self._others(service), expected=expected, skewed_share=skewed)
-
-    def _event_time(self, text: str) -> datetime:
-        try:
-            return parse_time(text)
-        except ValueError:
-            return self._clock.now()
+        return replace(
+            self._others(service),
+            calendar=self._holding.calendar(),
+            maintenance=self._holding.maintenance(service),
+            skewed_share=skewed,
+        )
 
     def _adjust_policies(self) -> None:
         """Let each service's live policy say how severe the worst incident of its monitors is.
@@ -366,20 +377,12 @@ class Monitoring:
         found: tuple[PolicyChange, Uri | None] = (quiet, None)
         for name, stored in mine:
             incident, change = stored.monitor.alerts.incident, policy_now(stored.monitor)
+            if all_held(stored.kinds, stored.held):
+                continue
             if incident is not None and change.drift_severity > found[0].drift_severity:
                 one = incident_id(self._told(name, stored), incident)
                 found = (change, incident_uri(self._recorder(), one))
         return found
-
-    def _read(self, name: str) -> Stored | None:
-        content = self._files.read(path_of(name))
-        if content is None:
-            return None
-        try:
-            return msgspec.json.decode(content, type=Stored)
-        except msgspec.MsgspecError:
-            logger.warning("the memory of monitor %s is damaged: it learns anew", name)
-            return None
 
     def _write(self, name: str) -> None:
         self._files.write(path_of(name), msgspec.json.encode(self._of[name]))

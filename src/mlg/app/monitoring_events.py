@@ -2,9 +2,11 @@
 
 import json
 import tempfile
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from mlg.app.monitoring_state import Stored
 from mlg.core.events import Event
 from mlg.core.nodes import Attr
 from mlg.core.ports import ArtifactStore
@@ -13,7 +15,9 @@ from mlg.graph import record_alerts
 from mlg.graph.record import Recorder, model_uri
 from mlg.monitors.alert import Command, Incident, alert_of, sentence, worst
 from mlg.monitors.evaluate import QUALITY
+from mlg.monitors.hold import Held
 from mlg.monitors.kinds import by_kind, drop, kind_of
+from mlg.monitors.monitor import ready_streams
 from mlg.monitors.windows import REQUESTS
 
 _MOST_SIGNALS = 10
@@ -44,6 +48,7 @@ def events_of(
     *,
     recorder: Recorder,
     sample: Digest | None,
+    held: Mapping[str, Held] | None = None,
 ) -> tuple[list[Event], tuple[str, ...]]:
     """Return the events of one command, and the kinds of alerts that are open after it.
 
@@ -56,6 +61,7 @@ def events_of(
         kinds: Kinds that were opened by this incident's earlier commands.
         recorder: Makes events.
         sample: Digest of the stored sample.
+        held: What holds the alerts, by kind; of others nothing.
     """
     incident = command.incident
     name = incident_id(told, incident)
@@ -77,6 +83,7 @@ def events_of(
                 told,
                 recorder,
                 sample,
+                (held or {}).get(kind),
             )
         )
     facts = incident_facts(incident, told)
@@ -87,6 +94,50 @@ def events_of(
     return [*events, told_event], after
 
 
+def turned_event(
+    kind: str,
+    part: Incident,
+    told: Told,
+    recorder: Recorder,
+    *,
+    held: Held | None,
+    turn: int,
+    acknowledged_by: str = "",
+) -> Event:
+    """Return the event that an open alert is held from now on, or no more.
+
+    Args:
+        kind: Of the alert.
+        part: The incident with the signals of that kind.
+        told: Whose alert.
+        recorder: Makes the event.
+        held: What holds it; None: it is released, and what an alert starts is started.
+        turn: Counts these events of a monitor.
+        acknowledged_by: Who knows of it already: then its release starts nothing.
+    """
+    word = "held" if held else "released"
+    key = f"monitor:{incident_id(told, part)}:{word}:{kind}:{turn}"
+    more: dict[str, Attr] = {"acknowledged_by": acknowledged_by} if acknowledged_by else {}
+    return _alert_event(key, word, kind, part, told, recorder, None, held, more)
+
+
+def learned_events(recorder: Recorder, name: str, before: Stored, after: Stored) -> list[Event]:
+    """Return the event of each stream whose phase I ended between two looks."""
+    number = after.monitor.alerts.number
+    new = ready_streams(after.monitor) - ready_streams(before.monitor)
+    return [
+        record_alerts.monitor_learned(
+            recorder,
+            key=f"monitor:{name}@{after.born}:learned:{number}:{stream}",
+            monitor=name,
+            service=after.spec.watch,
+            stream=stream,
+            windows=after.windows,
+        )
+        for stream in sorted(new)
+    ]
+
+
 def _alert_event(
     key: str,
     word: str,
@@ -95,6 +146,8 @@ def _alert_event(
     told: Told,
     recorder: Recorder,
     sample: Digest | None,
+    held: Held | None,
+    more: Mapping[str, Attr] | None = None,
 ) -> Event:
     name = incident_id(told, part)
     signal = worst(part)
@@ -118,6 +171,9 @@ def _alert_event(
         "text": sentence(part),
         "action": part.cause.action,
         "on_alert": told.on_alert,
+        "standing": held.standing if held else "",
+        "held": held.words if held else "",
+        **(more or {}),
     }
     return record_alerts.alert_changed(
         recorder,

@@ -1,19 +1,23 @@
 """What the monitors keep between two processes."""
 
+import logging
 import secrets
 from dataclasses import replace
 from typing import Final
 
 import msgspec
 
-from mlg.core.ports import Cursor
+from mlg.core.ports import Cursor, Files
 from mlg.core.predict import ServingPolicy
 from mlg.core.uris import Digest
 from mlg.manifest.specs_watch import MonitorSpec
+from mlg.monitors.hold import Held
 from mlg.monitors.monitor import Monitor
 from mlg.monitors.severity import PolicyChange
 
 FOLDER: Final = "monitors"
+
+logger = logging.getLogger("mlg.monitoring")
 
 
 class Stored(msgspec.Struct, kw_only=True, frozen=True):
@@ -27,6 +31,10 @@ class Stored(msgspec.Struct, kw_only=True, frozen=True):
     """Artifact by version, of those that may have answered."""
     kinds: tuple[str, ...] = ()
     """Kinds of alerts that the open incident has opened."""
+    held: dict[str, Held] = {}
+    """What holds them, by kind; the others page."""
+    turns: int = 0
+    """How often an open alert was held or released."""
     windows: int = 0
     """Windows of all requests, until now."""
     opened: int = 0
@@ -50,6 +58,18 @@ def watched(spec: MonitorSpec) -> MonitorSpec:
 def path_of(name: str) -> str:
     """Return where a monitor's memory is kept."""
     return f"{FOLDER}/{name}.json"
+
+
+def read_stored(files: Files, name: str) -> Stored | None:
+    """Return a monitor's memory; None when there is none, or it is damaged."""
+    content = files.read(path_of(name))
+    if content is None:
+        return None
+    try:
+        return msgspec.json.decode(content, type=Stored)
+    except msgspec.MsgspecError:
+        logger.warning("the memory of monitor %s is damaged: it learns anew", name)
+        return None
 
 
 def without_viewer(stored: Stored, viewer: str) -> Stored | None:

@@ -26,6 +26,7 @@ from mlg.core.processes import ProcessState
 from mlg.core.uris import Uri
 from mlg.graph import record_replicas
 from mlg.graph.record import Recorder, deployment_uri
+from mlg.monitors.hold import Held, Subject
 from mlg.monitors.losses import LossAlert, LossFacts, LossLook
 from mlg.monitors.siblings import (
     PATIENCE,
@@ -105,6 +106,7 @@ class ReplicaWatch:
         supervisor: Knows and replaces processes.
         recorder: Makes events.
         moving: By service, why its input is not quiet; services without a word are quiet.
+        hold: Says what keeps an alert of lost records from paging.
         patience: When to act; other than the default only in tests.
     """
 
@@ -118,6 +120,7 @@ class ReplicaWatch:
         supervisor: Callable[[], Supervisor],
         recorder: Callable[[], Recorder],
         moving: Callable[[], Mapping[str, str]],
+        hold: Callable[[Subject], Held | None] = lambda _: None,
         patience: Patience = PATIENCE,
     ) -> None:
         self._files, self._clock, self._network, self._store = files, clock, network, store
@@ -128,7 +131,8 @@ class ReplicaWatch:
         self._thread = threading.Thread(target=self._run, name="mlg-replicas", daemon=True)
         self._of: dict[str, Watched] = {}
         self._state = SiblingState(restarts=self._kept())
-        self._losses = LogLosses(files, recorder().ids.new_id().replace("-", "")[-12:])
+        born = recorder().ids.new_id().replace("-", "")[-12:]
+        self._losses = LogLosses(files, born, hold)
         self._owed: deque[Event] = deque(maxlen=1_000)
 
     def start(self) -> None:

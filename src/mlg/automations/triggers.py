@@ -10,6 +10,10 @@ from mlg.manifest.specs_automations import TriggerSpec
 ANY: Final = "any"
 
 ALERT_OPENED: Final = "mlg.alert.opened"
+ALERT_RELEASED: Final = "mlg.alert.released"
+HELD: Final = ("held", "acknowledged_by")
+"""Facts of an alert, empty or not there unless it starts nothing: silenced, in maintenance or
+expected by the calendar; or released when a person knows of it already."""
 ALERT_FACTS: Final = ("kind", "monitor", "feature", "metric")
 """Facts of an alert that `alert:` may name."""
 
@@ -61,9 +65,11 @@ def rollout_state(event: Event) -> str | None:
 
 
 def _alert(wanted: str, event: Event) -> bool:
-    if event.type != ALERT_OPENED:
+    if event.type not in {ALERT_OPENED, ALERT_RELEASED}:
         return False
     facts = event_data(event)
+    if any(facts.get(name) for name in HELD):
+        return False
     return wanted == ANY or wanted in {facts.get(key) for key in ALERT_FACTS}
 
 

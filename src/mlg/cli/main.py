@@ -3,6 +3,7 @@
 import typer
 
 from mlg.cli import (
+    commands_alerts,
     commands_audit,
     commands_automations,
     commands_bench,
@@ -89,6 +90,16 @@ automations.command("list")(commands_automations.listing)
 automations.command("approve")(commands_automations.approve)
 automations.command("dismiss")(commands_automations.dismiss)
 
+alerts = typer.Typer(
+    help="Alerts of monitors: who knows of them, and which page nobody.", no_args_is_help=True
+)
+alerts.command("list")(commands_alerts.listing)
+alerts.command("show")(commands_alerts.show_one)
+alerts.command("ack")(commands_alerts.ack)
+alerts.command("handover")(commands_alerts.handover)
+alerts.command("silence")(commands_alerts.silence)
+alerts.command("unsilence")(commands_alerts.unsilence)
+alerts.command("maintenance")(commands_alerts.maintenance)
 
 renders = typer.Typer(help="Write what runs here for another place.", no_args_is_help=True)
 renders.command("kubernetes")(commands_render.kubernetes)
@@ -130,6 +141,7 @@ app.add_typer(rollout, name="rollout")
 app.add_typer(experiment, name="experiment")
 app.add_typer(drift, name="drift")
 app.add_typer(simulate, name="simulate")
+app.add_typer(alerts, name="alerts")
 app.add_typer(automations, name="automations")
 app.add_typer(hook, name="hook")
 app.add_typer(image, name="image")

@@ -8,11 +8,12 @@ from socket import gethostname
 from typing import Any, Final, TypedDict, Unpack
 from urllib.parse import quote
 
+from mlg.client.alerts import AlertCalls
 from mlg.client.outbox import HostClock, Outbox
 from mlg.client.recording import Dataset, RecordedRun, Scalar, dataset_of
 from mlg.client.sources import account, code_of
 from mlg.client.spool import Spool, default_folder
-from mlg.client.wire import DEFAULT_URL, Wire
+from mlg.client.wire import DEFAULT_URL
 
 JsonObject = dict[str, Any]
 RECORD_S: Final = 5.0
@@ -41,7 +42,7 @@ class WalkHow(TypedDict, total=False):
     """Roles that are not followed."""
 
 
-class Client(Wire):
+class Client(AlertCalls):
     """Talks to one control plane; every call is one connection, so threads may share it.
 
     Every method returns the API's document. It raises the LifecycleError that the control

@@ -11,7 +11,8 @@ from mlg.core.nodes import Attr
 from mlg.core.uris import EventId, Uri, parse_uri
 from mlg.graph.record import Recorder, edge, feature_uri, node
 
-ALERT_WORDS: Final = frozenset(("opened", "grown", "closed"))
+INCIDENT_STEPS: Final = frozenset(("opened", "grown", "closed"))
+ALERT_WORDS: Final = INCIDENT_STEPS | {"held", "released"}
 INCIDENT_WORDS: Final = frozenset(
     (
         "recorded", "annotated", "excluded", "quarantined", "retraining_begun", "healed",
@@ -58,12 +59,12 @@ def alert_changed(
     at: datetime | None = None,
     cause: EventId | None = None,
 ) -> Event:
-    """Return the event that an alert opened, grew or closed.
+    """Return the event that an alert opened, grew or closed, is held or is released.
 
     Args:
         recorder: Whose event.
         key: Idempotency key; the monitor's command with the kind.
-        word: `opened`, `grown` or `closed`.
+        word: One of `ALERT_WORDS`; a held alert starts nothing until it is released.
         alert: Its measurement, slice, sample and remedy; the subject of the measurement is
             the service or the model version on which it was detected.
         kind: `input_drift`, `confidence_drop`, …: what automations name.
@@ -182,7 +183,7 @@ def incident_changed(
     Raises:
         ValueError: Unknown word.
     """
-    if word not in ALERT_WORDS:
+    if word not in INCIDENT_STEPS:
         raise ValueError(f"unknown word of an incident {word!r}")
     attrs: dict[str, Attr] = {**facts, "state": "closed" if word == "closed" else "open"}
     return recorder.event(

@@ -1,10 +1,12 @@
 """Signals become incidents: one opens, grows, and closes when all is quiet again.
 
 `step(state, facts) -> (state, commands)` is pure. All signals of one service that are out at
-the same time are one incident, so one shift seen by twenty charts pages once.
+the same time are one incident, so one shift seen by twenty charts pages once. A statistic that
+goes in and out around its limit is one incident too: after one closed, its statistics must stay
+out for a while before they open another.
 """
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Final, Literal
 
 from mlg.core.clock import parse_time
@@ -18,6 +20,18 @@ from mlg.monitors.windows import REQUESTS
 
 QUIET: Final = 5
 """Windows without a signal, one after the other, after which an incident closes."""
+
+COOL_DOWN: Final = 20
+"""Windows after an incident closed in which its statistics alone open no other at once."""
+
+LASTING: Final = 5
+"""Windows, one after the other, for which they must signal in that time to open one."""
+
+WORSE: Final = 0.1
+"""Rise of severity that is news."""
+
+MOST_CLOSED: Final = 5
+"""Closed incidents that are remembered."""
 
 MOST_SAMPLE: Final = 1_000
 MOST_SIGNALS: Final = 50
@@ -44,6 +58,23 @@ class Incident:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Closed:
+    """What is remembered of an incident that is over, so that it does not open again."""
+
+    signals: tuple[str, ...]
+    """Its statistics, as `stream/metric`."""
+    cause: str
+    severity: float
+    at: str
+    """End of the newest window that it saw, RFC 3339; older ones come late."""
+    cooling: dict[str, int] = field(default_factory=dict[str, int])
+    """Windows of each of its streams for which it may flap; empty when it was dealt with,
+    because its streams have learned anew."""
+    again: dict[str, int] = field(default_factory=dict[str, int])
+    """Windows of each stream, one after the other, in which its statistics signalled again."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class AlertState:
     """The incidents of one monitor; goes through msgspec both ways."""
 
@@ -51,6 +82,8 @@ class AlertState:
     number: int = 0
     """Incidents so far."""
     incident: Incident | None = None
+    closed: tuple[Closed, ...] = ()
+    """The newest that are over, newest last."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -88,12 +121,18 @@ def step(state: AlertState, facts: AlertFacts) -> tuple[AlertState, tuple[Comman
 
     An incident opens at the first signal that is worth a page: one whose change reaches the
     floor, or a small one of which a slice is named. It grows when another statistic joins,
-    the cause changes, or its severity rises by 0.1. It closes after `QUIET` quiet windows.
+    the cause changes, or its severity rises by `WORSE`. It closes after `QUIET` quiet windows.
+
+    What was out in an incident that closed opens another only when it is news: in a later
+    window, and for `COOL_DOWN` windows only with another statistic, another cause, a severity
+    that rose by `WORSE`, or after `LASTING` windows in a row.
     """
     worth = tuple(s for s in facts.signals if not s.small or facts.slice is not None)
     incident = state.incident
     if incident is None:
-        if not worth or facts.handled or facts.cause is None:
+        known = _known_again(state, facts, worth)
+        state = replace(state, closed=_cooled(state.closed, facts, worth))
+        if known or not worth or facts.handled or facts.cause is None:
             return state, ()
         return _opened(state, facts, facts.cause, worth)
     mine = facts.stream in {signal.stream for signal in incident.signals.values()}
@@ -101,7 +140,8 @@ def step(state: AlertState, facts: AlertFacts) -> tuple[AlertState, tuple[Comman
     if facts.handled or quiet >= QUIET:
         closed = replace(incident, quiet=quiet)
         command = Command(kind="close", key=f"{incident.key}:close:0", incident=closed)
-        return replace(state, incident=None), (command,)
+        over = (*state.closed, _over(closed, facts))[-MOST_CLOSED:]
+        return replace(state, incident=None, closed=over), (command,)
     if not facts.signals:
         return replace(state, incident=replace(incident, quiet=quiet)), ()
     grown = _grown(incident, facts, worth)
@@ -109,7 +149,7 @@ def step(state: AlertState, facts: AlertFacts) -> tuple[AlertState, tuple[Comman
         len(grown.signals) > len(incident.signals)
         or (grown.cause.cause, grown.cause.action)
         != (incident.cause.cause, incident.cause.action)
-        or grown.policy.drift_severity >= incident.policy.drift_severity + 0.1
+        or grown.policy.drift_severity >= incident.policy.drift_severity + WORSE
         or (grown.slice is not None and incident.slice is None)
     )
     if not changed:
@@ -118,6 +158,56 @@ def step(state: AlertState, facts: AlertFacts) -> tuple[AlertState, tuple[Comman
     key = f"{grown.key}:grow:{grown.revision}"
     command = Command(kind="grow", key=key, incident=grown, sample=facts.sample[:MOST_SAMPLE])
     return replace(state, incident=grown), (command,)
+
+
+def _known_again(state: AlertState, facts: AlertFacts, worth: tuple[Signal, ...]) -> bool:
+    """Return whether these signals are of an incident that is over, and no news."""
+    names = {_name(signal) for signal in worth}
+    severity = policy_change(state.service, worth, "").drift_severity
+    for one in state.closed:
+        if not names <= set(one.signals):
+            continue
+        if parse_time(facts.at) <= parse_time(one.at):
+            return True
+        cause = one.cause if facts.cause is None else facts.cause.cause
+        news = cause != one.cause or severity >= one.severity + WORSE - 1e-9
+        lasting = one.again.get(facts.stream, 0) + 1 >= LASTING
+        if one.cooling.get(facts.stream, 0) and not news and not lasting:
+            return True
+    return False
+
+
+def _cooled(
+    closed: tuple[Closed, ...], facts: AlertFacts, worth: tuple[Signal, ...]
+) -> tuple[Closed, ...]:
+    """Return what is remembered after one window; late windows count for nothing."""
+    names, after = {_name(signal) for signal in worth}, list[Closed]()
+    for one in closed:
+        stream, left = facts.stream, one.cooling.get(facts.stream, 0)
+        if not left or parse_time(facts.at) <= parse_time(one.at):
+            after.append(one)
+            continue
+        again = one.again.get(stream, 0) + 1 if names & set(one.signals) else 0
+        after.append(
+            replace(
+                one,
+                cooling={**one.cooling, stream: left - 1},
+                again={**one.again, stream: again},
+            )
+        )
+    return tuple(after)
+
+
+def _over(incident: Incident, facts: AlertFacts) -> Closed:
+    ends = [facts.at, *(signal.end for signal in incident.signals.values())]
+    streams = {signal.stream for signal in incident.signals.values()}
+    return Closed(
+        signals=tuple(sorted(incident.signals)),
+        cause=incident.cause.cause,
+        severity=incident.policy.drift_severity,
+        at=max(ends, key=parse_time),
+        cooling={} if facts.handled else dict.fromkeys(sorted(streams), COOL_DOWN),
+    )
 
 
 def _opened(

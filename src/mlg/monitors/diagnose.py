@@ -8,8 +8,10 @@ promotion is no drift.
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from datetime import datetime
 from typing import Final, Literal
 
+from mlg.manifest.specs_watch import CalendarEntry
 from mlg.monitors.baseline import Baseline
 from mlg.monitors.evaluate import Signal
 from mlg.monitors.windows import REQUESTS, Summary, Window
@@ -213,7 +215,11 @@ class Known:
     """What others know that no window shows."""
 
     expected: tuple[str, ...] = ()
-    """Names of calendar entries that cover now."""
+    """Names of calendar entries that cover now, beside those of `calendar`."""
+    calendar: tuple[CalendarEntry, ...] = ()
+    """Entries of the manifest; each window asks which of them cover its end."""
+    maintenance: tuple[tuple[datetime, datetime], ...] = ()
+    """Event times, first and the one after the last, in which nothing is learned."""
     source_late: tuple[str, ...] = ()
     contract_broken: tuple[str, ...] = ()
     skewed_share: float | None = None

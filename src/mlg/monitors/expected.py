@@ -1,11 +1,10 @@
 """What the calendar expects at a time, so that it is not taken for a fault."""
 
 from collections.abc import Sequence
-from datetime import UTC, datetime, timedelta
+from datetime import datetime
 
 from mlg.manifest.specs_watch import CalendarEntry
-
-_DAY = len("2026-07-01")
+from mlg.monitors.hold import ends
 
 
 def expected_at(
@@ -23,25 +22,17 @@ def expected_at(
 
     Examples:
         >>> day = CalendarEntry(promotion="launch", start="2026-07-01", end="2026-07-02")
-        >>> expected_at([day], "home", datetime(2026, 7, 2, 23, tzinfo=UTC))
+        >>> expected_at([day], "home", datetime.fromisoformat("2026-07-02T23:00Z"))
         ('promotion launch',)
     """
     found: list[str] = []
     for entry in entries:
         if entry.ical is not None or (entry.services and service not in entry.services):
             continue
-        begun = entry.start is None or at >= _moment(entry.start)
-        over = entry.end is not None and at >= _moment(entry.end) + (
-            timedelta(days=1) if len(entry.end) == _DAY else timedelta(0)
-        )
-        if begun and not over:
+        start, end = ends(entry)
+        if start <= at < end:
             found.append(_name(entry))
     return tuple(found)
-
-
-def _moment(text: str) -> datetime:
-    at = datetime.fromisoformat(text)
-    return at if at.tzinfo is not None else at.replace(tzinfo=UTC)
 
 
 def _name(entry: CalendarEntry) -> str:

@@ -17,6 +17,13 @@ _OF_FEATURE: Final[dict[str, tuple[str, str]]] = {
 }
 """Kind of a fall, and of a rise."""
 
+KINDS: Final = tuple(
+    sorted(
+        {INPUT_DRIFT, "feature_drift", *(one for both in _OF_FEATURE.values() for one in both)}
+    )
+)
+"""Every kind that a monitor may open."""
+
 
 def kind_of(signal: Signal) -> str:
     """Return the kind of one signal.

@@ -8,6 +8,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
+from mlg.core.clock import parse_time
 from mlg.manifest.specs_watch import MonitorSpec
 from mlg.monitors.alert import AlertFacts, AlertState, Command, step
 from mlg.monitors.answers import Answers
@@ -22,6 +23,7 @@ from mlg.monitors.evaluate import (
     evaluate,
     relearned,
 )
+from mlg.monitors.expected import expected_at
 from mlg.monitors.fold import FoldState, WindowPlan, fold
 from mlg.monitors.severity import PolicyChange, policy_change
 from mlg.monitors.slices import Slice, find_slices, members
@@ -92,6 +94,8 @@ class Monitor:
     )
     """What signalled in the newest window of each stream, and of its quality."""
     usual_top_actor_share: float = 0.0
+    maintained: tuple[str, ...] = ()
+    """Streams, and their quality, whose newest window lay in a maintenance window."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -156,11 +160,13 @@ def observe(
 def _one(
     monitor: Monitor, window: Window | Quality, plan: Plan, known: Known
 ) -> tuple[Monitor, tuple[Signal, ...], tuple[Command, ...]]:
+    known = _known_at(known, monitor.alerts.service, window)
+    monitor = _maintained(monitor, window, inside=bool(known.maintenance))
     charts, found = evaluate(
         monitor.charts,
         window,
         limits=plan.limits(charts_of(monitor.charts)),
-        frozen=monitor.alerts.incident is not None,
+        frozen=monitor.alerts.incident is not None or bool(known.maintenance),
     )
     if "all" not in plan.features:
         found = tuple(signal for signal in found if signal.feature in plan.features)
@@ -182,6 +188,40 @@ def _one(
         ),
     )
     return replace(monitor, alerts=alerts), found, commands
+
+
+def _known_at(known: Known, service: str, window: Window | Quality) -> Known:
+    """Return what is known as of one window: the calendar at its end, maintenance within it."""
+    if not known.calendar and not known.maintenance:
+        return known
+    start, end = parse_time(window.start), parse_time(window.end)
+    expected = (*known.expected, *expected_at(known.calendar, service, end))
+    within = tuple(one for one in known.maintenance if start < one[1] and end >= one[0])
+    return replace(known, expected=tuple(dict.fromkeys(expected)), maintenance=within)
+
+
+def _maintained(monitor: Monitor, window: Window | Quality, *, inside: bool) -> Monitor:
+    """Remember whether a stream is in maintenance; its charts begin at zero after it.
+
+    Charts remember: what maintenance moved would go on signalling when it is over.
+    """
+    quality = isinstance(window, Quality)
+    name = window.version if quality else window.stream
+    place = f"{QUALITY}{name}" if quality else name
+    if inside:
+        return replace(monitor, maintained=tuple(sorted({*monitor.maintained, place})))
+    stream = monitor.charts.streams.get(name)
+    if place not in monitor.maintained or stream is None:
+        return monitor
+    kept = {
+        m: c for m, c in stream.charts.items() if (m in stream.quality_references) != quality
+    }
+    streams = {**monitor.charts.streams, name: replace(stream, charts=kept)}
+    return replace(
+        monitor,
+        maintained=tuple(one for one in monitor.maintained if one != place),
+        charts=replace(monitor.charts, streams=streams),
+    )
 
 
 def _remembered(monitor: Monitor, window: Window) -> Monitor:

@@ -1,3 +1,4 @@
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -138,7 +139,10 @@ def test_an_incident_opens_once_grows_with_news_and_closes_after_quiet() -> None
         state, commands = step(state, facts())
         done += [c.key for c in commands]
     assert done == ["home:1:close:0"]
-    state, commands = step(state, facts(signal()))
+    later = replace(facts(signal("viewer:job=student.share")), at="2026-01-01T00:09:00Z")
+    state, commands = step(
+        state, replace(later, signals=(*later.signals, signal("other.share")))
+    )
     assert [c.key for c in commands] == ["home:2:open:0"]
 
 
