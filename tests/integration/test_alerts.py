@@ -388,7 +388,8 @@ def test_the_document_says_what_a_person_needs(door: Any) -> None:
     assert found["window_start"] < found["window_end"]
     assert (found["cause"], found["slice"] != "") == ("covariate shift without loss", True)
     assert found["remediation"]
-    assert found["signals"]
+    assert found["feature"] in {one["feature"] for one in found["signals"]}
+    assert all(abs(one["statistic"]) >= abs(one["limit"]) for one in found["signals"])
     assert 0 < found["sampled"] <= 1_000
     assert found["page"].startswith("http://127.0.0.1:7070/#trace=mlg%3A%2F%2Falert")
     assert found["uri"] == listed["alerts"][0]["uri"]

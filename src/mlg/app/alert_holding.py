@@ -1,6 +1,7 @@
 """Whether the alerts of a monitor page: asked when one opens, and as long as it is open."""
 
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from datetime import datetime
 
 from mlg.app.alert_desk import AlertDesk, now_signalling, subject_of
@@ -61,16 +62,18 @@ class Holding:
     ) -> tuple[list[Event], dict[str, Held]]:
         """Return what is to be told of open alerts that are held now, or no more.
 
-        An alert is judged by what signals in the newest windows: one that does not signal now
-        stays as it is.
+        An alert is judged by the newest windows in which it signals, and by all features that
+        ever signalled in it, so that it does not go in and out of a silence with them. One that
+        does not signal now stays as it is.
         """
         incident, held = stored.monitor.alerts.incident, dict(stored.held)
         if incident is None:
             return [], held
         signals = [one for found in stored.monitor.signals.values() for one in found]
+        whole = by_kind(incident)
         events: list[Event] = []
         for kind, part in now_signalling(incident, signals).items():
-            one = self._of(told, kind, part)
+            one = self._of(told, kind, part, whole[kind])
             if kind not in stored.kinds or bool(one) == (kind in held):
                 continue
             held.pop(kind, None)
@@ -86,8 +89,13 @@ class Holding:
             )
         return events, held
 
-    def _of(self, told: Told, kind: str, part: Incident) -> Held | None:
+    def _of(
+        self, told: Told, kind: str, part: Incident, whole: Incident | None = None
+    ) -> Held | None:
         subject = subject_of(told.service, told.monitor, kind, part)
+        if whole is not None:
+            features = {one.feature for one in whole.signals.values()}
+            subject = replace(subject, features=tuple(sorted(features)))
         return self._desk.hold(subject, self.calendar())
 
 

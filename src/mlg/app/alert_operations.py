@@ -23,7 +23,7 @@ from mlg.core.errors import ManifestError
 from mlg.core.nodes import Attr, Node
 from mlg.core.ports import ArtifactStore, Files, GraphReader, GraphStore
 from mlg.core.principal import Principal
-from mlg.core.reading import NodeQuery
+from mlg.core.reading import NodeQuery, WalkOptions
 from mlg.core.uris import Digest, Uri, parse_uri
 from mlg.graph.record import Recorder
 from mlg.manifest.specs import ManifestSpec
@@ -121,13 +121,12 @@ class AlertOperations:
         node = self._find(alert)
         attrs = dict(node.attrs)
         start, _, end = str(attrs.get("window") or "").partition("/")
-        name = parse_uri(node.uri).name.rpartition("/")[0]
         return {
             **self._document(node, (*_SHORT, *_WHOLE)),
             "window_start": start,
             "window_end": end,
             "limits": [-abs(_number(attrs, "limit")), abs(_number(attrs, "limit"))],
-            "signals": self._signals(name, parse_uri(node.uri).version),
+            "signals": self._signals(node.uri),
             "sample": attrs.get("sample"),
             "sampled": len(self._ids(node)),
         }
@@ -209,15 +208,11 @@ class AlertOperations:
             "page": _page(self._port, node.uri),
         }
 
-    def _signals(self, incident: str, birth: str | None) -> list[dict[str, Attr]]:
-        """Return the statistics that were out in the incident, worst first."""
-        nodes = self._reader.nodes(NodeQuery(kinds=("drift_signal",), limit=_MOST)).nodes
-        mine = [
-            dict(node.attrs)
-            for node in nodes
-            if (parts := parse_uri(node.uri)).name.startswith(f"{incident}/")
-            and parts.version == birth
-        ]
+    def _signals(self, alert: Uri) -> list[dict[str, Attr]]:
+        """Return the statistics that were out in the alert, worst first."""
+        above = WalkOptions(roles=("caused",), depth=1, limit=100)
+        found = [one.node for one in self._reader.walk(alert, "up", above).nodes]
+        mine = [dict(node.attrs) for node in found if node.kind == "drift_signal"]
         mine.sort(
             key=lambda one: (
                 -abs(_number(one, "statistic") / (abs(_number(one, "limit")) or 1.0))

@@ -1,15 +1,19 @@
 """What the graph is told of lost log records, and what is known after a restart."""
 
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 
 import pytest
 
 from mlg.adapters.files_memory import MemoryFiles
+from mlg.app.alert_desk import AlertDesk
 from mlg.app.losses import KIND, MONITOR, LogLosses
 from mlg.automations.happened import event_data
+from mlg.automations.triggers import matches
 from mlg.core.clock import ManualClock
 from mlg.core.events import Event
 from mlg.graph.record import Recorder
+from mlg.manifest.specs_automations import TriggerSpec
+from mlg.monitors.hold import Silence, silenced
 from mlg.monitors.losses import QUIET_S, LossFacts, LossLook
 
 AT = datetime(2026, 1, 1, tzinfo=UTC)
@@ -78,3 +82,19 @@ def test_a_damaged_memory_begins_anew(content: bytes) -> None:
     assert len(look(losses, 0.0, 1)) == 3
     losses.keep()
     assert LogLosses(files, "ef56").open("home") == losses.open("home")
+
+
+def test_a_silenced_loss_is_told_and_marked() -> None:
+    files = MemoryFiles()
+    desk = AlertDesk(files, ManualClock(AT))
+    one = Silence(
+        id="", monitor=MONITOR, until=AT + timedelta(hours=1), reason="full disk", by="a", at=AT
+    )
+    desk.write(silenced(desk.read(), one, now=AT)[0])
+    _, alert, _ = look(LogLosses(files, "ab12", desk.hold), 0.0, 3)
+    told = event_data(alert)
+    assert told["standing"] == "silenced"
+    assert "full disk" in str(told["held"])
+    assert not matches(TriggerSpec(alert=KIND), alert)
+    _, alert, _ = look(LogLosses(files, "cd34"), 0.0, 3)
+    assert matches(TriggerSpec(alert=KIND), alert)

@@ -167,6 +167,12 @@ def test_what_was_dealt_with_has_no_cool_down() -> None:
     assert run.see(AGE) == ["home:2:open:0"]
 
 
+def test_memories_of_earlier_versions_open() -> None:
+    old = b'{"service": "home", "number": 3, "incident": null}'
+    state = msgspec.json.decode(old, type=AlertState)
+    assert (state.number, state.closed) == (3, ())
+
+
 def subject(**given: Any) -> Subject:
     usual: dict[str, Any] = {
         "service": "home", "monitor": "home-features", "kind": "input_drift",
