@@ -126,9 +126,7 @@ def viewers(port: int, rate: float, *, timed: bool = False) -> Iterator[list[lis
     assert client.stdin is not None
     assert client.stdout is not None
     try:
-        client.stdin.write(
-            json.dumps({"port": port, "path": PATH, "rate": rate, "timed": timed}) + "\n"
-        )
+        client.stdin.write(json.dumps({"port": port, "path": PATH, "rate": rate, "timed": timed}) + "\n")
         client.stdin.flush()
         client.stdout.readline()
         time.sleep(0.5)
@@ -141,7 +139,9 @@ def viewers(port: int, rate: float, *, timed: bool = False) -> Iterator[list[lis
         client.wait()
 
 
-def replica(version: str, folder: Path, *more: str) -> tuple[int, subprocess.Popen[bytes]]:
+def replica(
+    version: str, folder: Path, *more: str
+) -> tuple[int, subprocess.Popen[bytes]]:
     """Start a model server of ours; give its port once it is ready."""
     port = free_port()
     place = folder / version
@@ -269,9 +269,7 @@ def fixed(word: str, port: int) -> Iterator[None]:
 
 def chosen(port: int, keys: list[int], words: tuple[str, str]) -> list[bool | None]:
     """Ask once as each viewer; return whether the second word came, None for no 200."""
-    answer = re.compile(
-        rb"HTTP/1\.1 (\d{3})[^\r]*\r\n(?:[^\r]+\r\n)*\r\n(" + "|".join(words).encode() + rb")?"
-    )
+    answer = re.compile(rb"HTTP/1\.1 (\d{3})[^\r]*\r\n(?:[^\r]+\r\n)*\r\n(" + "|".join(words).encode() + rb")?")
     ends = tuple(word.encode() for word in words)
     found: list[bool | None] = []
     wires = [socket.create_connection(("127.0.0.1", port), timeout=20) for _ in range(WIRES)]
@@ -326,9 +324,7 @@ def split(folder: Path, count: int) -> Row:
         rate = count / (time.monotonic() - began_s)
         again = chosen(made.port, keys[::5], words)
         had = [key for key, it in zip(keys, first, strict=True) if it]
-        others = [key for key, it in zip(keys, first, strict=True) if it is False][
-            :: max(1, count // 20_000)
-        ]
+        others = [key for key, it in zip(keys, first, strict=True) if it is False][:: max(1, count // 20_000)]
         made.split(a=FULL_BP - GROWN_BP, b=GROWN_BP)
         kept = chosen(made.port, had, words)
         new = chosen(made.port, others, words)
@@ -347,9 +343,7 @@ def split(folder: Path, count: int) -> Row:
 
 def main() -> None:
     """Run, print each part's figures, or with `--json` one document."""
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawTextHelpFormatter
-    )
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
     parser.add_argument("--swaps", type=int, default=50)
     parser.add_argument("--moves", type=int, default=500)
     parser.add_argument("--keys", type=int, default=1_000_000)
@@ -374,11 +368,7 @@ def main() -> None:
         f"load {os.getloadavg()[0]:.1f} after"
     )
     if asked.json:
-        print(
-            json.dumps(
-                {"machine": machine, "rate_hz": asked.rate, "bars": BARS, "parts": found}
-            )
-        )
+        print(json.dumps({"machine": machine, "rate_hz": asked.rate, "bars": BARS, "parts": found}))
         return
     print(machine)
     for name, row in found.items():

@@ -111,17 +111,12 @@ def measure(days: int, folder: Path, alone: bool) -> list[Row]:
         store.close()
     ours = {row["work"]: row["value"] for row in rows if row["subject"] == "mlg"}
     return [
-        {
-            **row,
-            "ratio_to_mlg": row["value"] / ours[row["work"]] if row["work"] in ours else None,
-        }
+        {**row, "ratio_to_mlg": row["value"] / ours[row["work"]] if row["work"] in ours else None}
         for row in rows
     ]
 
 
-def bundles(
-    store: SqliteGraph, reader: SqliteGraphReader, days: int, folder: Path
-) -> list[Row]:
+def bundles(store: SqliteGraph, reader: SqliteGraphReader, days: int, folder: Path) -> list[Row]:
     """Time audit bundles of predictions beside the whole graph."""
     for event in world.told_singly(days):
         store.submit([event])
@@ -141,9 +136,7 @@ def bundles(
 def over_http(reader: SqliteGraphReader, path: Path, roots: Sequence[Uri]) -> list[Row]:
     """Time whole answers of the API, and beside each the same walk through the store."""
     command = [sys.executable, str(Path(__file__).with_name("graph_http.py")), str(path)]
-    with subprocess.Popen(
-        command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
-    ) as api:
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as api:
         assert api.stdin is not None
         assert api.stdout is not None
         asked = HTTPConnection("127.0.0.1", int(api.stdout.readline()))
@@ -165,10 +158,7 @@ def over_http(reader: SqliteGraphReader, path: Path, roots: Sequence[Uri]) -> li
         api.stdin.close()
     rows = spread("trace up over HTTP", "mlg", served)
     more = np.percentile(served, 99) - np.percentile(stored, 99)
-    return [
-        *rows,
-        row_of("HTTP more than the store, p99", "mlg", float(more), "ms", len(served)),
-    ]
+    return [*rows, row_of("HTTP more than the store, p99", "mlg", float(more), "ms", len(served))]
 
 
 if __name__ == "__main__":

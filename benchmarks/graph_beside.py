@@ -36,15 +36,8 @@ def peer(
             (home / "ready").touch()
         say(f"{name} ...")
         np.savez(file, **given)
-        command = [
-            str(python),
-            str(Path(__file__).with_name("graph_peers.py")),
-            name,
-            str(file),
-        ]
-        done = subprocess.run(
-            command, check=True, timeout=1_800, stdout=subprocess.PIPE, text=True
-        )
+        command = [str(python), str(Path(__file__).with_name("graph_peers.py")), name, str(file)]
+        done = subprocess.run(command, check=True, timeout=1_800, stdout=subprocess.PIPE, text=True)
     except (OSError, subprocess.SubprocessError) as error:
         say(f"{name}: left out ({error})")
         return {}
@@ -64,9 +57,7 @@ def peers(
         for subject, found in peer(name, given, folder, say).items():
             for way in ("up", "down"):
                 counts = found[f"{way}_n"]
-                assert counts == totals[way][: len(counts)], (
-                    f"{subject} finds other nodes {way}"
-                )
+                assert counts == totals[way][: len(counts)], f"{subject} finds other nodes {way}"
                 rows += spread(f"trace {way}", subject, found[way])
             speed = len(pairs) / found["load_s"]
             rows.append(row_of("load, no log", subject, speed, "edges/s", 1))

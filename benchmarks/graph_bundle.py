@@ -55,9 +55,7 @@ def exported(
     for number, day in told:
         live = world.deployment(number, day)
         service, at = parse_uri(live).name, world.START + timedelta(days=day, hours=12)
-        model = world.uri(
-            "model_version", f"model{number % world.PIPELINES}", f"{day}-{number}"
-        )
+        model = world.uri("model_version", f"model{number % world.PIPELINES}", f"{day}-{number}")
         sealed = seal(
             [
                 {
@@ -78,10 +76,7 @@ def exported(
         )  # fmt: skip
         known = world.uri("service", service)
         there = recorder.event(
-            "mlg.service.declared",
-            key=f"bundle:{service}:{day}",
-            subject=known,
-            nodes=[node(known)],
+            "mlg.service.declared", key=f"bundle:{service}:{day}", subject=known, nodes=[node(known)]
         )
         store.append([there, told_of])
         asked = f"{day}-{number}-7"

@@ -11,11 +11,7 @@ from mlg.adapters.graph_sqlite import SqliteGraph
 from mlg.adapters.graph_sqlite_read import SqliteGraphReader
 from mlg.core.events import Event
 
-MARKS = (
-    ("1 M nodes", 1_000_000, 0),
-    ("2 M nodes", 2_000_000, 0),
-    ("10 M edges", 0, 10_000_000),
-)
+MARKS = (("1 M nodes", 1_000_000, 0), ("2 M nodes", 2_000_000, 0), ("10 M edges", 0, 10_000_000))
 """Name, nodes told, edges told: a mark is reached when both are."""
 
 

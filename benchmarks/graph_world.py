@@ -45,9 +45,7 @@ def events(days: int, *, most_edges: int = 10_000, seed: int = 1) -> Iterator[Ev
     rng, packer = random.Random(seed), _Packer(most_edges)
     for number in range(DATASETS):
         origin, dataset = uri("source", f"s{number % SOURCES}"), uri("dataset", f"d{number}")
-        yield from packer.add(
-            [dataset], [EdgeFact(src=origin, role="derived_from", dst=dataset)]
-        )
+        yield from packer.add([dataset], [EdgeFact(src=origin, role="derived_from", dst=dataset)])
     for day in range(days):
         for number in range(DATASETS):
             yield from packer.add(*_data(number, day, rng))
@@ -95,11 +93,7 @@ def _run(number: int, day: int, rng: random.Random) -> tuple[list[Uri], list[Edg
     name, at = f"model{number % PIPELINES}", f"{day}-{number}"
     run, model = uri("run", name, at), uri("model_version", name, at)
     commit, tested = uri("commit", "repo", at), uri("evaluation", name, at)
-    image, live, rollout = (
-        uri("image", name, at),
-        deployment(number, day),
-        uri("rollout", name, at),
-    )
+    image, live, rollout = uri("image", name, at), deployment(number, day), uri("rollout", name, at)
     checks = [uri("health_check", f"{name}-{place}", at) for place in range(3)]
     edges = [
         EdgeFact(src=_snapshot(one, day), role="used", dst=run)

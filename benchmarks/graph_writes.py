@@ -40,10 +40,7 @@ def appends(
         run = world.uri("run", "live", f"{place}-{number}")
         edges = tuple(
             replace(
-                first.edges[0],
-                src=world.uri("dataset_version", f"d{n}", 0),
-                role="used",
-                dst=run,
+                first.edges[0], src=world.uri("dataset_version", f"d{n}", 0), role="used", dst=run
             )
             for n in range(10)
         )

@@ -100,10 +100,7 @@ def aa(runs: int, rates: tuple[float, ...], seed: int, pool: Executor) -> list[R
     }
     for (rough, rate), futures in parts.items():
         told = [future.result() for future in futures]
-        false, by_gate = (
-            summed(one["false"] for one in told),
-            summed(one["by_gate"] for one in told),
-        )
+        false, by_gate = summed(one["false"] for one in told), summed(one["by_gate"] for one in told)
         rows.append(
             {
                 "world": "rough" if rough else "plain",

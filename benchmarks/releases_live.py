@@ -22,10 +22,7 @@ from mlg.serving.log import decode_prediction
 Row = dict[str, Any]
 
 STEPS: Final = "[0.5%, 5%, 25%, 100%]"
-FAULTS: Final = (
-    ("errors 100 %", {"errors": 1.0}, 1.0, 10),
-    ("errors 20 %", {"errors": 0.2}, 5.0, None),
-)
+FAULTS: Final = (("errors 100 %", {"errors": 1.0}, 1.0, 10), ("errors 20 %", {"errors": 0.2}, 5.0, None))
 """What, how, seconds and requests of the candidate until it is gone."""
 _HELD: Final = 1_000_000
 

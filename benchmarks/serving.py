@@ -85,10 +85,7 @@ def free_port() -> int:
 def ended(process: subprocess.Popen[bytes]) -> None:
     """End a process and everything that it started."""
     try:
-        tree = [
-            psutil.Process(process.pid),
-            *psutil.Process(process.pid).children(recursive=True),
-        ]
+        tree = [psutil.Process(process.pid), *psutil.Process(process.pid).children(recursive=True)]
     except psutil.NoSuchProcess:
         return
     process.send_signal(signal.SIGTERM)
@@ -113,11 +110,7 @@ def listens(port: int, process: subprocess.Popen[bytes]) -> None:
 def served(name: str, folder: Path) -> Iterator[tuple[int, subprocess.Popen[bytes]]]:
     """Run a subject on processor 0; give its port once it answers."""
     port = free_port()
-    script = (
-        ["serving_mlg.py", str(port), str(folder)]
-        if name == "mlg"
-        else ["serving_peers.py", name, str(port)]
-    )
+    script = ["serving_mlg.py", str(port), str(folder)] if name == "mlg" else ["serving_peers.py", name, str(port)]
     env = {
         **os.environ, **ONE_THREAD, "MLG_BENCH_FOLDER": str(folder / name),
         "RAY_USAGE_STATS_ENABLED": "0",
@@ -234,9 +227,7 @@ def measured(name: str, client: Client, folder: Path, seconds: float, most: floa
     """Return one round of one subject: capacity, latencies, processor time a request."""
     with served(name, folder) as (backend, server), envoy(backend) as (port, proxy):
         end = perf_counter() + 90
-        while (first := client.window(name, port, 20.0, 0.5))["answered"] == 0 or first[
-            "failed"
-        ]:
+        while (first := client.window(name, port, 20.0, 0.5))["answered"] == 0 or first["failed"]:
             log = (folder / f"{name}.out").read_text(errors="replace")[-1_500:]
             assert server.poll() is None, f"{name} ended: {log}"
             assert perf_counter() < end, f"{name} does not answer ({first}): {log}"
@@ -313,16 +304,7 @@ def main() -> None:
     machine = f"{platform.machine()}, {os.cpu_count()} CPUs, Python {platform.python_version()}"
     confidence = confidence_us()
     if asked.json:
-        print(
-            json.dumps(
-                {
-                    "machine": machine,
-                    "rounds": asked.rounds,
-                    "rows": table,
-                    "confidence_us": confidence,
-                }
-            )
-        )
+        print(json.dumps({"machine": machine, "rounds": asked.rounds, "rows": table, "confidence_us": confidence}))
         return
     print(machine)
     columns = list(next(iter(table.values())))
@@ -336,9 +318,7 @@ def main() -> None:
                 f"mlg to {name}: {ours['capacity_per_s'] / row['capacity_per_s']:.2f} times its requests/s, "
                 f"{row['server_cpu_us'] / ours['server_cpu_us']:.2f} times less processor time a request"
             )
-    print(
-        f"confidence in the process: p50 {confidence['p50']:.1f} us, p99 {confidence['p99']:.1f} us"
-    )
+    print(f"confidence in the process: p50 {confidence['p50']:.1f} us, p99 {confidence['p99']:.1f} us")
 
 
 if __name__ == "__main__":

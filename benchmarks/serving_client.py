@@ -91,9 +91,7 @@ class Load:
         total = int(self.rate * self.seconds)
         while self.sent < total:
             self.send_due(began, time.perf_counter(), total)
-            await asyncio.sleep(
-                max(0.0005, began + self.sent / self.rate - time.perf_counter())
-            )
+            await asyncio.sleep(max(0.0005, began + self.sent / self.rate - time.perf_counter()))
         within = len(self.times)
         ended = time.perf_counter()
         while len(self.times) < total and time.perf_counter() < ended + LATE_S:
@@ -117,11 +115,7 @@ def bodies(path, shape, viewers, count=20_000):
     for _ in range(count):
         viewer = rng.randrange(viewers)
         body = json.dumps(
-            {
-                "inputs": [
-                    {"name": "viewer", "shape": [1], "datatype": "INT64", "data": [viewer]}
-                ]
-            }
+            {"inputs": [{"name": "viewer", "shape": [1], "datatype": "INT64", "data": [viewer]}]}
             if shape == "v2"
             else {"user_id": [viewer]}
             if shape == "rows"

@@ -41,11 +41,7 @@ class Dot:
         seen = rng.standard_normal((5_000, len(NAMES)))
         self.confidence = fit_confidence(seen, (rng.random(5_000) < 0.3).astype(np.float64))
         self.popularity = list_from(
-            {
-                "items": list(range(200)),
-                "scores": [1.0 / (n + 1) for n in range(200)],
-                "hit_rate": 0.1,
-            }
+            {"items": list(range(200)), "scores": [1.0 / (n + 1) for n in range(200)], "hit_rate": 0.1}
         )
         self._popular = np.zeros(ITEMS)
         self._popular[:200] = 1.0

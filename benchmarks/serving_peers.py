@@ -14,13 +14,7 @@ from serving_kernel import BATCH, WAIT_S, Batches, K, Kernel
 
 REQUIRES = {
     "floor": ("numpy==2.4.6", "uvicorn==0.54.0", "uvloop==0.22.1", "httptools"),
-    "fastapi": (
-        "numpy==2.4.6",
-        "fastapi==0.165.0",
-        "uvicorn==0.54.0",
-        "uvloop==0.22.1",
-        "httptools",
-    ),
+    "fastapi": ("numpy==2.4.6", "fastapi==0.165.0", "uvicorn==0.54.0", "uvloop==0.22.1", "httptools"),
     "litserve": ("numpy==2.4.6", "litserve==0.2.19"),
     "bentoml": ("numpy", "bentoml==1.4.39"),
     "ray": ("numpy", "ray[serve]==2.60.0"),
@@ -41,16 +35,11 @@ def floor(port):
         body = b"".join([(await receive()).get("body", b"")])
         codes, scores = await batches.rank(json.loads(body or b"{}").get("user_id", 0))
         answer = json.dumps({"items": codes.tolist(), "scores": scores.tolist()}).encode()
-        headers = [
-            (b"content-type", b"application/json"),
-            (b"content-length", b"%d" % len(answer)),
-        ]
+        headers = [(b"content-type", b"application/json"), (b"content-length", b"%d" % len(answer))]
         await send({"type": "http.response.start", "status": 200, "headers": headers})
         await send({"type": "http.response.body", "body": answer})
 
-    uvicorn.run(
-        app, host="127.0.0.1", port=port, log_level="warning", access_log=False, lifespan="off"
-    )
+    uvicorn.run(app, host="127.0.0.1", port=port, log_level="warning", access_log=False, lifespan="off")
 
 
 def fastapi(port):
@@ -77,26 +66,12 @@ def litserve(port):
     """LitServe with one worker and one API server."""
     api = Lit(max_batch_size=BATCH, batch_timeout=WAIT_S)
     server = lit.LitServer(api, accelerator="cpu", workers_per_device=1)
-    server.run(
-        host="127.0.0.1",
-        port=port,
-        num_api_servers=1,
-        log_level="warning",
-        generate_client_file=False,
-    )
+    server.run(host="127.0.0.1", port=port, num_api_servers=1, log_level="warning", generate_client_file=False)
 
 
 def bentoml(port):
     """BentoML with one worker; its command serves the class below."""
-    command = [
-        "bentoml",
-        "serve",
-        "serving_peers:Bento",
-        "--host",
-        "127.0.0.1",
-        "--port",
-        str(port),
-    ]
+    command = ["bentoml", "serve", "serving_peers:Bento", "--host", "127.0.0.1", "--port", str(port)]
     os.environ["BENTOML_DO_NOT_TRACK"] = "1"
     os.chdir(Path(__file__).parent)
     os.execv(str(Path(sys.executable).with_name("bentoml")), command)
@@ -138,19 +113,11 @@ def mlserver(port):
                     "host": "127.0.0.1", "parallel_workers": 0, "debug": False})
     )  # fmt: skip
     (folder / "model-settings.json").write_text(
-        json.dumps(
-            {
-                "name": "bench",
-                "implementation": "serving_mlserver.Runtime",
-                "max_batch_size": BATCH,
-                "max_batch_time": WAIT_S,
-            }
-        )
+        json.dumps({"name": "bench", "implementation": "serving_mlserver.Runtime",
+                    "max_batch_size": BATCH, "max_batch_time": WAIT_S})
     )
     os.environ["PYTHONPATH"] = str(Path(__file__).parent)
-    os.execv(
-        str(Path(sys.executable).with_name("mlserver")), ["mlserver", "start", str(folder)]
-    )
+    os.execv(str(Path(sys.executable).with_name("mlserver")), ["mlserver", "start", str(folder)])
 
 
 if sys.argv[1:2] == ["litserve"]:
@@ -198,9 +165,7 @@ if os.environ.get("MLG_BENCH_BENTO"):
         def predict(self, user_id: list[int]) -> list[dict]:
             """Rank for the viewers of a batch; how long its first waits, the server chooses."""
             found = self.kernel.rank_many(user_id)
-            return [
-                {"items": codes.tolist(), "scores": scores.tolist()} for codes, scores in found
-            ]
+            return [{"items": codes.tolist(), "scores": scores.tolist()} for codes, scores in found]
 
 
 if __name__ == "__main__":

@@ -1,5 +1,6 @@
 """Columns of frames hold what decoding each frame gives, whatever the frames are."""
 
+import os
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -11,7 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from mlg.adapters.segment_frames import FrameBlock, bounds, framed, scan
-from mlg.adapters.stream_segments import SegmentStream
+from mlg.adapters.stream_segments import SegmentStream, segment_header
 from mlg.app.log_columns import decoded
 from mlg.core.ports import Cursor, Record
 from mlg.core.predict import Prediction
@@ -129,6 +130,8 @@ def test_a_backlog_of_one_writer_is_read_in_the_order_of_its_files(tmp_path: Pat
     for n in range(12):
         stream.append([usual(n)])
     stream.close()
+    for path in tmp_path.glob("*.seg"):  # as if hours lay between them, not a clock's tick
+        os.utime(path, times=(0, 1_000 * (1 + segment_header(path)["part"])))
     assert len(list(tmp_path.glob("*.seg"))) > 3
     reader, cursor, ids = SegmentStream(tmp_path), Cursor(consumer="m"), []
     while (batch := reader.read_frames(cursor, 4)).cursor != cursor:
