@@ -37,7 +37,7 @@ _CONSUMER: Final = re.compile(r"[A-Za-z0-9._-]+")
 _INDEX_BITS: Final = 16
 _READ_BYTES: Final = 8 << 20
 _MARK: Final = "Mlg-Mark"
-_WRONG_SEQUENCE: Final = 10071
+_WRONG_SEQUENCE: Final = (10071, 10164)
 
 
 class _Stored(NamedTuple):
@@ -175,7 +175,7 @@ class NatsStream:
             self._there = False
             raise
         except APIError as error:
-            if error.err_code != _WRONG_SEQUENCE:
+            if error.err_code not in _WRONG_SEQUENCE:
                 raise
             raise ConflictError(
                 f"expected message {after} to be the newest: {error.description}",

@@ -5,18 +5,18 @@ both are of one moment. Events come before the file and have the commands' keys,
 read again is not told again.
 """
 
+import contextlib
 import logging
 import threading
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
-from datetime import datetime
 from pathlib import Path
 from typing import Any, Final
 
 import msgspec
 
-from mlg.adapters.stream_segments import SegmentStream
 from mlg.app.layouts import Layouts
+from mlg.app.monitor_group import Alone, MonitorGroup
 from mlg.app.monitoring_events import Told, events_of, incident_id, stored_sample
 from mlg.app.monitoring_state import (
     FOLDER,
@@ -24,13 +24,15 @@ from mlg.app.monitoring_state import (
     drifted,
     path_of,
     rows_of,
+    stored_of,
+    time_of,
     watched,
     without_viewer,
 )
 from mlg.app.skew import SkewWatch
 from mlg.automations.freeze import FREEZE_FILE
-from mlg.core.clock import Clock, parse_time, rfc3339
-from mlg.core.errors import LifecycleError
+from mlg.core.clock import Clock, rfc3339
+from mlg.core.errors import ConflictError, LifecycleError
 from mlg.core.ports import ArtifactStore, Cursor, Files, GraphStore
 from mlg.core.uris import Digest, Uri
 from mlg.graph.record import Recorder
@@ -65,7 +67,7 @@ class Monitoring:
 
     Args:
         home: The instance's folder.
-        files: Keeps `monitors/<name>.json`.
+        files: Of the home.
         clock: For waiting, and event time of services on the system's clock.
         artifacts: Layouts of the versions; samples of alerts.
         store: The event log.
@@ -76,6 +78,7 @@ class Monitoring:
         known: What others know of a service.
         skew: Compares logged features with the training code's; None: nobody does.
         plan: Makes plans; other than the default only in tests.
+        group: Which monitors are this host's; None: all, kept in `files`.
     """
 
     def __init__(
@@ -93,8 +96,10 @@ class Monitoring:
         known: Callable[[str], Known] = lambda _: Known(),
         skew: SkewWatch | None = None,
         plan: Callable[[MonitorSpec], Plan] = plan_of,
+        group: MonitorGroup | None = None,
     ) -> None:
-        self._home, self._files, self._clock, self._artifacts = home, files, clock, artifacts
+        self._files, self._clock, self._artifacts = files, clock, artifacts
+        self._group, self._hosts = group or Alone(home, files), frozenset[str]()
         self._store, self._policies, self._recorder = store, policies, recorder
         self._spec, self._heal, self._plan = spec, heal, plan
         self._others, self._skew = known, skew
@@ -117,6 +122,7 @@ class Monitoring:
         if self._thread.is_alive():
             self._thread.join(10)
         self.save()
+        self._group.leave()
 
     def round(self) -> int:
         """Read what is new once, for every monitor; return the number of records.
@@ -136,7 +142,7 @@ class Monitoring:
         """Write what changed."""
         with self._lock:
             for name in sorted(self._dirty & self._of.keys()):
-                self._write(name)
+                self._keep(name)
             self._saved_s = self._clock.monotonic_s()
 
     def cursors(self, service: str) -> list[Cursor]:
@@ -144,7 +150,8 @@ class Monitoring:
         with self._lock:
             self._reload()
             self.save()
-            return [s.cursor for s in self._of.values() if s.spec.watch == service]
+            own = self._of.values() if self._group.segments else ()
+            return [s.cursor for s in own if s.spec.watch == service]
 
     def standings(self) -> dict[str, Stored]:
         """Return the memory of each monitor, by name, as of now."""
@@ -191,14 +198,17 @@ class Monitoring:
 
     def _reload(self) -> None:
         """Take the monitors of the manifest in force; others are closed and forgotten."""
-        spec = self._spec()
-        if spec is self._seen or spec is None:
+        spec, hosts = self._spec(), self._group.beat()
+        if spec is None or (spec is self._seen and hosts == self._hosts):
             return
-        kept = [path.removeprefix(f"{FOLDER}/") for path in self._files.list(FOLDER)]
+        kept = [path.removeprefix(f"{FOLDER}/") for path in self._group.memory.list(FOLDER)]
         names = {name.removesuffix(".json") for name in kept if name.endswith(".json")}
         for name in sorted(names | set(self._of) | set(spec.monitors)):
-            self._take(name, spec.monitors.get(name))
-        self._seen = spec
+            if self._group.mine(name):
+                self._take(name, spec.monitors.get(name))
+            else:
+                self._of.pop(name, None)  # its owner goes on from what was written
+        self._seen, self._hosts = spec, hosts
 
     def _take(self, name: str, wanted: MonitorSpec | None) -> None:
         stored = self._of.get(name) or self._read(name)
@@ -207,7 +217,7 @@ class Monitoring:
             self._close(name)
             if wanted is None:
                 del self._of[name]
-                self._files.remove(path_of(name))
+                self._group.memory.remove(path_of(name))
                 return
             cursor = stored.cursor if stored.spec.watch == wanted.watch else None
             stored = self._new(name, wanted, cursor)
@@ -229,8 +239,7 @@ class Monitoring:
         stored = self._of[name]
         service = stored.spec.watch
         versions = self._layouts.versions(service, stored.versions)
-        stream = SegmentStream(self._home / "segments" / service)
-        batch = stream.read(stored.cursor, _BATCH)
+        batch = self._group.stream(service).read(stored.cursor, _BATCH)
         if batch.cursor == stored.cursor:
             return 0
         predictions, feedback, damaged = rows_of(batch)
@@ -263,7 +272,7 @@ class Monitoring:
         self._of[name] = msgspec.structs.replace(after, kinds=kinds)
         self._dirty.add(name)
         if seen.commands:
-            self._write(name)
+            self._keep(name)
         return len(batch.records)
 
     def _tell(
@@ -324,15 +333,9 @@ class Monitoring:
         spec = self._spec()
         expected: tuple[str, ...] = ()
         if spec is not None and spec.calendar:
-            expected = expected_at(spec.calendar, service, self._event_time(newest))
+            expected = expected_at(spec.calendar, service, time_of(newest, self._clock))
         skewed = self._skew.share(service, predictions, versions) if self._skew else None
         return replace(self._others(service), expected=expected, skewed_share=skewed)
-
-    def _event_time(self, text: str) -> datetime:
-        try:
-            return parse_time(text)
-        except ValueError:
-            return self._clock.now()
 
     def _adjust_policies(self) -> None:
         """Let each service's live policy say how severe the worst incident of its monitors is.
@@ -371,18 +374,22 @@ class Monitoring:
         return found
 
     def _read(self, name: str) -> Stored | None:
-        content = self._files.read(path_of(name))
-        if content is None:
-            return None
-        try:
-            return msgspec.json.decode(content, type=Stored)
-        except msgspec.MsgspecError:
-            logger.warning("the memory of monitor %s is damaged: it learns anew", name)
-            return None
+        content = self._group.memory.read(path_of(name))
+        return None if content is None else stored_of(content, name)
+
+    def _keep(self, name: str) -> None:
+        with contextlib.suppress(ConflictError):  # the owner counts what was counted here
+            self._write(name)
 
     def _write(self, name: str) -> None:
-        self._files.write(path_of(name), msgspec.json.encode(self._of[name]))
         self._dirty.discard(name)
+        try:
+            self._group.memory.write(path_of(name), msgspec.json.encode(self._of[name]))
+        except ConflictError:
+            logger.info("monitor %s is run by another host", name)
+            del self._of[name]
+            self._seen = None
+            raise
 
     def _run(self) -> None:
         while not self._stop.is_set():

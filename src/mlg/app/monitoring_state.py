@@ -1,11 +1,14 @@
 """What the monitors keep between two processes, and rows of the log as they read them."""
 
+import logging
 import secrets
 from dataclasses import replace
+from datetime import datetime
 from typing import Any, Final
 
 import msgspec
 
+from mlg.core.clock import Clock, parse_time
 from mlg.core.errors import LifecycleError
 from mlg.core.ports import Batch, Cursor
 from mlg.core.predict import ServingPolicy
@@ -16,6 +19,8 @@ from mlg.monitors.severity import PolicyChange
 from mlg.serving.log import decode_feedback, decode_prediction
 
 FOLDER: Final = "monitors"
+
+logger = logging.getLogger("mlg.monitoring")
 
 
 class Stored(msgspec.Struct, kw_only=True, frozen=True):
@@ -37,6 +42,23 @@ class Stored(msgspec.Struct, kw_only=True, frozen=True):
     """End of the newest window, or newest answer before the first: event time, RFC 3339."""
     damaged: int = 0
     """Records that could not be read."""
+
+
+def stored_of(content: bytes, name: str) -> Stored | None:
+    """Return a monitor's memory; None when it is damaged."""
+    try:
+        return msgspec.json.decode(content, type=Stored)
+    except msgspec.MsgspecError:
+        logger.warning("the memory of monitor %s is damaged: it learns anew", name)
+        return None
+
+
+def time_of(text: str, clock: Clock) -> datetime:
+    """Return an event time; now, where the text is none."""
+    try:
+        return parse_time(text)
+    except ValueError:
+        return clock.now()
 
 
 def drifted(policy: ServingPolicy, change: PolicyChange) -> ServingPolicy:
