@@ -123,13 +123,13 @@ def test_a_host_killed_in_the_middle_leaves_every_record_counted_once(group: Gro
     assert {owner_of(name, names) for name in MONITORS} == set(names)
     with host(group, "one") as one, host(group, "two"):
         until(lambda: len(beats(group)) == 2, 30)
-        group.answers(10)
+        group.answers(5)
         mine = [name for name in MONITORS if owner_of(name, names) == "one"]
         until(lambda: all(group.counted(name) for name in mine), 30)
-        group.answers(10)
-        until(lambda: any(group.counted(name) > 10 * WINDOW for name in MONITORS), 30)
+        group.answers(5)
+        until(lambda: any(group.counted(name) > 5 * WINDOW for name in MONITORS), 30)
         one.kill()
-        group.answers(10)
+        group.answers(5)
         until(lambda: all(group.counted(n) >= len(group.written) for n in MONITORS), 30)
     expected = group.expected()
     for name in MONITORS:
