@@ -1,5 +1,6 @@
 """Windows counted in a database are those of the numpy pass over the same rows."""
 
+import sqlite3
 from pathlib import Path
 
 import ibis
@@ -29,7 +30,7 @@ def table(seed: int = 1, shift: float = 0.0) -> pa.Table:
     broken[::11] = np.inf
     broken[::13] = -np.inf
     words = rng.choice(["a", "b", "c", "rare"], ROWS, p=[0.5, 0.3, 0.199, 0.001]).tolist()
-    words[-3000:] = ["new" if n % 10 == 0 else w for n, w in enumerate(words[-3000:])]
+    words[-3000:] = ["new" if n % 40 == 0 else w for n, w in enumerate(words[-3000:])]
     return pa.table(
         {
             "plain": plain,
@@ -158,8 +159,13 @@ def test_an_engine_that_fails_is_told_with_the_table(tmp_path: Path) -> None:
 
 
 def test_an_engine_without_an_order_of_rows_asks_for_the_time(tmp_path: Path) -> None:
-    sqlite = ibis.sqlite.connect(tmp_path / "t.sqlite3")
-    made = sqlite.create_table("t", pa.table({"x": np.arange(500.0), "at": np.arange(500.0)}))
+    with sqlite3.connect(tmp_path / "t.sqlite3") as made_by:
+        made_by.execute("create table t (x real, at real)")
+        made_by.executemany("insert into t values (?, ?)", [(n, n) for n in range(500)])
+    made_by.close()
+    connection = ibis.sqlite.connect(tmp_path / "t.sqlite3")
+    made = connection.table("t")
     with pytest.raises(ManifestError, match="no order") as caught:
         check(made, made)
     assert "--time" in caught.value.hint
+    connection.disconnect()

@@ -275,7 +275,8 @@ def _float(value: Any) -> Any:
     if kind.is_date():
         value, kind = value.cast("timestamp"), ibis.dtype("timestamp")
     if kind.is_timestamp():
-        return value.epoch_seconds().cast("float64") + value.microsecond() / 1e6
+        whole = value.truncate("s").epoch_seconds()  # engines round what is cast to an integer
+        return (whole * 1_000_000 + value.microsecond()).cast("float64") / 1e6
     if kind.is_null():
         return value.cast("float64")
     return value if kind.is_float64() else value.cast("float64")
