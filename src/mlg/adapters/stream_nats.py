@@ -139,6 +139,17 @@ class NatsStream:
         body = bodies[0][0] if bodies else b""
         return self._connection.run(lambda client: self._ship(client, body, mark, after))
 
+    def place(self) -> str:
+        """Return the stream's name and when it was made: one made anew is another place.
+
+        Raises:
+            BackendError: The server failed.
+        """
+        return self._connection.run(self._place)
+
+    async def _place(self, client: "Client") -> str:
+        return f"{self._name}@{_made(await self._ensure(client))}"
+
     async def _shipped(self, client: "Client") -> tuple[Cursor | None, int]:
         from nats.js.errors import NotFoundError
 

@@ -7,6 +7,7 @@ refused, forgets what it counted, and reads what the first one wrote.
 """
 
 import logging
+from collections.abc import Callable
 from pathlib import Path
 from typing import Final, Protocol
 
@@ -18,7 +19,7 @@ from mlg.adapters.stream_nats import NatsStream
 from mlg.adapters.stream_segments import SegmentStream
 from mlg.core.clock import Clock
 from mlg.core.errors import BackendError
-from mlg.core.ports import EventStream, Files
+from mlg.core.ports import Cursor, EventStream, Files
 from mlg.monitors.turns import Hosts, alive, observed, owner_of
 
 HOSTS: Final = "hosts"
@@ -35,11 +36,13 @@ class MonitorGroup(Protocol):
 
     memory: Files
     """Keeps `monitors/<name>.json`."""
-    segments: bool
-    """Whether the monitors read this home's own segment files."""
 
     def stream(self, service: str) -> EventStream:
         """Return the stream that the service's monitors read."""
+        ...
+
+    def readers(self, service: str, own: list[Cursor]) -> list[Cursor]:
+        """Return who still needs the home's segment files, given where monitors are."""
         ...
 
     def beat(self) -> frozenset[str]:
@@ -63,11 +66,15 @@ class Alone:
     """This home's own files and segments; every monitor is this host's."""
 
     def __init__(self, home: Path, files: Files) -> None:
-        self._home, self.memory, self.segments = home, files, True
+        self._home, self.memory = home, files
 
     def stream(self, service: str) -> EventStream:
         """Return the service's segment files."""
         return SegmentStream(self._home / "segments" / service)
+
+    def readers(self, service: str, own: list[Cursor]) -> list[Cursor]:  # noqa: ARG002
+        """Return where the monitors are."""
+        return own
 
     def beat(self) -> frozenset[str]:
         """Return the one host there is."""
@@ -90,6 +97,7 @@ class Together:
         clock: For beats.
         namespace: Of the instance on the server.
         silent_s: After which a silent host is taken to be dead.
+        shipped: Tells how far this home's segments were copied to the server.
     """
 
     def __init__(
@@ -100,11 +108,12 @@ class Together:
         *,
         namespace: str = "mlg",
         silent_s: float = SILENT_S,
+        shipped: Callable[[str], Cursor] = lambda _: Cursor(consumer="ship"),
     ) -> None:
         self._connection, self._namespace = connection, namespace
         self._host, self._clock, self._silent_s = host, clock, silent_s
         self.memory: Files = NatsFiles(connection, namespace=namespace)
-        self.segments = False
+        self._shipped = shipped
         self._beats: Files = NatsFiles(connection, namespace=f"{namespace}_hosts")
         self._streams: dict[str, NatsStream] = {}
         self._hosts = Hosts()
@@ -118,6 +127,10 @@ class Together:
                 self._connection, service, namespace=self._namespace
             )
         return self._streams[service]
+
+    def readers(self, service: str, own: list[Cursor]) -> list[Cursor]:  # noqa: ARG002
+        """Return where the copy is: monitors read that one."""
+        return [self._shipped(service)]
 
     def beat(self) -> frozenset[str]:
         """Beat once a second, and look at the others' beats.

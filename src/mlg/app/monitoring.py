@@ -103,12 +103,10 @@ class Monitoring:
         self._store, self._policies, self._recorder = store, policies, recorder
         self._spec, self._heal, self._plan = spec, heal, plan
         self._others, self._skew = known, skew
-        self._lock = threading.RLock()
-        self._stop = threading.Event()
+        self._lock, self._stop = threading.RLock(), threading.Event()
         self._thread = threading.Thread(target=self._run, name="mlg-monitoring", daemon=True)
         self._seen: ManifestSpec | None = None
-        self._of: dict[str, Stored] = {}
-        self._dirty: set[str] = set()
+        self._of, self._dirty = dict[str, Stored](), set[str]()
         self._layouts = Layouts(files, artifacts)
         self._saved_s = clock.monotonic_s()
 
@@ -150,8 +148,8 @@ class Monitoring:
         with self._lock:
             self._reload()
             self.save()
-            own = self._of.values() if self._group.segments else ()
-            return [s.cursor for s in own if s.spec.watch == service]
+            own = [s.cursor for s in self._of.values() if s.spec.watch == service]
+            return self._group.readers(service, own)
 
     def standings(self) -> dict[str, Stored]:
         """Return the memory of each monitor, by name, as of now."""
