@@ -11,7 +11,7 @@ import hashlib
 import re
 import zlib
 from pathlib import PurePosixPath
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final
 
 import msgspec
 
@@ -21,7 +21,6 @@ from mlg.core.ports import Files
 
 if TYPE_CHECKING:
     from nats.aio.client import Client
-    from nats.js.kv import KeyValue
 
 PART_BYTES: Final = 512 * 1024
 _KEY: Final = re.compile(r"[A-Za-z0-9_=/-][A-Za-z0-9._=/-]*(?<!\.)")
@@ -158,7 +157,7 @@ class NatsFiles:
         except NoKeysError:
             return ()
 
-    async def _opened(self, client: "Client") -> "KeyValue":
+    async def _opened(self, client: "Client") -> Any:
         from nats.js.errors import BucketNotFoundError
 
         context = client.jetstream()

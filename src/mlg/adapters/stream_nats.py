@@ -22,8 +22,6 @@ from mlg.core.ports import Batch, Cursor, EventStream, Record
 
 if TYPE_CHECKING:
     from nats.aio.client import Client
-    from nats.aio.msg import Msg
-    from nats.js.api import StreamInfo
 
 CHUNK: Final = 1_000
 """Records of a message at most."""
@@ -262,7 +260,7 @@ class NatsStream:
         found: list[_Stored] = []
         ended = asyncio.get_running_loop().create_future()
 
-        async def take(message: "Msg") -> None:
+        async def take(message: Any) -> None:
             headers = message.headers or {}
             status = headers.get("Status")
             if status is None:
@@ -292,7 +290,7 @@ class NatsStream:
             )
         return found
 
-    async def _ensure(self, client: "Client") -> "StreamInfo":
+    async def _ensure(self, client: "Client") -> Any:
         """Return the stream as it is, made where it is not there."""
         from nats.js.api import StorageType, StreamConfig
         from nats.js.errors import NotFoundError
@@ -343,7 +341,7 @@ class NatsStream:
         await bucket.put(key, content)
 
 
-def _made(about: "StreamInfo") -> str:
+def _made(about: Any) -> str:
     """Return when a stream was made, so that one of the same name made later is another."""
     return str(about.created)
 

@@ -13,6 +13,7 @@ from typing import Any, Final
 
 import duckdb
 import ibis
+import ibis.expr.datatypes as dt
 import ibis.expr.operations as ops
 import numpy as np
 import pyarrow as pa
@@ -275,11 +276,21 @@ def _float(value: Any) -> Any:
     if kind.is_date():
         value, kind = value.cast("timestamp"), ibis.dtype("timestamp")
     if kind.is_timestamp():
-        whole = value.truncate("s").epoch_seconds()  # engines round what is cast to an integer
-        return (whole * 1_000_000 + value.microsecond()).cast("float64") / 1e6
+        return _micros(value).cast("float64") / 1e6
     if kind.is_null():
         return value.cast("float64")
     return value if kind.is_float64() else value.cast("float64")
+
+
+@ibis.udf.scalar.builtin(name="unix_micros", signature=((dt.timestamp,), dt.int64))
+def _unix_micros(_value: Any) -> Any: ...
+
+
+def _micros(value: Any) -> Any:
+    if value.get_backend().name == "pyspark":  # which has no microsecond of a time
+        return _unix_micros(value.cast("timestamp('UTC')"))
+    whole = value.truncate("s").epoch_seconds()  # engines round what is cast to an integer
+    return whole * 1_000_000 + value.microsecond()
 
 
 def _numbers(placed: Any, column: Column, windows: int) -> Windows:

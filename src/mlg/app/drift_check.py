@@ -1,7 +1,7 @@
 """Two tables in, a verdict out: reading, windows, charts; needs no instance and no manifest."""
 
 from collections.abc import Callable, Mapping
-from typing import Any, Final
+from typing import Any, Final, Protocol
 
 from mlg.adapters.table_batches import Table, open_table
 from mlg.adapters.table_frame import Reading, frame_of, kind_of, reading_of
@@ -89,7 +89,19 @@ def check(
     )  # fmt: skip
 
 
-def _framer(table: Table, reading: Reading) -> Callable[..., Frame]:
+class _Framer(Protocol):
+    def __call__(
+        self,
+        table: Table,
+        reading: Reading,
+        *,
+        windows: int,
+        learn: bool,
+        told: Callable[[int], None],
+    ) -> Frame: ...
+
+
+def _framer(table: Table, reading: Reading) -> _Framer:
     """Return what counts a table: where it lies, or from its batches."""
     return frame_there if counted_there(table, reading) else frame_of
 
