@@ -12,12 +12,18 @@ import pytest
 from tests.conftest import until
 from tests.integration.test_monitoring import JOBS, MANIFEST, NAMES, WINDOW, World
 
+from mlg.adapters.files_local import LocalFiles
 from mlg.adapters.files_nats import NatsFiles
+from mlg.adapters.ids_uuid7 import Uuid7Ids
 from mlg.adapters.nats_connection import NatsConnection
+from mlg.adapters.secrets_memory import MemorySecrets
 from mlg.adapters.stream_nats import NatsStream
+from mlg.adapters.stream_segments import SegmentStream
+from mlg.app.events import events_of
 from mlg.app.monitor_group import Together
 from mlg.app.monitoring import Monitoring
 from mlg.app.monitoring_state import Stored, path_of
+from mlg.app.settings import EventSettings
 from mlg.core.clock import ManualClock
 from mlg.core.ports import Record
 from mlg.manifest.load import parse_manifest
@@ -195,3 +201,36 @@ def test_a_host_that_leaves_hands_over_at_once(group: Group) -> None:
         group.check(name, expected)
     for connection in connections:
         connection.close()
+
+
+def test_logs_of_two_homes_are_one_stream_of_the_monitors(group: Group) -> None:
+    settings = EventSettings(url=group.url, namespace=group.namespace)
+    homes = [group.world.home, group.folder / "two"]
+    other = SegmentStream(homes[1] / "segments" / "home", writer_id="replica-home-1")
+    clock = ManualClock()
+    parts = [
+        events_of(
+            settings, home=home, files=LocalFiles(home), clock=clock, ids=Uuid7Ids(clock),
+            secrets=MemorySecrets({}), services=lambda: ("home",),
+        )
+        for home in homes
+    ]  # fmt: skip
+    first, second = (part for part in parts if part is not None)
+    group.world.manifest = parse_manifest(SEVERAL, "mlg.yaml").spec
+    monitoring = group.world.monitoring(first.group, clock)
+    for turn in range(6):
+        rows = [group.world.one(0.15) for _ in range(WINDOW)]
+        (group.world.stream, other)[turn % 2].append(rows)
+        group.written += rows
+        for part in (first, second):
+            while part.shipper.round():
+                pass
+        monitoring.round()
+    monitoring.save()
+    assert monitoring.cursors("home") == [first.shipper.shipped("home")]
+    expected = group.expected()
+    for name in MONITORS:
+        group.check(name, expected)
+    other.close()
+    for part in (first, second):
+        part.close()
