@@ -99,3 +99,12 @@ def postgres_url() -> Iterator[str]:
 
     with server() as url:
         yield url
+
+
+@pytest.fixture(scope="session")
+def nats_url() -> Iterator[str]:
+    """The URL of a real NATS server with JetStream."""
+    from tests.jetstream import server
+
+    with server() as one:
+        yield one.url

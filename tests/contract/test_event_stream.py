@@ -7,12 +7,15 @@ from collections.abc import Callable, Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
+from uuid import uuid4
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from mlg.adapters.nats_connection import NatsConnection
 from mlg.adapters.stream_memory import MemoryStream
+from mlg.adapters.stream_nats import NatsStream
 from mlg.adapters.stream_segments import SegmentStream, segment_header
 from mlg.core.errors import BackendError
 from mlg.core.ports import Cursor, EventStream, Record
@@ -29,10 +32,15 @@ def record(n: int, size: int = 5) -> Record:
     )
 
 
-@pytest.fixture(params=["memory", "segments"])
+@pytest.fixture(params=["memory", "segments", "nats"])
 def stream(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[EventStream]:
     if request.param == "memory":
         yield MemoryStream()
+        return
+    if request.param == "nats":
+        connection = NatsConnection(request.getfixturevalue("nats_url"))
+        yield NatsStream(connection, "home", "here", namespace=f"n{uuid4().hex}")
+        connection.close()
         return
     segments = SegmentStream(tmp_path / "home", "replica-home-1", header={"schema": "s/1"})
     yield segments

@@ -1,17 +1,26 @@
 import stat
+from collections.abc import Iterator
 from pathlib import Path
+from uuid import uuid4
 
 import pytest
 
 from mlg.adapters.files_local import LocalFiles
 from mlg.adapters.files_memory import MemoryFiles
+from mlg.adapters.files_nats import NatsFiles
+from mlg.adapters.nats_connection import NatsConnection
 from mlg.core.errors import BackendError
 from mlg.core.ports import Files
 
 
-@pytest.fixture(params=["local", "memory"])
-def files(request: pytest.FixtureRequest, tmp_path: Path) -> Files:
-    return LocalFiles(tmp_path / "home") if request.param == "local" else MemoryFiles()
+@pytest.fixture(params=["local", "memory", "nats"])
+def files(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Files]:
+    if request.param == "nats":
+        connection = NatsConnection(request.getfixturevalue("nats_url"))
+        yield NatsFiles(connection, namespace=f"n{uuid4().hex}")
+        connection.close()
+        return
+    yield LocalFiles(tmp_path / "home") if request.param == "local" else MemoryFiles()
 
 
 def test_reads_what_was_written_and_none_before(files: Files) -> None:

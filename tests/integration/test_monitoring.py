@@ -16,9 +16,10 @@ from mlg.adapters.files_local import LocalFiles
 from mlg.adapters.graph_sqlite import SqliteGraph
 from mlg.adapters.ids_uuid7 import Uuid7Ids
 from mlg.adapters.stream_segments import SegmentStream
+from mlg.app.monitor_group import MonitorGroup
 from mlg.app.monitoring import Monitoring
 from mlg.automations.freeze import FREEZE_FILE
-from mlg.core.clock import ManualClock
+from mlg.core.clock import Clock, ManualClock
 from mlg.core.predict import Prediction, ServingPolicy
 from mlg.graph.record import Recorder
 from mlg.manifest.load import parse_manifest
@@ -78,17 +79,20 @@ class World:
     def recorder(self) -> Recorder:
         return Recorder(project="p", actor="system:monitors", clock=self.clock, ids=self.ids)
 
-    def monitoring(self) -> Monitoring:
+    def monitoring(
+        self, group: MonitorGroup | None = None, clock: Clock | None = None
+    ) -> Monitoring:
         return Monitoring(
             home=self.home,
             files=self.files,
-            clock=self.clock,
+            clock=clock or self.clock,
             artifacts=self.artifacts,
             store=self.store,
             policies=self.policies,
             recorder=self.recorder,
             spec=lambda: self.manifest,
             heal=self.healed.append,
+            group=group,
         )
 
     def answer(self, windows: int, *, students: float = 0.15) -> None:

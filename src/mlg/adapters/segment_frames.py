@@ -8,12 +8,13 @@ import struct
 import zlib
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime, timedelta
+from itertools import accumulate
 from typing import Final, NamedTuple
 
 import msgspec
 
 from mlg.core.errors import BackendError
-from mlg.core.ports import Cursor, Record
+from mlg.core.ports import Batch, Cursor, Record
 
 HEAD_BYTES: Final = 8
 MAX_FRAME: Final = 1 << 20
@@ -103,6 +104,18 @@ def framed(record: Record) -> bytes:
     if len(body) > MAX_FRAME:
         raise BackendError(f"a record of {len(body)} bytes is over {MAX_FRAME}", where="log")
     return _HEAD.pack(len(body), zlib.crc32(body)) + body
+
+
+def batch_of(batch: Batch) -> FrameBatch:
+    """Return records that came otherwise as the frames that they would be in a file.
+
+    Raises:
+        BackendError: A record is too large for a frame.
+    """
+    frames = [framed(record) for record in batch.records]
+    starts = [0, *accumulate(map(len, frames))][:-1]
+    blocks = (FrameBlock(b"".join(frames), starts),) if frames else ()
+    return FrameBatch(blocks, batch.cursor, batch.gaps)
 
 
 def record_at(data: bytes, at: int) -> tuple[Record, int] | None:

@@ -30,6 +30,8 @@ class Table:
     """Given the columns, yields Arrow batches in order."""
     pilot: Callable[[Sequence[str], int], Any]
     """Given the columns, returns an Arrow table of about so many rows from different places."""
+    expression: Any = None
+    """The Ibis table, where it lies in a database and not in memory."""
 
 
 def open_table(source: Any, name: str = "table") -> Table:

@@ -23,6 +23,7 @@ from mlg.app.alert_desk import AlertDesk
 from mlg.app.drift import moving
 from mlg.app.emitter import Emitter
 from mlg.app.emitting import emitter_of
+from mlg.app.events import events_of
 from mlg.app.experiments import experiments_of
 from mlg.app.fleet import WantedFleet
 from mlg.app.gateways import gateway_xds
@@ -175,6 +176,15 @@ def build(home: Path, control_port: int, gateway_port: int) -> Parts:
         supervisor=supervisor,
         tail=tail,
     )
+    events = events_of(
+        base.settings.events,
+        home=home,
+        files=base.files,
+        clock=base.clock,
+        ids=base.ids,
+        secrets=base.secrets,
+        services=base.services,
+    )
     monitoring = monitoring_of(
         home=home,
         files=base.files,
@@ -186,6 +196,7 @@ def build(home: Path, control_port: int, gateway_port: int) -> Parts:
         train=train,
         acts=acts,
         recorder=base.recorder,
+        group=events.group if events else None,
     )
     reactor, proposals = _reacting(base, train, acts, fleet.refresh)
     seals = Seals(
@@ -231,6 +242,7 @@ def build(home: Path, control_port: int, gateway_port: int) -> Parts:
         replicas=replicas,
         reactor=reactor,
         proposals=proposals,
+        events=events,
         emitter=_emitter(base, control_port),
         hooks=_hooks(base, train),
         acts=acts,

@@ -84,14 +84,7 @@ def serve(home: Path, control_port: int, gateway_port: int) -> None:
             end_all(parts.launcher)
             operations.anchor()
         parts.router.close()
-        parts.tail.stop()
-        parts.replicas.stop()
-        parts.monitoring.stop()
-        parts.reactor.stop()
-        parts.enrichers.stop()
-        if parts.emitter is not None:
-            parts.emitter.stop()
-        parts.privacy.upkeep.stop()
+        _stop(parts)
         server.stop()
         parts.tracing.close()
         closing.join()
@@ -133,6 +126,8 @@ def _start(parts: Parts, operations: ControlOperations) -> ApiServer:
     durable.launch()
     parts.experiments.sweep()
     parts.tail.start()
+    if parts.events is not None:
+        parts.events.shipper.start()
     parts.monitoring.start()
     parts.replicas.start()
     parts.reactor.start()
@@ -147,6 +142,20 @@ def _start(parts: Parts, operations: ControlOperations) -> ApiServer:
         raise
     _await_services(parts)
     return server
+
+
+def _stop(parts: Parts) -> None:
+    """Let the threads that follow something finish what they are at."""
+    parts.tail.stop()
+    parts.replicas.stop()
+    parts.monitoring.stop()
+    if parts.events is not None:
+        parts.events.close()
+    parts.reactor.stop()
+    parts.enrichers.stop()
+    if parts.emitter is not None:
+        parts.emitter.stop()
+    parts.privacy.upkeep.stop()
 
 
 def _take(lock: IO[str], home: Path) -> None:

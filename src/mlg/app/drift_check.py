@@ -1,13 +1,15 @@
 """Two tables in, a verdict out: reading, windows, charts; needs no instance and no manifest."""
 
 from collections.abc import Callable, Mapping
-from typing import Any, Final
+from typing import Any, Final, Protocol
 
 from mlg.adapters.table_batches import Table, open_table
 from mlg.adapters.table_frame import Reading, frame_of, kind_of, reading_of
+from mlg.adapters.table_ibis import counted_there, frame_there, open_ibis, stays
 from mlg.core.errors import ManifestError
 from mlg.monitors.check import ALPHA, CheckReport, check_frames
 from mlg.monitors.check_level import LEAST
+from mlg.monitors.frame import Frame
 
 WINDOWS: Final = 200
 LEAST_ROWS: Final = 200
@@ -34,7 +36,7 @@ def check(
     Args:
         baseline: What is usual: the path of a Parquet or CSV file or of a folder of Parquet
             files; a pandas or polars frame; an Arrow table, batch, reader or dataset; an Ibis
-            expression.
+            expression, counted where it lies.
         live: What is compared with it, of any of these kinds.
         time: Column that orders the rows, and is no feature; None takes rows as they come.
         windows: Windows of each table, 1 to 10,000; fewer where they would have less than 200
@@ -67,14 +69,14 @@ def check(
         _table(one, name, time) for one, name in ((baseline, "baseline"), (live, "live"))
     )
     reading = reading_of(before, time)
-    base = frame_of(
+    base = _framer(before, reading)(
         before,
         reading,
         windows=_windows(before, windows),
         learn=True,
         told=lambda rows: told("baseline", rows, before.rows),
     )
-    other = frame_of(
+    other = _framer(now, reading)(
         now,
         reading,
         windows=_windows(now, windows),
@@ -87,8 +89,25 @@ def check(
     )  # fmt: skip
 
 
+class _Framer(Protocol):
+    def __call__(
+        self,
+        table: Table,
+        reading: Reading,
+        *,
+        windows: int,
+        learn: bool,
+        told: Callable[[int], None],
+    ) -> Frame: ...
+
+
+def _framer(table: Table, reading: Reading) -> _Framer:
+    """Return what counts a table: where it lies, or from its batches."""
+    return frame_there if counted_there(table, reading) else frame_of
+
+
 def _table(source: Any, name: str, time: str | None) -> Table:
-    table = open_table(source, name)
+    table = open_ibis(source, name) if stays(source) else open_table(source, name)
     if not table.rows:
         raise ManifestError(
             "the table has no row", where=table.name, hint="nothing can be compared with it."

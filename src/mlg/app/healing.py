@@ -5,6 +5,7 @@ from pathlib import Path
 
 from mlg.adapters.keys_local import viewer_key
 from mlg.app.manifests import Manifests
+from mlg.app.monitor_group import MonitorGroup
 from mlg.app.monitoring import Monitoring
 from mlg.app.pipeline_runs import pipeline_of, retraining_request, run_request
 from mlg.app.pipelines import Pipelines
@@ -32,6 +33,7 @@ def monitoring_of(
     train: Train,
     acts: RolloutActs,
     recorder: Callable[[str], Recorder],
+    group: MonitorGroup | None = None,
 ) -> Monitoring:
     """Return the monitors, whose incidents are healed by a durable workflow."""
     heals: list[Heal] = []
@@ -58,6 +60,7 @@ def monitoring_of(
         heal=heal,
         known=known,
         skew=SkewWatch(artifacts, lambda: viewer_key(files)),
+        group=group,
     )
     ports = HealPorts(
         files=files,

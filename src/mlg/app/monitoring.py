@@ -5,6 +5,7 @@ both are of one moment. Events come before the file and have the commands' keys,
 read again is not told again.
 """
 
+import contextlib
 import logging
 import threading
 from collections.abc import Callable, Mapping, Sequence
@@ -14,11 +15,11 @@ from typing import Any, Final
 
 import msgspec
 
-from mlg.adapters.stream_segments import SegmentStream
 from mlg.app.alert_desk import AlertDesk
 from mlg.app.alert_holding import Holding, all_held, may_heal
 from mlg.app.layouts import Layouts
 from mlg.app.log_columns import decoded
+from mlg.app.monitor_group import Alone, MonitorGroup
 from mlg.app.monitoring_events import (
     Told,
     events_of,
@@ -38,7 +39,7 @@ from mlg.app.monitoring_state import (
 from mlg.app.skew import SkewWatch
 from mlg.automations.freeze import FREEZE_FILE
 from mlg.core.clock import Clock, rfc3339
-from mlg.core.errors import LifecycleError
+from mlg.core.errors import ConflictError, LifecycleError
 from mlg.core.ports import ArtifactStore, Cursor, Files, GraphStore
 from mlg.core.uris import Digest, Uri
 from mlg.graph.record import Recorder
@@ -72,7 +73,7 @@ class Monitoring:
 
     Args:
         home: The instance's folder.
-        files: Keeps `monitors/<name>.json`.
+        files: Of the home.
         clock: For waiting, and event time of services on the system's clock.
         artifacts: Layouts of the versions; samples of alerts.
         store: The event log.
@@ -84,6 +85,7 @@ class Monitoring:
         skew: Compares logged features with the training code's; None: nobody does.
         desk: What people asked of alerts; None: as the files have it.
         plan: Makes plans; other than the default only in tests.
+        group: Which monitors are this host's; None: all, kept in `files`.
     """
 
     def __init__(
@@ -102,18 +104,18 @@ class Monitoring:
         skew: SkewWatch | None = None,
         desk: AlertDesk | None = None,
         plan: Callable[[MonitorSpec], Plan] = plan_of,
+        group: MonitorGroup | None = None,
     ) -> None:
-        self._home, self._files, self._clock, self._artifacts = home, files, clock, artifacts
+        self._files, self._clock, self._artifacts = files, clock, artifacts
+        self._group, self._hosts = group or Alone(home, files), frozenset[str]()
         self._store, self._policies, self._recorder = store, policies, recorder
         self._spec, self._heal, self._plan = spec, heal, plan
         self._others, self._skew = known, skew
         self._holding = Holding(desk or AlertDesk(files, clock), spec)
-        self._lock = threading.RLock()
-        self._stop = threading.Event()
+        self._lock, self._stop = threading.RLock(), threading.Event()
         self._thread = threading.Thread(target=self._run, name="mlg-monitoring", daemon=True)
         self._seen: ManifestSpec | None = None
-        self._of: dict[str, Stored] = {}
-        self._dirty: set[str] = set()
+        self._of, self._dirty = dict[str, Stored](), set[str]()
         self._layouts = Layouts(files, artifacts)
         self._saved_s = clock.monotonic_s()
 
@@ -127,6 +129,7 @@ class Monitoring:
         if self._thread.is_alive():
             self._thread.join(10)
         self.save()
+        self._group.leave()
 
     def round(self) -> int:
         """Read what is new once, for every monitor; return the number of records.
@@ -147,7 +150,7 @@ class Monitoring:
         """Write what changed."""
         with self._lock:
             for name in sorted(self._dirty & self._of.keys()):
-                self._write(name)
+                self._keep(name)
             self._saved_s = self._clock.monotonic_s()
 
     def cursors(self, service: str) -> list[Cursor]:
@@ -155,7 +158,8 @@ class Monitoring:
         with self._lock:
             self._reload()
             self.save()
-            return [s.cursor for s in self._of.values() if s.spec.watch == service]
+            own = [s.cursor for s in self._of.values() if s.spec.watch == service]
+            return self._group.readers(service, own)
 
     def standings(self) -> dict[str, Stored]:
         """Return the memory of each monitor, by name, as of now."""
@@ -204,23 +208,26 @@ class Monitoring:
 
     def _reload(self) -> None:
         """Take the monitors of the manifest in force; others are closed and forgotten."""
-        spec = self._spec()
-        if spec is self._seen or spec is None:
+        spec, hosts = self._spec(), self._group.beat()
+        if spec is None or (spec is self._seen and hosts == self._hosts):
             return
-        kept = [path.removeprefix(f"{FOLDER}/") for path in self._files.list(FOLDER)]
+        kept = [path.removeprefix(f"{FOLDER}/") for path in self._group.memory.list(FOLDER)]
         names = {name.removesuffix(".json") for name in kept if name.endswith(".json")}
         for name in sorted(names | set(self._of) | set(spec.monitors)):
-            self._take(name, spec.monitors.get(name))
-        self._seen = spec
+            if self._group.mine(name):
+                self._take(name, spec.monitors.get(name))
+            else:
+                self._of.pop(name, None)  # its owner goes on from what was written
+        self._seen, self._hosts = spec, hosts
 
     def _take(self, name: str, wanted: MonitorSpec | None) -> None:
-        stored = self._of.get(name) or read_stored(self._files, name)
+        stored = self._of.get(name) or read_stored(self._group.memory, name)
         if stored is not None and (wanted is None or watched(stored.spec) != watched(wanted)):
             self._of[name] = stored
             self._close(name)
             if wanted is None:
                 del self._of[name]
-                self._files.remove(path_of(name))
+                self._group.memory.remove(path_of(name))
                 return
             cursor = stored.cursor if stored.spec.watch == wanted.watch else None
             stored = self._new(name, wanted, cursor)
@@ -242,8 +249,7 @@ class Monitoring:
         stored = self._of[name]
         service = stored.spec.watch
         versions = self._layouts.versions(service, stored.versions)
-        stream = SegmentStream(self._home / "segments" / service)
-        batch = stream.read_frames(stored.cursor, _BATCH)
+        batch = self._group.frames(service, stored.cursor, _BATCH)
         if batch.cursor == stored.cursor:
             return 0
         found = decoded(batch.blocks, service)
@@ -277,7 +283,7 @@ class Monitoring:
         self._of[name] = msgspec.structs.replace(after, kinds=kinds, held=held)
         self._dirty.add(name)
         if seen.commands:
-            self._write(name)
+            self._keep(name)
         return batch.size
 
     def _tell(
@@ -384,9 +390,19 @@ class Monitoring:
                 found = (change, incident_uri(self._recorder(), one))
         return found
 
+    def _keep(self, name: str) -> None:
+        with contextlib.suppress(ConflictError):  # the owner counts what was counted here
+            self._write(name)
+
     def _write(self, name: str) -> None:
-        self._files.write(path_of(name), msgspec.json.encode(self._of[name]))
         self._dirty.discard(name)
+        try:
+            self._group.memory.write(path_of(name), msgspec.json.encode(self._of[name]))
+        except ConflictError:
+            logger.info("monitor %s is run by another host", name)
+            del self._of[name]
+            self._seen = None
+            raise
 
     def _run(self) -> None:
         while not self._stop.is_set():

@@ -9,6 +9,7 @@ from mlg.adapters.graph_sql_store import SqlGraph
 from mlg.adapters.router_envoy import EnvoyRouter
 from mlg.app.emitter import Emitter
 from mlg.app.enrichment import Enrichers
+from mlg.app.events import Events
 from mlg.app.experiments import Experiments
 from mlg.app.fleet import WantedFleet
 from mlg.app.graphs import Reader
@@ -57,6 +58,8 @@ class Parts:
     replicas: ReplicaWatch
     reactor: Reactor
     proposals: Proposals
+    events: Events | None
+    """None: no other host reads the log."""
     emitter: Emitter | None
     """None: nobody asked for OpenLineage events."""
     hooks: CommitHooks

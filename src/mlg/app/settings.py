@@ -47,6 +47,19 @@ class GraphSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fi
     """`secret://env/NAME` or `secret://file/PATH`."""
 
 
+class EventSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """`events:` the server that predictions and feedback are copied to, for other hosts."""
+
+    url: str
+    """`nats://[user@]host:4222` or `tls://…`, without a password."""
+    password: str = ""
+    """`secret://env/NAME` or `secret://file/PATH`."""
+    namespace: Annotated[str, msgspec.Meta(pattern=r"^[A-Za-z0-9_-]+$")] = "mlg"
+    """Hosts of one instance share it; instances on one server do not."""
+    keep_days: Annotated[float, msgspec.Meta(ge=0)] = 7.0
+    """After which the server forgets a record; 0 keeps all. In force where a stream is made."""
+
+
 class ProviderSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """`providers: NAME:` one source of truth that thin events may name."""
 
@@ -84,6 +97,7 @@ class _File(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
     smtp: SmtpSettings | None = None
     hooks: HookSettings | None = None
     graph: GraphSettings | None = None
+    events: EventSettings | None = None
     providers: dict[str, ProviderSettings] = {}
     signing: SigningSettings | None = None
     gateway: GatewaySettings = GatewaySettings()
@@ -99,6 +113,8 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     """`secret://…`; None: no commit hook is taken."""
     graph: GraphSettings | None = None
     """None: SQLite, in the home."""
+    events: EventSettings | None = None
+    """None: monitors read the home's own segment files, on this host alone."""
     providers: dict[str, ProviderSettings] = {}
     trusted: tuple[Path, ...] = ()
     """Files of public keys that are believed beside the home's own."""
@@ -113,7 +129,8 @@ def read_settings(env: Mapping[str, str], folder: Path) -> Settings:
 
     Args:
         env: `MLG_SMTP_URL`, `MLG_SMTP_PASSWORD`, `MLG_SMTP_FROM`, `MLG_HOOK_SECRET`,
-            `MLG_GRAPH_URL`, `MLG_GRAPH_PASSWORD`, `MLG_MLFLOW_URL`, `MLG_SIGNING_TRUSTED`
+            `MLG_GRAPH_URL`, `MLG_GRAPH_PASSWORD`, `MLG_EVENTS_URL`,
+            `MLG_EVENTS_PASSWORD`, `MLG_MLFLOW_URL`, `MLG_SIGNING_TRUSTED`
             (files with `:` between), `MLG_GATEWAY_XDS`, `MLG_LAUNCH`; a variable that is set
             and not empty
             wins over the file's key.
@@ -153,6 +170,7 @@ def read_settings(env: Mapping[str, str], folder: Path) -> Settings:
         smtp=server,
         hook_secret=secret or None,
         graph=graph,
+        events=_events(env, written.events, path.name),
         providers=_providers(env, written.providers, path.name),
         trusted=tuple(folder / one for one in named_keys),
         xds=_xds(env, written.gateway),
@@ -263,6 +281,40 @@ def _graph(
     return GraphSettings(url=url, password=password)
 
 
+def _events(
+    env: Mapping[str, str], written: EventSettings | None, name: str
+) -> EventSettings | None:
+    """Return the server of events.
+
+    Raises:
+        ManifestError: The URL is no NATS server's or carries a password.
+    """
+    url = env.get("MLG_EVENTS_URL") or (written.url if written else "")
+    if not url:
+        return None
+    where = "MLG_EVENTS_URL" if env.get("MLG_EVENTS_URL") else f"{name}: events.url"
+    try:
+        parts = urlsplit(url)
+        right = parts.scheme in {"nats", "tls"} and bool(parts.hostname) and parts.port != 0
+    except ValueError:
+        parts, right = urlsplit(""), False
+    if not right:
+        raise ManifestError(
+            "expected nats://host:4222 or tls://host:4222, got another text",
+            where=where,
+            hint="leave it out to run the monitors on this host alone.",
+        )
+    given = written or EventSettings(url=url)
+    password = env.get("MLG_EVENTS_PASSWORD") or given.password
+    if parts.password is not None or (password and not password.startswith("secret://")):
+        raise ManifestError(
+            "expected no password in the settings, got one",
+            where=where,
+            hint="name it: password: secret://env/NAME or secret://file/PATH.",
+        )
+    return msgspec.structs.replace(given, url=url, password=password)
+
+
 def _from_file(path: Path) -> _File:
     """Return what the file says; nothing without a file.
 
@@ -287,6 +339,7 @@ def _from_file(path: Path) -> _File:
             f"expected settings, got: {error}",
             where=path.name,
             hint="known are smtp: {url, password, from}, hooks: {secret},"
-            " graph: {url, password}, providers: {NAME: {url, …}}, signing: {trusted},"
+            " graph: {url, password}, events: {url, password, namespace, keep_days},"
+            " providers: {NAME: {url, …}}, signing: {trusted},"
             " gateway: {xds: files or ads}, launch: artifact or image.",
         ) from error

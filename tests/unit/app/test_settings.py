@@ -151,3 +151,36 @@ def test_a_provider_of_the_file_keeps_what_its_variable_does_not_say(tmp_path: P
     found = read_settings({"MLG_MLFLOW_URL": "http://c"}, tmp_path).providers
     assert (found["mlflow"].url, found["mlflow"].namespace) == ("http://c", "prod")
     assert (found["lab"].url, found["lab"].sweep_every_s) == ("b", 3_600.0)
+
+
+def test_events_are_named_by_url_and_their_password_by_reference(tmp_path: Path) -> None:
+    assert read_settings({}, tmp_path).events is None
+    (tmp_path / SETTINGS_FILE).write_text(
+        "events: {url: 'tls://mlg@bus:4222', password: secret://env/P, keep_days: 2}\n",
+        encoding="utf-8",
+    )
+    found = read_settings({}, tmp_path).events
+    assert found is not None
+    assert (found.url, found.password) == ("tls://mlg@bus:4222", "secret://env/P")
+    assert (found.namespace, found.keep_days) == ("mlg", 2.0)
+    told = read_settings({"MLG_EVENTS_URL": "nats://other"}, tmp_path).events
+    assert told is not None
+    assert (told.url, told.keep_days) == ("nats://other", 2.0)
+
+
+@pytest.mark.parametrize(
+    ("env", "words"),
+    [
+        ({"MLG_EVENTS_URL": "http://bus:4222"}, "nats://host:4222"),
+        ({"MLG_EVENTS_URL": "nats://"}, "nats://host:4222"),
+        ({"MLG_EVENTS_URL": "nats://bus:99999"}, "nats://host:4222"),
+        ({"MLG_EVENTS_URL": "nats://a:b@bus"}, "no password"),
+        ({"MLG_EVENTS_URL": "nats://bus", "MLG_EVENTS_PASSWORD": "x"}, "no password"),
+    ],
+)
+def test_a_wrong_address_of_events_is_refused(
+    tmp_path: Path, env: dict[str, str], words: str
+) -> None:
+    with pytest.raises(ManifestError, match=words) as refused:
+        read_settings(env, tmp_path)
+    assert refused.value.where == "MLG_EVENTS_URL"
