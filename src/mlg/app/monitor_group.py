@@ -19,7 +19,7 @@ from mlg.adapters.segment_frames import FrameBatch, batch_of
 from mlg.adapters.stream_nats import NatsStream
 from mlg.adapters.stream_segments import SegmentStream
 from mlg.core.clock import Clock
-from mlg.core.errors import BackendError
+from mlg.core.errors import LifecycleError
 from mlg.core.ports import Cursor, EventStream, Files
 from mlg.monitors.turns import Hosts, alive, observed, owner_of
 
@@ -171,5 +171,5 @@ class Together:
         self._alive = frozenset()
         try:
             self._beats.remove(f"{HOSTS}/{self._host}")
-        except BackendError:
+        except LifecycleError:
             logger.warning("the other hosts could not be told that this one leaves")

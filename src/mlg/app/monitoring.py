@@ -39,7 +39,7 @@ from mlg.app.monitoring_state import (
 from mlg.app.skew import SkewWatch
 from mlg.automations.freeze import FREEZE_FILE
 from mlg.core.clock import Clock, rfc3339
-from mlg.core.errors import ConflictError, LifecycleError
+from mlg.core.errors import BackendError, ConflictError, LifecycleError
 from mlg.core.ports import ArtifactStore, Cursor, Files, GraphStore
 from mlg.core.uris import Digest, Uri
 from mlg.graph.record import Recorder
@@ -116,8 +116,7 @@ class Monitoring:
         self._thread = threading.Thread(target=self._run, name="mlg-monitoring", daemon=True)
         self._seen: ManifestSpec | None = None
         self._of, self._dirty = dict[str, Stored](), set[str]()
-        self._layouts = Layouts(files, artifacts)
-        self._saved_s = clock.monotonic_s()
+        self._layouts, self._saved_s = Layouts(files, artifacts), clock.monotonic_s()
 
     def start(self) -> None:
         """Begin to follow."""
@@ -128,7 +127,8 @@ class Monitoring:
         self._stop.set()
         if self._thread.is_alive():
             self._thread.join(10)
-        self.save()
+        with contextlib.suppress(BackendError):  # what is not kept is read again
+            self.save()
         self._group.leave()
 
     def round(self) -> int:
