@@ -169,7 +169,7 @@ class Monitoring:
         """Give a viewer, known by his hash in the log, a name that leads nowhere."""
         with self._lock:
             self._reload()
-            for name in self._of:
+            for name in sorted(self._of):
                 if other := without_viewer(self._of[name], viewer):
                     self._of[name] = other
                     self._write(name)
