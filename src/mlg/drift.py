@@ -1,6 +1,14 @@
 """Drift of tables, without an instance: `mlg.drift.check(baseline, live)`."""
 
-from mlg.app.drift_check import check, document
+from mlg.app.drift_check import check, document, keep_baseline
 from mlg.monitors.check import ChartFound, CheckReport, FeatureFound, SliceFound
 
-__all__ = ["ChartFound", "CheckReport", "FeatureFound", "SliceFound", "check", "document"]
+__all__ = [
+    "ChartFound",
+    "CheckReport",
+    "FeatureFound",
+    "SliceFound",
+    "check",
+    "document",
+    "keep_baseline",
+]

@@ -15,7 +15,7 @@ import pytest
 from tests.conftest import Cli
 
 import mlg.drift
-from mlg.core.errors import ManifestError, NotFoundError
+from mlg.core.errors import BackendError, ManifestError, NotFoundError
 
 Columns = dict[str, Any]
 ROWS = 20_000
@@ -279,6 +279,10 @@ def test_the_command_prints_one_document_and_exits_by_the_verdict(cli: Cli) -> N
     assert told["slices"] == []
     words = cli("drift", "check", "--baseline", "a.parquet", "--live", "c.parquet", code=1)
     assert "1 of 5 columns drifted" in words
+    kept = cli.json("drift", "baseline", "a.parquet", "--out", "usual.mlgb")
+    assert (kept["rows"], kept["windows"], len(kept["columns"])) == (ROWS, 100, 5)
+    told = cli.json("drift", "check", "--baseline", "usual.mlgb", "--live", "c.parquet", code=1)
+    assert [one["feature"] for one in told["features"] if one["verdict"] == "drift"] == ["age"]
     missing = cli("drift", "check", "--baseline", "a.parquet", "--live", "no.parquet", code=3)
     assert "no such file" in missing
     broken = cli("drift", "check", "--baseline", "mlg.yaml", "--live", "a.parquet", code=2)
@@ -311,3 +315,49 @@ def test_the_page_draws_what_drifted_and_names_nothing_from_elsewhere(tmp_path: 
     assert "<live>" not in page
     # drift comes first
     assert page.index("age.location</figcaption>") == page.index("</figcaption>") - 12
+
+
+def test_a_kept_baseline_gives_the_verdict_of_its_table(tmp_path: Path) -> None:
+    rng = np.random.default_rng(4)
+    tags = [[t for t in ("drama", "action") if rng.random() < 0.4] for _ in range(ROWS)]
+    base = pa.table(usual(1) | {"tags": tags, "id": [f"id-{n}" for n in range(ROWS)]})
+    live = usual(2) | {"tags": tags, "id": [f"id-{n + ROWS}" for n in range(ROWS)]}
+    live["age"] = live["age"] + 2.0
+    live["country"] = np.where(np.arange(ROWS) % 20 == 0, "XX", live["country"])
+    kept = tmp_path / "usual.mlgb"
+    frame = mlg.drift.keep_baseline(base, kept)
+    assert frame.rows == ROWS
+    direct, by_file = (mlg.drift.check(one, pa.table(live)) for one in (base, kept))
+    assert mlg.drift.document(by_file) == mlg.drift.document(direct)
+    assert drifted(by_file) == {"age", "country"}
+    gone = pa.table(live).drop_columns(["price"])
+    assert "price" in drifted(mlg.drift.check(str(kept), gone))
+
+
+def test_a_kept_baseline_orders_rows_by_its_own_time(tmp_path: Path) -> None:
+    at = np.random.default_rng(5).permutation(ROWS)
+    kept = tmp_path / "usual.mlgb"
+    mlg.drift.keep_baseline(pa.table(usual(1) | {"at": at}), kept, time="at")
+    live = pa.table(usual(2) | {"at": at})
+    assert mlg.drift.check(kept, live).verdict == "ok"
+    with pytest.raises(ManifestError, match="ordered by 'at', not by 'age'"):
+        mlg.drift.check(kept, live, time="age")
+    with pytest.raises(ManifestError, match="no column 'at'"):
+        mlg.drift.check(kept, pa.table(usual(2)))
+
+
+def test_a_damaged_baseline_is_told_and_a_failed_write_leaves_the_former(
+    tmp_path: Path,
+) -> None:
+    kept = tmp_path / "usual.mlgb"
+    table = pa.table(usual(1))
+    mlg.drift.keep_baseline(table, kept)
+    whole = kept.read_bytes()
+    middle = len(whole) // 2
+    kept.write_bytes(whole[:middle] + bytes(64) + whole[middle + 64 :])
+    with pytest.raises(ManifestError, match="damaged"):
+        mlg.drift.check(kept, table)
+    with pytest.raises(BackendError, match="cannot be written"):
+        mlg.drift.keep_baseline(table, tmp_path / "no folder" / "usual.mlgb")
+    with pytest.raises(NotFoundError):
+        mlg.drift.check(tmp_path / "none.mlgb", table)

@@ -65,6 +65,8 @@ class Reading:
     columns: dict[str, Column]
     known: dict[str, Known]
     time: str | None
+    types: dict[str, tuple[str, str]] = field(default_factory=dict[str, tuple[str, str]])
+    """Of every column of the baseline: its kind, and its type in words."""
     notes: dict[str, str] = field(default_factory=dict[str, str])
 
 
@@ -93,7 +95,8 @@ def reading_of(table: Table, time: str | None = None) -> Reading:
         else:
             columns[name] = _texts(name, kind, values)
     known = {name: Known() for name, column in columns.items() if column.kind != "number"}
-    return Reading(columns=columns, known=known, time=time, notes=notes)
+    types = {one.name: (kind_of(one.type), str(one.type)) for one in table.schema}
+    return Reading(columns=columns, known=known, time=time, types=types, notes=notes)
 
 
 def kind_of(kind: Any) -> str:

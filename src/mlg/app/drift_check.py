@@ -1,8 +1,10 @@
 """Two tables in, a verdict out: reading, windows, charts; needs no instance and no manifest."""
 
 from collections.abc import Callable, Mapping
+from pathlib import Path
 from typing import Any, Final, Protocol
 
+from mlg.adapters.frame_file import is_baseline, read_baseline, write_baseline
 from mlg.adapters.table_batches import Table, open_table
 from mlg.adapters.table_frame import Reading, frame_of, kind_of, reading_of
 from mlg.adapters.table_ibis import counted_there, frame_there, open_ibis, stays
@@ -36,8 +38,8 @@ def check(
     Args:
         baseline: What is usual: the path of a Parquet or CSV file or of a folder of Parquet
             files; a pandas or polars frame; an Arrow table, batch, reader or dataset; an Ibis
-            expression, counted where it lies.
-        live: What is compared with it, of any of these kinds.
+            expression, counted where it lies; or what `keep_baseline` wrote.
+        live: What is compared with it, of any of these kinds but the last.
         time: Column that orders the rows, and is no feature; None takes rows as they come.
         windows: Windows of each table, 1 to 10,000; fewer where they would have less than 200
             rows.
@@ -65,17 +67,21 @@ def check(
         raise ValueError(
             f"expected 1..10,000 windows and 0 < alpha < 1, got {windows}, {alpha}"
         )
-    before, now = (
-        _table(one, name, time) for one, name in ((baseline, "baseline"), (live, "live"))
-    )
-    reading = reading_of(before, time)
-    base = _framer(before, reading)(
-        before,
-        reading,
-        windows=_windows(before, windows),
-        learn=True,
-        told=lambda rows: told("baseline", rows, before.rows),
-    )
+    kept = isinstance(baseline, str | Path) and is_baseline(Path(baseline))
+    if kept:
+        base, reading = read_baseline(Path(baseline))
+        time = reading.time if time is None else time
+        if time != reading.time:
+            raise ManifestError(
+                f"the baseline's rows are ordered by {reading.time!r}, not by {time!r}",
+                where=str(baseline),
+                hint="leave --time out: the baseline knows its own.",
+            )
+        now = _table(live, "live", time)
+    else:
+        before = _table(baseline, "baseline", time)
+        now = _table(live, "live", time)  # before the baseline is read for seconds
+        base, reading = _learned(before, time, windows, told)
     other = _framer(now, reading)(
         now,
         reading,
@@ -84,9 +90,62 @@ def check(
         told=lambda rows: told("live", rows, now.rows),
     )
     return check_frames(
-        base, other, alpha=alpha, changed=_changed(before, now, reading),
-        notes=_notes(before, now, reading, _windows(before, windows)),
-    )  # fmt: skip
+        base,
+        other,
+        alpha=alpha,
+        changed=_changed(reading, now),
+        notes=_notes(base, reading, now),
+    )
+
+
+def keep_baseline(
+    source: Any,
+    path: str | Path,
+    *,
+    time: str | None = None,
+    windows: int = WINDOWS,
+    told: Callable[[str, int, int], None] = _untold,
+) -> Frame:
+    """Write what a check needs of a baseline to a file, which `check` takes in its place.
+
+    The file holds counts of windows, texts by name, and 100,000 rows drawn from the table: it
+    is as private as the table is.
+
+    Args:
+        source: As for `check`.
+        path: Where to; a file there is replaced.
+        time: As for `check`; checks against the baseline order their rows by it too.
+        windows: As for `check`.
+        told: As for `check`.
+
+    Returns:
+        What was written.
+
+    Raises:
+        NotFoundError: There is no such file.
+        ManifestError: The table cannot be read, has no row, or lacks the time column.
+        BackendError: The file could not be written.
+        ValueError: A number is out of range.
+    """
+    if not 1 <= windows <= 10_000:
+        raise ValueError(f"expected 1..10,000 windows, got {windows}")
+    frame, reading = _learned(_table(source, "baseline", time), time, windows, told)
+    write_baseline(Path(path), frame, reading)
+    return frame
+
+
+def _learned(
+    table: Table, time: str | None, windows: int, told: Callable[[str, int, int], None]
+) -> tuple[Frame, Reading]:
+    reading = reading_of(table, time)
+    frame = _framer(table, reading)(
+        table,
+        reading,
+        windows=_windows(table, windows),
+        learn=True,
+        told=lambda rows: told("baseline", rows, table.rows),
+    )
+    return frame, reading
 
 
 class _Framer(Protocol):
@@ -131,28 +190,28 @@ def _windows(table: Table, wanted: int) -> int:
     return max(1, min(wanted, table.rows // LEAST_ROWS))
 
 
-def _changed(before: Table, now: Table, reading: Reading) -> Mapping[str, str]:
+def _changed(reading: Reading, now: Table) -> Mapping[str, str]:
     """Return the columns that are gone or of another type, with the words for it."""
     found: dict[str, str] = {}
-    for name in before.schema.names:
+    for name, (kind, words) in reading.types.items():
         if name in reading.notes or name == reading.time:
             continue
-        was = before.schema.field(name).type
         at = now.schema.get_field_index(name)
         if at < 0:
             found[name] = "the column is gone"
-        elif kind_of(now.schema.field(at).type) != kind_of(was):
-            found[name] = f"was {was}, is {now.schema.field(at).type}"
+        elif kind_of(now.schema.field(at).type) != kind:
+            found[name] = f"was {words}, is {now.schema.field(at).type}"
     return found
 
 
-def _notes(before: Table, now: Table, reading: Reading, windows: int) -> list[str]:
+def _notes(base: Frame, reading: Reading, now: Table) -> list[str]:
     notes = [f"{name}: {words}" for name, words in reading.notes.items()]
-    new = [name for name in now.schema.names if name not in before.schema.names]
+    new = [name for name in now.schema.names if name not in reading.types]
     notes += [f"{name}: a new column, not checked" for name in new]
+    windows = max((len(one.n) for one in base.windows.values()), default=0)
     if windows < LEAST:
         notes.append(
-            f"{before.rows} rows make {windows} windows, too few to know how windows vary: "
+            f"{base.rows} rows make {windows} windows, too few to know how windows vary: "
             "rows are taken to be independent"
         )
     return notes

@@ -76,6 +76,7 @@ image.command("verify")(commands_image.verify)
 
 drift = typer.Typer(help="Drift: checks and control charts.", no_args_is_help=True)
 drift.command("check")(commands_drift.check_tables)
+drift.command("baseline")(commands_drift.keep)
 drift.command("arl")(commands_chart.arl)
 drift.command("design")(commands_chart.design)
 
