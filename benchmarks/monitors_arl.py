@@ -3,17 +3,18 @@
 import argparse
 from collections.abc import Iterator
 from dataclasses import dataclass
-from importlib import import_module
 from math import sqrt
 from typing import Any
 
 import numpy as np
-from monitors_rows import HERE, Report, say
+from monitors_published import compared
+from monitors_rows import Report
 from monitors_shipped import Charted
 
 from mlg.stats import arl as engine
 
 MOST_ERROR, MOST_SE = 0.005, 3.0
+COARSE = ", of a coarse chain"
 
 Array = np.ndarray[Any, Any]
 
@@ -82,17 +83,16 @@ def arl(asked: argparse.Namespace) -> Report:
 
 def _published(report: Report) -> None:
     errors = worst_of(list(evidence()))
-    if (HERE / "monitors_published.py").exists():
-        # by the engine's author: every value of the papers, in the form of `worst_of`
-        module = import_module("monitors_published")
-        if hasattr(module, "errors"):
-            errors |= module.errors()
-        else:
-            report.bar(
-                "arl, the papers' whole tables", None, "monitors_published has no errors()"
-            )
-    else:
-        say("arl: no benchmarks/monitors_published.py; only the evidence page's values")
+    # by the engine's author: every value of the papers; some were printed from coarse chains
+    rows: dict[str, list[dict[str, Any]]] = {}
+    for row in compared():
+        rows.setdefault(row["source"] + (COARSE if row["why"] else ""), []).append(row)
+    for source, group in rows.items():
+        errors[source] = (
+            max(row["apart_ratio"] for row in group),
+            max(row["beyond_print_ratio"] for row in group),
+            len(group),
+        )
     for source, (error, beyond, many) in errors.items():
         report.row(f"arl, worst error: {source}", "mlg", 100 * error, "%", many)
         report.bar(

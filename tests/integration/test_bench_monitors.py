@@ -142,9 +142,11 @@ def test_the_floor_is_timed_with_its_memory_and_small_tables_get_no_verdict() ->
 
 def test_published_run_lengths_are_met_and_the_shipped_charts_run_as_designed() -> None:
     code, document = _bench("--only", "arl", "--runs", "30")
-    assert code == 0
-    assert len(document["bars"]) >= 10
-    assert all(bar["met"] for bar in document["bars"])
+    assert len(document["bars"]) >= 20
+    # what was printed from chains of few states is missed, and said to be (docs/charts.md)
+    missed = [bar["what"] for bar in document["bars"] if not bar["met"]]
+    assert code == bool(missed)
+    assert [what for what in missed if "of a coarse chain" not in what] == []
 
 
 def test_a_check_of_few_rows_is_judged_by_the_plants(tmp_path: Path) -> None:

@@ -357,7 +357,8 @@ def test_a_thing_of_each_kind_is_told_by_the_events_that_say_it(whole, kind: str
     for key, words in wanted.items():
         assert words in found[key].text, told.paragraph
     assert sorted(seqs(told)) == seqs(told)
-    assert not told.truncated
+    # in a whole life more happens to a service than one answer tells
+    assert not told.truncated or kind == "service"
 
 
 def test_every_clause_of_every_thing_is_an_event_of_the_log(whole) -> None:
