@@ -1,6 +1,7 @@
 """`mlg drift check` and `mlg.drift.check`: verdicts, every kind of table, bad input."""
 
 import datetime
+import json
 from pathlib import Path
 from typing import Any
 
@@ -12,9 +13,10 @@ import pyarrow.csv
 import pyarrow.dataset
 import pyarrow.parquet as pq
 import pytest
-from tests.conftest import Cli
+from typer.testing import CliRunner
 
 import mlg.drift
+from mlg.cli.main import app
 from mlg.core.errors import BackendError, ManifestError, NotFoundError
 
 Columns = dict[str, Any]
@@ -264,28 +266,38 @@ def _empty(folder: Path) -> Path:
     return folder / "empty"
 
 
-def test_the_command_prints_one_document_and_exits_by_the_verdict(cli: Cli) -> None:
+def _told(folder: Path, command: str, code: int = 0) -> str:
+    words = [
+        str(folder / w) if w.endswith((".parquet", ".mlgb")) else w for w in command.split()
+    ]
+    done = CliRunner().invoke(app, ["drift", *words])
+    assert done.exit_code == code, (command, done.output)
+    return done.stdout if code in {0, 1} else done.output
+
+
+def test_the_command_prints_one_document_and_exits_by_the_verdict(tmp_path: Path) -> None:
     live = usual(2)
     live["age"] = live["age"] + 2.0
     for name, columns in (("a", usual(1)), ("b", usual(3)), ("c", live)):
-        pq.write_table(pa.table(columns), cli.folder / f"{name}.parquet")
-    told = cli.json("drift", "check", "--baseline", "a.parquet", "--live", "b.parquet")
+        pq.write_table(pa.table(columns), tmp_path / f"{name}.parquet")
+    told = json.loads(_told(tmp_path, "check --baseline a.parquet --live b.parquet --json"))
     assert told["verdict"] == "ok"
-    told = cli.json("drift", "check", "--baseline", "a.parquet", "--live", "c.parquet", code=1)
+    drift = "check --baseline a.parquet --live c.parquet"
+    told = json.loads(_told(tmp_path, f"{drift} --json", code=1))
     assert told["verdict"] == "drift"
     assert told["rows"] == {"baseline": ROWS, "live": ROWS}
     (age,) = (one for one in told["features"] if one["verdict"] == "drift")
     assert {"chart", "statistic", "limit", "effect"} <= age["charts"][0].keys()
     assert told["slices"] == []
-    words = cli("drift", "check", "--baseline", "a.parquet", "--live", "c.parquet", code=1)
-    assert "1 of 5 columns drifted" in words
-    kept = cli.json("drift", "baseline", "a.parquet", "--out", "usual.mlgb")
+    assert "1 of 5 columns drifted" in _told(tmp_path, drift, code=1)
+    kept = json.loads(_told(tmp_path, "baseline a.parquet --out usual.mlgb --json"))
     assert (kept["rows"], kept["windows"], len(kept["columns"])) == (ROWS, 100, 5)
-    told = cli.json("drift", "check", "--baseline", "usual.mlgb", "--live", "c.parquet", code=1)
-    assert [one["feature"] for one in told["features"] if one["verdict"] == "drift"] == ["age"]
-    missing = cli("drift", "check", "--baseline", "a.parquet", "--live", "no.parquet", code=3)
+    by_file = "check --baseline usual.mlgb --live c.parquet --json"
+    assert json.loads(_told(tmp_path, by_file, code=1))["features"] == told["features"]
+    missing = _told(tmp_path, "check --baseline a.parquet --live no.parquet", code=3)
     assert "no such file" in missing
-    broken = cli("drift", "check", "--baseline", "mlg.yaml", "--live", "a.parquet", code=2)
+    (tmp_path / "odd.parquet").write_text("no table")
+    broken = _told(tmp_path, "check --baseline odd.parquet --live a.parquet", code=2)
     assert "cannot be read" in broken
     assert "give a Parquet or CSV file" in broken
 
