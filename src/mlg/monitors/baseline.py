@@ -19,13 +19,13 @@ from typing import Final
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.special import ndtri
 from scipy.stats import chi2
 
 from mlg.monitors.group_points import GroupBase, group_bases, group_points
 from mlg.monitors.groups import UNSEEN
 from mlg.monitors.points import Point, share_point
 from mlg.monitors.windows import REQUESTS, Feature, Row, Summary, Window, merge
+from mlg.stats import components
 
 WINDOWS: Final = 20
 """Windows of phase I, if the manifest says nothing else."""
@@ -62,7 +62,6 @@ ROWS: Final = 1_000
 """Rows of phase I kept to compare slices with."""
 
 _TRIM: Final = 4.0
-_GAUSS: Final = 0.3989422804014327
 _EXTREME: Final = 3.0
 
 Floats = NDArray[np.float64]
@@ -134,16 +133,8 @@ def normal_scores(counts: Sequence[int]) -> tuple[float, ...]:
         >>> [round(s, 3) for s in normal_scores([50, 50])]
         [-0.798, 0.798]
     """
-    total = sum(counts)
-    if not total:
-        return (0.0,) * len(counts)
-    upper = np.cumsum(counts) / total
-    lower = np.concatenate(([0.0], upper[:-1]))
-    z_low, z_high = np.asarray(ndtri(lower)), np.asarray(ndtri(upper))
-    mass = upper - lower
-    density = _GAUSS * (np.exp(-0.5 * z_low**2) - np.exp(-0.5 * z_high**2))
-    inside = np.where(mass > 0, density / np.where(mass > 0, mass, 1.0), z_low)
-    return tuple(np.clip(inside, -_EXTREME, _EXTREME).tolist())
+    scores = components.normal_scores(np.asarray(counts, dtype=np.float64))
+    return tuple(np.clip(scores, -_EXTREME, _EXTREME).tolist())
 
 
 def reference_of(values: Sequence[float], *, shown: float, noise: float) -> Reference:

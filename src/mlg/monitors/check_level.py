@@ -17,10 +17,10 @@ from scipy.stats import t as student
 
 from mlg.monitors.frame import Floats
 from mlg.stats.arl import LONGEST, design
+from mlg.stats.charts import ewma
 from mlg.stats.long_run import (
     batch_means,
     cut,
-    ewma,
     ewma_factor,
     mean_factor,
     pooled_acf,
@@ -104,7 +104,7 @@ def levels(
     moving = _ewma(gaps, one, acf)
     unit = np.sqrt(moving.variance * (1 + extra / one.variance) + whole.variance)
     z = np.clip((now - centre[:, None]) / sigma[:, None], -CLIP, CLIP)
-    track = ewma(z, LAMBDA) * sigma[:, None]
+    track = ewma(z, lam=LAMBDA) * sigma[:, None]
     at = np.abs(track).argmax(axis=1)
     peak = np.take_along_axis(track, at[:, None], axis=1)[:, 0]
     limit = _limit(10 ** (round(log10(min(lives / alpha, LONGEST)), 2)))
@@ -175,7 +175,7 @@ def _ewma(gaps: Floats, one: Moderated, acf: Floats) -> Moderated:
         return _by_memory(one, factor, windows)
     if windows < 3 * begun:
         return Moderated(variance=one.variance * factor, df=one.df, common=one.common * factor)
-    track = ewma(gaps, LAMBDA)[:, begun:]
+    track = ewma(gaps, lam=LAMBDA)[:, begun:]
     lost = mean_factor(acf, windows) / windows
     own = (track**2).mean(axis=1) * factor / max(factor - lost, 0.3 * factor)
     # windows further apart than about 2 / lambda say something of their own

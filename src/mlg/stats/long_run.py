@@ -9,7 +9,6 @@ from collections.abc import Sequence
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.signal import lfilter
 
 Floats = NDArray[np.float64]
 
@@ -117,16 +116,6 @@ def ewma_factor(acf: Floats, lam: float) -> float:
     """
     k = np.arange(1, len(acf))
     return lam / (2 - lam) * max(1 + 2 * float((acf[1:] * (1 - lam) ** k).sum()), 1e-3)
-
-
-def ewma(series: Floats, lam: float) -> Floats:
-    """Return the EWMA of each row from 0 on, shape as given ``(m, n)``.
-
-    Examples:
-        >>> ewma(np.ones((1, 2)), 0.5).tolist()
-        [[0.5, 0.75]]
-    """
-    return np.asarray(lfilter([lam], [1.0, lam - 1.0], series, axis=-1))
 
 
 def batch_means(series: Floats, batches: int) -> Floats:

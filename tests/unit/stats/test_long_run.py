@@ -4,10 +4,10 @@ import numpy as np
 import pytest
 from scipy.signal import lfilter
 
+from mlg.stats.charts import ewma
 from mlg.stats.components import components_of, normal_scores
 from mlg.stats.long_run import (
     batch_means,
-    ewma,
     ewma_factor,
     line_frequency,
     mean_factor,
@@ -42,7 +42,7 @@ def test_factors_are_those_of_an_ar_1() -> None:
 def test_the_simulated_mean_and_ewma_vary_as_the_factors_say() -> None:
     series, acf = ar(0.7, 4_000, 120), 0.7 ** np.arange(100)
     assert series.mean(axis=1).var() == pytest.approx(mean_factor(acf, 120) / 120, rel=0.08)
-    assert ewma(series, 0.1)[:, -1].var() == pytest.approx(ewma_factor(acf, 0.1), rel=0.08)
+    assert ewma(series, lam=0.1)[:, -1].var() == pytest.approx(ewma_factor(acf, 0.1), rel=0.08)
 
 
 def test_batch_means_leave_out_what_fills_no_batch() -> None:
