@@ -3,6 +3,7 @@
 import argparse
 import subprocess
 import tempfile
+from dataclasses import dataclass
 from math import sqrt
 from pathlib import Path
 from typing import Any
@@ -12,14 +13,16 @@ from monitors_river import REQUIRES
 from monitors_rows import HERE, Report, ours, python_of, reason, run, say
 from monitors_shipped import Charted
 
-from mlg.monitors.baseline import WINDOWS, Reference, reference_of
+from mlg.monitors.baseline import MEMORY, WINDOWS
 from mlg.monitors.budget import ChartLimits, limits_for
-from mlg.monitors.evaluate import CLIP, LAMBDA, SLACK, ewma_limit
+from mlg.monitors.charts import CLIP, LAMBDA, SLACK
+from mlg.monitors.usual import ewma_spread, expected, fitted, long_run
 from mlg.stats import arl as engine
 
 ARL0, SHIFT, MOST_WINDOWS, LEAST_SHARE = 500.0, 0.5, 32.0, 0.9
 FEATURES, WINDOWS_A_DAY = 300, 1_440.0
 BASELINES = (WINDOWS, 5 * WINDOWS)
+TOGETHER = (1, 40)
 LIMIT_S = 1_800.0
 
 Array = np.ndarray[Any, Any]
@@ -69,52 +72,82 @@ def _delays(report: Report, runs: int) -> None:
     _row(report, f"{SHIFT} sd, a page a day over {FEATURES} features", "mlg", delays)
 
 
-def true_arls(reference: Reference, limits: ChartLimits) -> tuple[float, float]:
-    """Return the true ARL0 of the EWMA and of the CUSUM that a baseline led to.
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Known:
+    """What baselines came to, of one statistic each; arrays of shape (baselines,)."""
 
-    Windows are N(0, 1) and the chart sees (x - centre) / sigma. In units of x that is a chart
-    without estimates whose windows have their mean at -centre, and whose limits are sigma
-    times as wide; so its run length is the engine's, without simulation.
+    centre: Array
+    doubt: Array
+    sigma: Array
+    spread: Array
+    """Of the EWMA, in sigmas."""
+    unit: Array
+    """Of the CUSUM, in sigmas."""
+
+
+def learned(history: Array, together: int) -> Known:
+    """Return what the shipped phase I makes of windows, shape (windows, baselines).
+
+    Args:
+        history: N(0, 1) in the long run, each column a statistic.
+        together: So many columns are the statistics of one stream.
     """
-    unit = sqrt(LAMBDA / (2 - LAMBDA))
-    ewma = engine.ewma_arl(
-        LAMBDA, ewma_limit(reference, limits) * reference.sigma / unit,
-        shift=-reference.centre, two_sided=True,
-    )  # fmt: skip
-    long_run = sqrt((1 + reference.ar) / (1 - reference.ar))
-    slack = SLACK * long_run * reference.sigma + reference.doubt
-    cusum = engine.cusum_arl(
-        slack,
-        limits.cusum * long_run * reference.sigma,
-        shift=-reference.centre,
-        two_sided=True,
+    windows, baselines = history.shape
+    found: list[tuple[Array, ...]] = []
+    for first in range(0, baselines, together):
+        names = [f"f{n}.location" for n in range(together)]
+        one = fitted(
+            history[:, first : first + together], np.zeros(windows), metrics=names,
+            kinds=["location"] * together, shown=[0.0] * together,
+            noise=np.full(together, 1e-3), memory=MEMORY * windows,
+        )  # fmt: skip
+        centre, doubt = expected(one, 0.0)
+        found.append(
+            (centre, doubt, one.sds, ewma_spread(one, LAMBDA), np.sqrt(long_run(one)))
+        )
+    names = ("centre", "doubt", "sigma", "spread", "unit")
+    whole = [np.concatenate(one) for one in zip(*found, strict=True)]
+    return Known(**dict(zip(names, whole, strict=True)))
+
+
+def true_arls(known: Known, limits: ChartLimits) -> Array:
+    """Return the true ARL0 of the EWMA and of the CUSUM of each baseline, shape (2, baselines).
+
+    Windows are independent N(0, 1) and the chart sees (x - centre) / sigma. In units of x that
+    is a chart without estimates whose windows have their mean at -centre, and whose limits are
+    sigma times as wide; so its run length is the engine's, without simulation.
+    """
+    bound = (limits.ewma * known.spread * known.sigma + known.doubt) / sqrt(
+        LAMBDA / (2 - LAMBDA)
     )
-    return ewma, cusum
+    unit = known.unit * known.sigma
+    slack = SLACK * unit + known.doubt
+    return np.array([
+        (
+            engine.ewma_arl(LAMBDA, limit, shift=-centre, two_sided=True),
+            engine.cusum_arl(k, h, shift=-centre, two_sided=True),
+        )
+        for limit, centre, k, h in zip(
+            bound.tolist(), known.centre.tolist(), slack.tolist(),
+            (limits.cusum * unit).tolist(), strict=True,
+        )
+    ]).T  # fmt: skip
 
 
 def _held(report: Report, runs: int) -> None:
     budget = limits_for(WINDOWS_A_DAY, 4 * FEATURES)
     for limits in (_designed(), budget):
         for windows in BASELINES:
-            rng = np.random.default_rng([13, windows])
-            found = np.array([
-                true_arls(reference_of(rng.standard_normal(windows).tolist(), shown=0.0, noise=1e-3), limits)
-                for _ in range(max(50, runs // 5))
-            ])  # fmt: skip
-            shares = (found >= limits.arl).mean(axis=0)
-            of = f"true ARL0 at least {limits.arl:.4g} after {windows} windows"
-            for chart, share in zip(("ewma", "cusum"), shares, strict=True):
-                report.row(
-                    of,
-                    "mlg" if chart == "ewma" else f"mlg {chart}",
-                    100 * float(share),
-                    "%",
-                    len(found),
+            for together in TOGETHER:
+                rng = np.random.default_rng([13, windows])
+                baselines = _baselines(runs, together)
+                known = learned(rng.standard_normal((windows, baselines)), together)
+                _shares(
+                    report,
+                    f"true ARL0 at least {limits.arl:.4g} after {windows} windows",
+                    together,
+                    true_arls(known, limits) >= limits.arl,
                 )
-            report.bar(
-                f"{of} for {100 * LEAST_SHARE:.0f} % of baselines", bool(shares.min() >= LEAST_SHARE),
-                f"{100 * shares[0]:.1f} % EWMA, {100 * shares[1]:.1f} % CUSUM of {len(found)}",
-            )  # fmt: skip
 
 
 def _held_following(report: Report, runs: int) -> None:
@@ -123,58 +156,65 @@ def _held_following(report: Report, runs: int) -> None:
     All baselines and runs step at once, so the two recursions are written out here; with
     independent windows they agree with `true_arls`.
     """
-    baselines, repeats, limits = max(40, runs // 5), 200, _designed()
+    repeats, limits = 100, _designed()
     for phi in (0.3, 0.6):
         for windows in BASELINES:
-            rng = np.random.default_rng([14, windows, int(10 * phi)])
-            shares = (
-                simulated_arls(rng, phi, windows, baselines, repeats, limits) >= ARL0
-            ).mean(axis=1)
-            of = f"true ARL0 at least {ARL0:.0f} after {windows} windows, autocorrelation {phi}"
-            for chart, share in zip(("ewma", "cusum"), shares, strict=True):
-                report.row(
-                    of,
-                    "mlg" if chart == "ewma" else f"mlg {chart}",
-                    100 * float(share),
-                    "%",
-                    baselines,
+            for together in TOGETHER:
+                rng = np.random.default_rng([14, windows, int(10 * phi)])
+                baselines = _baselines(runs, together)
+                found = simulated_arls(
+                    rng, phi, windows, baselines, repeats, limits, together=together
                 )
-            report.bar(
-                f"{of} for {100 * LEAST_SHARE:.0f} % of baselines", bool(shares.min() >= LEAST_SHARE),
-                f"{100 * shares[0]:.1f} % EWMA, {100 * shares[1]:.1f} % CUSUM of {baselines}",
-            )  # fmt: skip
+                of = f"true ARL0 at least {ARL0:.0f} after {windows} windows, autocorrelation {phi}"
+                _shares(report, of, together, found >= ARL0)
+
+
+def _baselines(runs: int, together: int) -> int:
+    """Return how many statistics are learned: whole streams of them."""
+    return max(80, runs // 2) // together * together
+
+
+def _shares(report: Report, of: str, together: int, held: Array) -> None:
+    of += " of one statistic alone" if together == 1 else f" of streams of {together}"
+    shares, n = held.mean(axis=1), held.shape[1]
+    for chart, share in zip(("ewma", "cusum"), shares, strict=True):
+        subject = "mlg" if chart == "ewma" else f"mlg {chart}"
+        report.row(of, subject, 100 * float(share), "%", n)
+    report.bar(
+        f"{of} for {100 * LEAST_SHARE:.0f} % of baselines", bool(shares.min() >= LEAST_SHARE),
+        f"{100 * shares[0]:.1f} % EWMA, {100 * shares[1]:.1f} % CUSUM of {n}",
+    )  # fmt: skip
 
 
 def simulated_arls(
     rng: np.random.Generator, phi: float, windows: int, baselines: int, repeats: int,
-    limits: ChartLimits,
+    limits: ChartLimits, *, together: int = 1,
 ) -> Array:  # fmt: skip
-    """Return mean run lengths, shape (2, baselines): EWMA and CUSUM; cut at 20 times ARL0."""
+    """Return mean run lengths, shape (2, baselines): EWMA and CUSUM; cut at 8 times ARL0."""
     fresh = (1 - phi * phi) ** 0.5
     x = rng.standard_normal(baselines)
     history = np.empty((windows, baselines))
     for at in range(windows):
         x = phi * x + fresh * rng.standard_normal(baselines)
         history[at] = x
-    known = [reference_of(one.tolist(), shown=0.0, noise=1e-3) for one in history.T]
-    centre, sigma, ar, doubt = (
-        np.array([getattr(one, name) for one in known])[:, None]
-        for name in ("centre", "sigma", "ar", "doubt")
+    known = learned(history, together)
+    centre, sigma, unit = (
+        one[:, None] for one in (known.centre, known.sigma, known.unit)
     )
-    bound = np.array([ewma_limit(one, limits) for one in known])[:, None]
-    long_run = np.sqrt((1 + ar) / (1 - ar))
-    slack = SLACK + doubt / sigma / long_run
+    doubt = known.doubt[:, None] / sigma
+    bound = limits.ewma * known.spread[:, None] + doubt
+    slack = SLACK + doubt / unit
     shape = (baselines, repeats)
     x = rng.standard_normal(shape)
     ewma, up, down = (np.zeros(shape) for _ in range(3))
     lengths = np.zeros((2, *shape))
     running = np.ones((2, *shape), bool)
-    for _ in range(int(20 * ARL0)):
+    for _ in range(int(8 * ARL0)):
         x = phi * x + fresh * rng.standard_normal(shape)
         z = np.clip((x - centre) / sigma, -CLIP, CLIP)
         ewma = (1 - LAMBDA) * ewma + LAMBDA * z
-        up = np.maximum(0.0, up + z / long_run - slack)
-        down = np.maximum(0.0, down - z / long_run - slack)
+        up = np.maximum(0.0, up + z / unit - slack)
+        down = np.maximum(0.0, down - z / unit - slack)
         lengths += running
         running[0] &= np.abs(ewma) <= bound
         running[1] &= np.maximum(up, down) <= limits.cusum

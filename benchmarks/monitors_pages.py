@@ -53,6 +53,8 @@ class Counted:
     charts: int
     dispersion: float
     """Variance over mean of the pages a day; 1 if they come independently."""
+    rate: float
+    """Incidents in units of those designed for, as the monitor counted it at last."""
 
 
 def windows(seed: int, days: int, features: int) -> Iterator[tuple[datetime, Array]]:
@@ -112,7 +114,7 @@ def lot(seed: int, days: int, features: int, phase_days: int) -> Counted:
     signals = small = 0
     for number, (end, counts) in enumerate(windows(seed, phase_days + days, features)):
         state, found = evaluate(
-            state, window_of(number, end, counts, columns), limits=plan.limits(charts_of(state)),
+            state, window_of(number, end, counts, columns), budget=plan.budget,
             frozen=alerts.incident is not None,
         )  # fmt: skip
         signals, small = signals + len(found), small + sum(one.small for one in found)
@@ -125,6 +127,7 @@ def lot(seed: int, days: int, features: int, phase_days: int) -> Counted:
     return Counted(
         days=float(days), pages=pages, signals=signals, small=small, charts=charts_of(state),
         dispersion=float(opened.var(ddof=1) / opened.mean()) if pages and days > 1 else 0.0,
+        rate=state.calibration.rate,
     )  # fmt: skip
 
 

@@ -10,8 +10,9 @@ from typing import Self
 
 import numpy as np
 
-from mlg.monitors.baseline import Baseline, Reference
+from mlg.monitors.baseline import Baseline
 from mlg.monitors.budget import ChartLimits
+from mlg.monitors.usual import Usual, known
 from mlg.monitors.evaluate import MonitorState, Signal, StreamState, evaluate
 from mlg.monitors.windows import Summary, Window
 
@@ -19,7 +20,7 @@ METRIC, VERSION = "raw_confidence.mean", "v1"
 NEVER = 1e9
 """A limit that nothing passes: switches a chart off."""
 MOST = 200_000
-KNOWN = Reference(centre=0.0, sigma=1.0, ar=0.0, windows=10**12, shown=0.0)
+KNOWN = known([METRIC], ["mean"])
 """A baseline that is known, not estimated."""
 
 
@@ -41,9 +42,9 @@ class Charted:
     number: int = 0
 
     @classmethod
-    def of(cls, limits: ChartLimits, reference: Reference = KNOWN) -> Self:
+    def of(cls, limits: ChartLimits, usual: Usual = KNOWN) -> Self:
         """Begin with these limits, at the centre."""
-        stream = StreamState(baseline=Baseline(references={METRIC: reference}))
+        stream = StreamState(baseline=Baseline(usual=usual))
         return cls(limits=limits, state=MonitorState(streams={VERSION: stream}))
 
     @classmethod
@@ -59,10 +60,10 @@ class Charted:
     def step(self, value: float) -> tuple[bool, tuple[Signal, ...]]:
         """Take one window; return whether a chart was out in it, and what signals."""
         self.state, signals = evaluate(
-            self.state, window_of(value, self.number), limits=self.limits, frozen=True
+            self.state, window_of(value, self.number), budget=self.limits, frozen=True
         )
         self.number += 1
-        return self.state.streams[VERSION].charts[METRIC].out[-1], signals
+        return self.state.streams[VERSION].alarmed, signals
 
     def run_length(self, rng: np.random.Generator, shift: float) -> int:
         """Return windows until a chart is out, that one included."""

@@ -275,7 +275,7 @@ def _baseline(plane: Plane) -> Any:
     kept = plane.files.read("monitors/home-features.json")
     assert kept is not None
     streams = json.loads(kept)["monitor"]["charts"]["streams"]
-    return {name: one["baseline"]["references"] for name, one in streams.items()}
+    return {name: one["baseline"]["usual"] for name, one in streams.items()}
 
 
 def test_acts_are_told_once_whoever_dies_when(plane: Plane) -> None:

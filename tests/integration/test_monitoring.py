@@ -308,7 +308,7 @@ def test_tags_and_vectors_are_watched_from_the_log_and_new_columns_are_told(
     with caplog.at_level("WARNING", logger="mlg.monitoring"):
         drained(world.monitoring()).stop()
     stored = json.loads(world.files.read("monitors/home-features.json") or b"")
-    known = stored["monitor"]["charts"]["streams"][second[:12]]["baseline"]["references"]
+    known = stored["monitor"]["charts"]["streams"][second[:12]]["baseline"]["usual"]["metrics"]
     assert {"genre=war.share", "taste=component 1.location", "taste.norm.location"} <= set(
         known
     )

@@ -33,10 +33,10 @@ def statistics(standings: Mapping[str, Stored]) -> dict[tuple[str, str, str, str
     found: dict[tuple[str, str, str, str, str], float] = {}
     for name, stored in sorted(standings.items()):
         for stream, one in stored.monitor.charts.streams.items():
-            for metric, chart in one.charts.items():
+            drawn = {**one.running.drawn(), **one.quality_running.drawn()}
+            for metric, (ewma, cusum) in drawn.items():
                 where = (stored.spec.watch, name, stream, metric)
-                found[*where, "ewma"] = chart.ewma
-                found[*where, "cusum"] = chart.up if chart.up >= chart.down else -chart.down
+                found[*where, "ewma"], found[*where, "cusum"] = ewma, cusum
     return found
 
 

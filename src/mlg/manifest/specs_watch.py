@@ -48,6 +48,8 @@ class MonitorSpec(Spec, frozen=True, kw_only=True):
     """How often it may be wrong."""
     window: Annotated[WindowSpec, Meta(extra={"unit": "window"})] | None = None
     """What one point covers: `2s` or `1000 events`."""
+    baseline_windows: Annotated[int, Meta(ge=5, le=1_000)] = 20
+    """Windows that teach what is usual; two days of them teach the hour of the day at once."""
     on_alert: Literal["record", "notify", "heal"] = "record"
     """What follows an alert."""
 

@@ -1,16 +1,17 @@
 """How far a chart may go: limits from how often the whole monitor may be wrong.
 
 The manifest's `false_alarms: 1/30d` is a budget over *all* charts of a monitor. Each chart
-gets the same part of it as an average run length in windows. Two charts watch each statistic
-and statistics go together, so dividing by their number is on the safe side; persistence and
-the floor on effects are not counted on.
+gets the same part of it as an average run length in windows. How much less often incidents
+open than that says (charts go together, signals persist, small changes page nobody) is
+measured by the monitor itself (`calibrate`) and given back to the limits.
 """
 
 from dataclasses import dataclass
 from functools import lru_cache
-from math import ceil, log10
+from math import floor, log10, sqrt
 from typing import Final
 
+from mlg.monitors.calibrate import near
 from mlg.stats.arl import LAMBDA, SLACK, design
 
 LEAST_ARL: Final = 500.0
@@ -35,6 +36,22 @@ class ChartLimits:
     """In standard deviations of one window."""
     arl: float
     """Windows between two false alarms of one chart, on average."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Budget:
+    """How often a whole monitor may be wrong."""
+
+    windows: float
+    """Windows between two false alarms of the whole monitor."""
+
+    def limits(self, charts: int, rate: float) -> ChartLimits:
+        """Return the limits of each chart; arguments as of `limits_for`."""
+        return limits_for(self.windows, charts, rate=rate)
+
+    def near(self, charts: int, rate: float) -> ChartLimits:
+        """Return the limits at which the monitor counts how often it comes near."""
+        return limits_for(near(self.windows), charts, rate=rate)
 
 
 def windows_between(
@@ -66,23 +83,60 @@ def windows_between(
     return false_alarm_every_s * events_per_s / events
 
 
-def limits_for(windows: float, charts: int) -> ChartLimits:
+def limits_for(windows: float, charts: int, *, rate: float = 1.0) -> ChartLimits:
     """Return the limits of each of `charts` charts, one false alarm in `windows` windows.
 
     Args:
         windows: From `windows_between`.
         charts: All charts of the monitor, >= 1; from `evaluate.charts_of`.
+        rate: Incidents of the whole monitor in units of what this design says; 1: not known.
+
+    Examples:
+        >>> limits_for(1_000, 100).arl, limits_for(1_000, 100, rate=0.5).arl
+        (100000.0, 50000.0)
     """
-    arl = min(max(windows * max(charts, 1), LEAST_ARL), MOST_ARL)
-    # a tenth of a decade is 0.02 in a limit: charts that come and go need no new design
-    arl = float(10 ** (ceil(log10(arl) * 10) / 10))
-    return _designed(arl)
+    arl = min(max(windows * max(charts, 1) * rate, LEAST_ARL), MOST_ARL)
+    # limits are all but straight in the logarithm: charts that come and go need no new design
+    low, part = _steps(arl)
+    below, above = _designed(low), _designed(low + 1)
+    return ChartLimits(
+        ewma=below.ewma + part * (above.ewma - below.ewma),
+        cusum=below.cusum + part * (above.cusum - below.cusum),
+        arl=arl,
+    )
+
+
+def vector_limit(arl: float, dims: int) -> float:
+    """Return the limit of an MEWMA's length, the root of T squared.
+
+    Args:
+        arl: Windows between two false alarms; as `ChartLimits.arl`.
+        dims: Components.
+    """
+    low, part = _steps(min(max(arl, LEAST_ARL), MOST_ARL))
+    below, above = _vector(low, dims), _vector(low + 1, dims)
+    return below + part * (above - below)
+
+
+def _steps(arl: float) -> tuple[int, float]:
+    """Return the tenth of a decade below, and how far it lies beyond it."""
+    tenths = round(log10(arl) * 10, 9)
+    return floor(tenths), tenths - floor(tenths)
 
 
 @lru_cache(maxsize=64)
-def _designed(arl: float) -> ChartLimits:
+def _designed(tenths: int) -> ChartLimits:
+    arl = 10 ** (tenths / 10)
     return ChartLimits(
         ewma=design("ewma", arl, lam=LAMBDA, two_sided=True),
         cusum=design("cusum", arl, k=SLACK, two_sided=True),
         arl=arl,
     )
+
+
+@lru_cache(maxsize=256)
+def _vector(tenths: int, dims: int) -> float:
+    arl = 10 ** (tenths / 10)
+    if dims == 1:
+        return design("ewma", arl, lam=LAMBDA, two_sided=True)
+    return sqrt(design("mewma", arl, lam=LAMBDA, dims=dims))

@@ -1,49 +1,35 @@
-"""Phase II: a window against its limits, one step of every chart.
+"""Phase II: a window of each stream against its limits, and what signals in it.
 
-Each statistic has an EWMA (weight 0.1) and a two-sided CUSUM (reference 0.25) on the same
-between-window spread. A statistic is *out* when either is beyond its limit, and *signals*
-when it was out in two of its last three windows and the change is worth a page.
+Of the numbers behind a signal see `charts`; of what they are compared with, `usual`.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from math import sqrt
-from typing import Final, Literal
+from typing import Final
 
+import numpy as np
+
+from mlg.core.clock import parse_time
 from mlg.monitors.baseline import (
+    LEAST,
+    MEMORY,
     Baseline,
-    Reference,
     learn_on,
     learned,
     points_of,
-    reference_of,
+    refitted,
+    usual_of,
 )
-from mlg.monitors.budget import ChartLimits
-from mlg.monitors.points import Kind, Point, share_point
+from mlg.monitors.budget import Budget, ChartLimits
+from mlg.monitors.calibrate import Calibration, counted
+from mlg.monitors.charts import CHARTS, Chart, Charts, Step, advanced, begun
+from mlg.monitors.points import Kind, Point, Points, share_point
+from mlg.monitors.usual import Usual
 from mlg.monitors.windows import Quality, Row, Window
-
-LAMBDA: Final = 0.1
-SLACK: Final = 0.25
-CLIP: Final = 4.0
-"""A window counts as at most so many standard deviations: one wild one is no shift."""
-
-GROSS: Final = 12.0
-"""Beyond so many standard deviations a statistic is out at once: something is broken."""
 
 CALM: Final = 0.5
 """A statistic teaches its baseline only while its EWMA is within this part of its limit."""
-
-FLOOR: Final[dict[Kind, float]] = {
-    "location": 0.05,
-    "spread": 0.05,
-    "share": 0.01,
-    "mean": 0.01,
-}
-"""Least change worth a page: 0.05 sd of a feature, 5 % of its spread, a share by 0.01, a mean
-of a probability by 0.01."""
-
-PERSIST: Final = (2, 3)
-"""A statistic signals when it was out in so many of its so many last windows."""
 
 RECENT: Final = 5
 """Windows whose sampled rows are kept, to find the slice that changed."""
@@ -53,24 +39,6 @@ QUALITY: Final = "quality:"
 
 LEAST_LABELLED: Final = 0.5
 """A window with a smaller share of known labels is not charted for quality."""
-
-Chart = Literal["ewma", "cusum", "gross"]
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ChartState:
-    """One statistic's charts between two windows."""
-
-    ewma: float = 0.0
-    """In standard deviations of one window, from the centre."""
-    up: float = 0.0
-    down: float = 0.0
-    steps: int = 0
-    out: tuple[bool, ...] = ()
-    """Of the last three windows, newest last."""
-    recent: tuple[float, ...] = ()
-    """Values of the last three windows, newest last."""
-    shown: tuple[float, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -105,12 +73,11 @@ class StreamState:
     """Baseline and charts of one stream; goes through msgspec both ways."""
 
     baseline: Baseline = field(default_factory=Baseline)
-    charts: dict[str, ChartState] = field(default_factory=dict[str, ChartState])
-    quality: dict[str, tuple[float, ...]] = field(default_factory=dict[str, tuple[float, ...]])
-    """History of quality statistics over quiet windows."""
-    quality_shown: dict[str, float] = field(default_factory=dict[str, float])
-    quality_noise: dict[str, float] = field(default_factory=dict[str, float])
-    quality_references: dict[str, Reference] = field(default_factory=dict[str, Reference])
+    running: Charts = field(default_factory=Charts)
+    quality_seen: tuple[Quality, ...] = ()
+    """Windows' quality during its phase I."""
+    quality_base: Baseline = field(default_factory=Baseline)
+    quality_running: Charts = field(default_factory=Charts)
     recent: tuple[tuple[Row, ...], ...] = ()
     """Sampled rows of the newest windows, newest last."""
     immature: int = 0
@@ -119,7 +86,12 @@ class StreamState:
     @property
     def alarmed(self) -> bool:
         """Whether any chart was out in its newest window."""
-        return any(chart.out and chart.out[-1] for chart in self.charts.values())
+        return self.running.alarmed or self.quality_running.alarmed
+
+    @property
+    def charts(self) -> int:
+        """How many charts it has: two a statistic, one a vector."""
+        return _charts(self.baseline.usual) + _charts(self.quality_base.usual)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -129,13 +101,14 @@ class MonitorState:
     streams: dict[str, StreamState] = field(default_factory=dict[str, StreamState])
     wanted: int = 20
     """Windows of phase I of each stream."""
+    calibration: Calibration = field(default_factory=Calibration)
 
 
 def evaluate(
     state: MonitorState,
     window: Window | Quality,
     *,
-    limits: ChartLimits,
+    budget: Budget | ChartLimits,
     frozen: bool = False,
 ) -> tuple[MonitorState, tuple[Signal, ...]]:
     """Return the state after one window, and what signals in it.
@@ -143,7 +116,7 @@ def evaluate(
     Args:
         state: Baselines and charts so far; not changed.
         window: A closed window, or the quality of an earlier one. Of one stream in order.
-        limits: From `budget.limits_for`.
+        budget: How often the monitor may be wrong; or limits as they are, to try them.
         frozen: An incident is open: charts go on, baselines learn nothing.
 
     Returns:
@@ -152,11 +125,28 @@ def evaluate(
     """
     name = window.version if isinstance(window, Quality) else window.stream
     stream = state.streams.get(name) or StreamState(baseline=Baseline(wanted=state.wanted))
+    before = replace(stream, baseline=refitted(stream.baseline))
+    limits, near = _limits(budget, charts_of(state), state.calibration)
     if isinstance(window, Quality):
-        stream, signals = _quality(stream, window, limits, frozen=frozen, wanted=state.wanted)
+        stream, points, step = _quality(before, window, limits, near, frozen=frozen)
     else:
-        stream, signals = _window(stream, window, limits, frozen=frozen)
-    return replace(state, streams={**state.streams, name: stream}), signals
+        stream, points, step = _window(before, window, limits, near, frozen=frozen)
+    calibration = state.calibration
+    if step is not None and isinstance(budget, Budget) and not frozen:
+        calibration = _counted(calibration, window, stream, step, near)
+    state = replace(state, streams={**state.streams, name: stream}, calibration=calibration)
+    if step is None or points is None or not step.signals.any():
+        return state, ()
+    place = f"{QUALITY}{name}" if isinstance(window, Quality) else name
+    return state, _signals(step, points, window, place)
+
+
+def _limits(
+    budget: Budget | ChartLimits, charts: int, calibration: Calibration
+) -> tuple[ChartLimits, ChartLimits]:
+    if isinstance(budget, ChartLimits):
+        return budget, budget
+    return budget.limits(charts, calibration.rate), budget.near(charts, calibration.rate)
 
 
 def relearned(state: MonitorState, streams: Sequence[str]) -> MonitorState:
@@ -173,149 +163,97 @@ def relearned(state: MonitorState, streams: Sequence[str]) -> MonitorState:
 
 
 def charts_of(state: MonitorState) -> int:
-    """Return how many charts the streams that are past phase I have, two a statistic."""
-    return 2 * sum(
-        len(one.baseline.references) + len(one.quality_references)
-        for one in state.streams.values()
-    )
+    """Return how many charts the streams that are past phase I have."""
+    return sum(one.charts for one in state.streams.values())
+
+
+def _charts(usual: Usual | None) -> int:
+    if usual is None:
+        return 0
+    return 2 * len(usual.metrics) - sum(2 * len(v.parts) + 1 for v in usual.vectors)
 
 
 def _window(
-    stream: StreamState, window: Window, limits: ChartLimits, *, frozen: bool
-) -> tuple[StreamState, tuple[Signal, ...]]:
+    stream: StreamState, window: Window, limits: ChartLimits, near: ChartLimits, *, frozen: bool
+) -> tuple[StreamState, Points | None, Step | None]:
     baseline = stream.baseline
-    if not baseline.ready:
+    if baseline.usual is None:
         if frozen:
-            return stream, ()
-        return replace(stream, baseline=learned(baseline, window)), ()
-    points = points_of(baseline, window)
+            return stream, None, None
+        return replace(stream, baseline=learned(baseline, window)), None, None
+    points = points_of(baseline, window).in_order(baseline.usual.metrics)
     stream = replace(stream, recent=(*stream.recent[1 - RECENT :], window.rows))
-    stream, signals = _step(stream, points, baseline.references, limits, window, window.stream)
-    if not frozen and not stream.alarmed:
-        values = {point.metric: point.value for point in points}
-        calm = [
-            name
-            for name, reference in baseline.references.items()
-            if abs(stream.charts.get(name, ChartState()).ewma)
-            <= CALM * ewma_limit(reference, limits)
-        ]
-        stream = replace(stream, baseline=learn_on(baseline, values, calm))
-    elif baseline.waiting:
-        stream = replace(stream, baseline=replace(baseline, waiting=()))
-    return stream, signals
+    running, step = _step(stream.running, baseline.usual, points, window, limits, near)
+    stream = replace(stream, running=running)
+    may_learn = not frozen and not stream.alarmed
+    return (
+        replace(stream, baseline=_taught(baseline, points, window, step, may_learn=may_learn)),
+        points,
+        step,
+    )
 
 
 def _step(
-    stream: StreamState,
-    points: Sequence[Point],
-    references: Mapping[str, Reference],
-    limits: ChartLimits,
-    window: Window | Quality,
-    name: str,
-) -> tuple[StreamState, tuple[Signal, ...]]:
-    charts = dict(stream.charts)
-    signals: list[Signal] = []
-    for point in points:
-        reference = references.get(point.metric)
-        if reference is None:
-            continue
-        chart, signal = _advanced(
-            charts.get(point.metric, ChartState()), point, reference, limits, window, name
+    running: Charts, usual: Usual, points: Points, window: Window | Quality,
+    limits: ChartLimits, near: ChartLimits,
+) -> tuple[Charts, Step]:  # fmt: skip
+    if running.metrics != usual.metrics:
+        running = begun(usual.metrics)
+    return advanced(running, usual, points, _at_s(window), limits, near)
+
+
+def _taught(
+    baseline: Baseline, points: Points, window: Window | Quality, step: Step, *, may_learn: bool
+) -> Baseline:
+    if may_learn:
+        return learn_on(baseline, points.value, _at_s(window), step.calm <= CALM)
+    return replace(baseline, held=()) if baseline.held else baseline
+
+
+def _at_s(window: Window | Quality) -> float:
+    return parse_time(window.end).timestamp()
+
+
+def _counted(
+    calibration: Calibration, window: Window | Quality, stream: StreamState, step: Step,
+    near: ChartLimits,
+) -> Calibration:  # fmt: skip
+    quality = isinstance(window, Quality)
+    usual = (stream.quality_base if quality else stream.baseline).usual
+    if usual is None:
+        return calibration
+    place = f"{QUALITY}{window.version}" if quality else window.stream
+    close = [usual.metrics[one] for one in np.flatnonzero(step.close & ~step.small).tolist()]
+    return counted(calibration, place, close, _charts(usual) / near.arl)
+
+
+def _signals(
+    step: Step, points: Points, window: Window | Quality, place: str
+) -> tuple[Signal, ...]:
+    found: list[Signal] = []
+    for one in np.flatnonzero(step.signals).tolist():
+        metric, statistic = points.metrics[one], float(step.statistic[one])
+        limit = float(step.limit[one])
+        found.append(
+            Signal(
+                stream=place,
+                metric=metric,
+                feature=feature_of(metric),
+                chart=CHARTS[int(step.chart[one])],
+                kind=points.kinds[one],
+                statistic=statistic,
+                limit=limit if statistic >= 0 else -limit,
+                effect=float(step.effect[one]),
+                usual=float(step.usual[one]),
+                now=float(step.now[one]),
+                small=bool(step.small[one]),
+                window=window.number,
+                start=window.start,
+                end=window.end,
+                n=int(points.n[one]),
+            )
         )
-        charts[point.metric] = chart
-        if signal is not None:
-            signals.append(signal)
-    return replace(stream, charts=charts), tuple(signals)
-
-
-def ewma_limit(reference: Reference, limits: ChartLimits) -> float:
-    r"""Return the limit of the EWMA, in standard deviations of one window.
-
-    :math:`L \sqrt{\frac{\lambda}{2-\lambda}\,\frac{1+\varphi(1-\lambda)}{1-\varphi(1-\lambda)}}
-    + d`: the spread of an EWMA of windows with lag-1 autocorrelation :math:`\varphi`, and the
-    doubt :math:`d` about the centre.
-
-    Source:
-        W. Schmid (1997), Frontiers in Statistical Quality Control 5:115-137 (EWMA charts of
-        autocorrelated series).
-    """
-    carry = reference.ar * (1 - LAMBDA)
-    spread = sqrt(LAMBDA / (2 - LAMBDA) * (1 + carry) / (1 - carry))
-    return limits.ewma * spread + reference.doubt / reference.sigma
-
-
-def _advanced(
-    chart: ChartState,
-    point: Point,
-    reference: Reference,
-    limits: ChartLimits,
-    window: Window | Quality,
-    stream: str,
-) -> tuple[ChartState, Signal | None]:
-    z = (point.value - reference.centre) / reference.sigma
-    raw, gross = z, abs(z) > GROSS
-    z = min(max(z, -CLIP), CLIP)
-    ewma = (1 - LAMBDA) * chart.ewma + LAMBDA * z
-    # the cumulated sum's own unit: the long-run spread, and a centre that may be off
-    long_run = sqrt((1 + reference.ar) / (1 - reference.ar))
-    slack = SLACK + reference.doubt / reference.sigma / long_run
-    up = max(0.0, chart.up + z / long_run - slack)
-    down = max(0.0, chart.down - z / long_run - slack)
-    bound = ewma_limit(reference, limits)
-    beyond_ewma, beyond_cusum = abs(ewma) > bound, max(up, down) > limits.cusum
-    keep = PERSIST[1] - 1
-    chart = ChartState(
-        ewma=ewma,
-        up=min(up, 2 * limits.cusum),  # so that it comes down again
-        down=min(down, 2 * limits.cusum),
-        steps=chart.steps + 1,
-        out=(*chart.out[-keep:], gross or beyond_ewma or beyond_cusum),
-        recent=(*chart.recent[-keep:], point.value),
-        shown=(*chart.shown[-keep:], point.shown),
-    )
-    if sum(chart.out) < PERSIST[0] or not chart.out[-1]:
-        return chart, None
-    now = sum(chart.shown) / len(chart.shown)
-    effect = sum(chart.recent) / len(chart.recent) - reference.centre
-    if point.kind == "share":
-        effect = now - reference.shown
-    kind, statistic, limit = _furthest(gross=gross, z=raw, ewma=ewma, bound=bound,
-                                       sums=(up, down), cusum=limits.cusum)  # fmt: skip
-    return chart, Signal(
-        stream=stream,
-        metric=point.metric,
-        feature=feature_of(point.metric),
-        chart=kind,
-        kind=point.kind,
-        statistic=statistic,
-        limit=limit if statistic >= 0 else -limit,
-        effect=effect,
-        usual=reference.shown,
-        now=now,
-        small=abs(effect) < FLOOR[point.kind],
-        window=window.number,
-        start=window.start,
-        end=window.end,
-        n=point.n,
-    )
-
-
-def _furthest(
-    *,
-    gross: bool,
-    z: float,
-    ewma: float,
-    bound: float,
-    sums: tuple[float, float],
-    cusum: float,
-) -> tuple[Chart, float, float]:
-    """Return the chart that says it most plainly, its statistic, and its limit (> 0)."""
-    if gross:
-        return "gross", z, GROSS
-    if abs(ewma) > bound:
-        return "ewma", ewma, bound
-    up, down = sums
-    return "cusum", up if up >= down else -down, cusum
+    return tuple(found)
 
 
 def feature_of(metric: str) -> str:
@@ -352,43 +290,33 @@ def quality_points(quality: Quality) -> tuple[Point, ...]:
 
 
 def _quality(
-    stream: StreamState, quality: Quality, limits: ChartLimits, *, frozen: bool, wanted: int
-) -> tuple[StreamState, tuple[Signal, ...]]:
+    stream: StreamState,
+    quality: Quality,
+    limits: ChartLimits,
+    near: ChartLimits,
+    *,
+    frozen: bool,
+) -> tuple[StreamState, Points | None, Step | None]:  # fmt: skip
     """Chart the quality of a window; one with too few labels says nothing."""
     if quality.label_completeness < LEAST_LABELLED or not quality.labelled:
-        return replace(stream, immature=stream.immature + 1), ()
-    points = quality_points(quality)
-    if stream.quality_references:
-        return _step(
-            stream,
-            points,
-            stream.quality_references,
-            limits,
-            quality,
-            f"{QUALITY}{quality.version}",
-        )
+        return replace(stream, immature=stream.immature + 1), None, None
+    points = Points.of(quality_points(quality))
+    base, wanted = stream.quality_base, stream.baseline.wanted
+    if base.usual is not None:
+        points = points.in_order(base.usual.metrics)
+        running, step = _step(stream.quality_running, base.usual, points, quality, limits, near)
+        stream = replace(stream, quality_running=running)
+        # a model that slowly gets worse is no new usual: quality is learned to its first end
+        may_learn = not frozen and not stream.alarmed and base.usual.learned < base.usual.memory
+        base = _taught(base, points, quality, step, may_learn=may_learn)
+        return replace(stream, quality_base=base), points, step
     if frozen:
-        return stream, ()
-    history = {
-        point.metric: (*stream.quality.get(point.metric, ()), point.value) for point in points
-    }
-    history = {**stream.quality, **history}
-    shown = {**stream.quality_shown}
-    noise = {**stream.quality_noise}
-    for point in points:
-        n = len(history[point.metric])
-        shown[point.metric] = _mean_on(shown.get(point.metric, 0.0), point.shown, n)
-        noise[point.metric] = _mean_on(noise.get(point.metric, 0.0), point.noise, n)
-    stream = replace(stream, quality=history, quality_shown=shown, quality_noise=noise)
-    if len(history["hit_rate.share"]) < wanted:
-        return stream, ()
-    references = {
-        name: reference_of(values, shown=shown[name], noise=noise[name])
-        for name, values in history.items()
-        if len(values) >= min(wanted, 10)
-    }
-    return replace(stream, quality_references=references, quality={}), ()
-
-
-def _mean_on(mean: float, value: float, n: int) -> float:
-    return mean + (value - mean) / n
+        return stream, None, None
+    seen = (*stream.quality_seen, quality)
+    if len(seen) < max(wanted, LEAST):
+        return replace(stream, quality_seen=seen), None, None
+    usual = usual_of(
+        [Points.of(quality_points(one)) for one in seen], [_at_s(one) for one in seen],
+        memory=MEMORY * wanted,
+    )  # fmt: skip
+    return replace(stream, quality_seen=(), quality_base=replace(base, usual=usual)), None, None

@@ -7,6 +7,7 @@ from typing import Final, Literal
 import numpy as np
 
 from mlg.monitors.frame import Column, Counts, Floats, Frame, Windows
+from mlg.monitors.points import angles
 from mlg.stats.components import components_of
 
 Kind = Literal["location", "spread", "shape", "share", "missing"]
@@ -49,16 +50,6 @@ def shares_of(counts: Counts, rows: Counts) -> Floats:
     """Return counts as shares of rows; NaN where there is no row."""
     with np.errstate(invalid="ignore", divide="ignore"):
         return np.where(rows > 0, counts / rows, np.nan)
-
-
-def angles(counts: Counts, rows: Counts) -> Floats:
-    """Return shares by their variance-stabilising arcsine, noise 1 / (2 sqrt(n)).
-
-    Source:
-        F. J. Anscombe (1948), Biometrika 35:246-254.
-    """
-    share = np.sqrt((counts + 0.375) / (rows + 0.75))
-    return np.where(rows > 0, np.arcsin(np.minimum(share, 1.0)), np.nan)
 
 
 def _share(column: str, metric: str, kind: Kind, pairs: tuple[Counts, Counts, Counts, Counts]

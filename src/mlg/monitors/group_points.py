@@ -14,6 +14,7 @@ import numpy as np
 
 from mlg.monitors.groups import UNSEEN, Group, Grouped, merged, parts_of
 from mlg.monitors.points import Point, share_point
+from mlg.monitors.vectors import TOGETHER
 from mlg.monitors.windows import Floats, Window, sample_matrix
 
 COMPONENTS: Final = 5
@@ -173,10 +174,18 @@ def _component_points(one: Grouped, base: GroupBase, known: int) -> list[Point]:
         return []
     gap = np.array(one.sums) / known - np.array(usual.sums) / had
     values = (np.array(base.components) @ gap) / np.array(base.spread)
+    away = float(np.linalg.norm(values))
+    together = Point(
+        metric=f"{one.name}{TOGETHER}", kind="location", value=away, shown=away, n=known,
+        noise=1 / sqrt(known),
+    )  # fmt: skip
     return [
-        Point(
-            metric=f"{one.name}=component {place}.location", kind="location", value=value,
-            shown=value, n=known, noise=1 / sqrt(known),
-        )
-        for place, value in enumerate(values.tolist(), start=1)
+        together,
+        *(
+            Point(
+                metric=f"{one.name}=component {place}.location", kind="location", value=value,
+                shown=value, n=known, noise=1 / sqrt(known),
+            )
+            for place, value in enumerate(values.tolist(), start=1)
+        ),
     ]  # fmt: skip

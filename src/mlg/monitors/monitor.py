@@ -13,13 +13,13 @@ from mlg.manifest.specs_watch import MonitorSpec
 from mlg.monitors.alert import AlertFacts, AlertState, Command, step
 from mlg.monitors.answers import Answers
 from mlg.monitors.baseline import WINDOWS
-from mlg.monitors.budget import ChartLimits, limits_for, windows_between
+from mlg.monitors.budget import Budget, windows_between
+from mlg.monitors.charts import begun
 from mlg.monitors.diagnose import Cause, Known, classify, facts_from
 from mlg.monitors.evaluate import (
     QUALITY,
     MonitorState,
     Signal,
-    charts_of,
     evaluate,
     relearned,
 )
@@ -43,24 +43,24 @@ class Plan:
     baseline: int = WINDOWS
     """Windows of phase I; they should cover a whole cycle of the traffic."""
 
-    def limits(self, charts: int) -> ChartLimits:
-        """Return the limits of each of so many charts."""
+    @property
+    def budget(self) -> Budget:
+        """Return how often the whole monitor may be wrong."""
         windows = windows_between(
             false_alarm_every_s=self.false_alarm_every_s,
             seconds=self.window.seconds,
             events=self.window.events,
             events_per_s=self.events_per_s,
         )
-        return limits_for(windows, charts)
+        return Budget(windows=windows)
 
 
-def plan_of(spec: MonitorSpec, *, events_per_s: float = 1.0, baseline: int = WINDOWS) -> Plan:
+def plan_of(spec: MonitorSpec, *, events_per_s: float = 1.0) -> Plan:
     """Return the plan of a monitor of the manifest; windows of 1,000 events by default.
 
     Args:
         spec: The monitor; its service is what it watches.
         events_per_s: Rate at which answers come, where it is known.
-        baseline: Windows of phase I.
     """
     given = spec.window
     seconds = None if given is None else given.seconds
@@ -76,7 +76,7 @@ def plan_of(spec: MonitorSpec, *, events_per_s: float = 1.0, baseline: int = WIN
         false_alarm_every_s=every,
         events_per_s=events_per_s,
         features=spec.features,
-        baseline=baseline,
+        baseline=spec.baseline_windows,
     )
 
 
@@ -165,7 +165,7 @@ def _one(
     charts, found = evaluate(
         monitor.charts,
         window,
-        limits=plan.limits(charts_of(monitor.charts)),
+        budget=plan.budget,
         frozen=monitor.alerts.incident is not None or bool(known.maintenance),
     )
     if "all" not in plan.features:
@@ -213,10 +213,11 @@ def _maintained(monitor: Monitor, window: Window | Quality, *, inside: bool) -> 
     stream = monitor.charts.streams.get(name)
     if place not in monitor.maintained or stream is None:
         return monitor
-    kept = {
-        m: c for m, c in stream.charts.items() if (m in stream.quality_references) != quality
-    }
-    streams = {**monitor.charts.streams, name: replace(stream, charts=kept)}
+    if quality:
+        stream = replace(stream, quality_running=begun(stream.quality_running.metrics))
+    else:
+        stream = replace(stream, running=begun(stream.running.metrics))
+    streams = {**monitor.charts.streams, name: stream}
     return replace(
         monitor,
         maintained=tuple(one for one in monitor.maintained if one != place),
@@ -250,7 +251,7 @@ def _cause(monitor: Monitor, known: Known) -> Cause:
             ],
             signals,
             known,
-            labels_known=any(one.quality_references for one in streams.values()),
+            labels_known=any(one.quality_base.ready for one in streams.values()),
             calibrated=all(signal.metric != "calibration.mean" for signal in signals),
             usual_top_actor_share=monitor.usual_top_actor_share,
         )

@@ -15,7 +15,7 @@ from scipy.special import digamma, polygamma
 
 Floats = NDArray[np.float64]
 
-_MOST_DF = 1e6
+MOST_DF = 1e6
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -71,21 +71,39 @@ def moderated(variance: Floats, df: float, *, least: float = 0.0) -> Moderated:
             df=df,
             common=float(variance.mean()) if variance.size else 0.0,
         )
+    prior, common = prior_of(variance, np.full(variance.shape, df), least=least)
+    return Moderated(
+        variance=(prior * common + df * variance) / (prior + df),
+        df=min(prior + df, MOST_DF),
+        common=common,
+    )
+
+
+def prior_of(variance: Floats, df: Floats, *, least: float = 0.0) -> tuple[float, float]:
+    r"""Return the prior's degrees of freedom :math:`d_0` and its value :math:`s_0^2`.
+
+    Args:
+        variance: At least two estimates, shape ``(m,)``, >= 0.
+        df: Degrees of freedom of each, shape ``(m,)``, > 0.
+        least: As in `moderated`.
+
+    Returns:
+        At most 1e6 degrees, where the estimates agree as far as chance allows.
+
+    Examples:
+        >>> prior_of(np.array([1.0, 1.0, 1.0]), np.array([5.0, 9.0, 7.0]))[0]
+        1000000.0
+    """
     floor = max(least, float(np.median(variance)) * 1e-9, 1e-300)
     logs = np.log(variance + floor) - digamma(df / 2) + np.log(df / 2)
     # a few series of another kind must not make all look unlike
     middle = float(np.median(logs))
     spread = float(np.mean((logs - logs.mean()) ** 2) * logs.size / (logs.size - 1))
-    excess = spread - float(polygamma(1, df / 2))
+    excess = spread - float(np.mean(polygamma(1, df / 2)))
     prior = inf if excess <= 0 else 2 * _trigamma_inverse(excess)
-    prior = min(prior, _MOST_DF)
+    prior = min(prior, MOST_DF)
     centre = float(logs.mean()) if excess > 0 else middle
-    common = float(np.exp(centre + digamma(prior / 2) - np.log(prior / 2)))
-    return Moderated(
-        variance=(prior * common + df * variance) / (prior + df),
-        df=min(prior + df, _MOST_DF),
-        common=common,
-    )
+    return prior, float(np.exp(centre + digamma(prior / 2) - np.log(prior / 2)))
 
 
 def _trigamma_inverse(x: float) -> float:

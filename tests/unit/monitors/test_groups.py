@@ -74,7 +74,7 @@ def ready() -> Traffic:
     [
         ({"war": 0.5}, "genre=war.share"),
         ({"unseen": 0.3}, "genre=(unseen).share"),
-        ({"shift": 1.5}, "taste=component 1.location"),
+        ({"shift": 1.5}, "taste.components"),
         ({"scale": 2.5}, "taste.norm.location"),
         ({"ring": True}, "taste=discrepancy.mean"),
     ],
@@ -88,10 +88,18 @@ def test_a_change_is_signalled_by_the_statistic_that_is_meant_for_it(
 
 
 def test_tags_and_vectors_are_not_charted_column_by_column(ready: Traffic) -> None:
-    references = ready.monitor.charts.streams["v1"].baseline.references
-    assert not [name for name in references if "[" in name]
+    usual = ready.monitor.charts.streams["v1"].baseline.usual
+    assert usual is not None
+    assert not [name for name in usual.metrics if "[" in name]
     assert {"genre=drama.share", "genre=(others).share", "taste.norm.log_sd",
-            "genre.missing", "taste.infinite"} <= references.keys()  # fmt: skip
+            "genre.missing", "taste.infinite"} <= set(usual.metrics)  # fmt: skip
+    # components have one chart together, all else two each
+    parts = sum("=component " in name for name in usual.metrics)
+    assert parts > 1
+    wanted = 2 * (len(usual.metrics) - parts - 1) + 1
+    quality = ready.monitor.charts.streams["v1"].quality_base.usual
+    wanted += 2 * len(quality.metrics) if quality else 0
+    assert ready.monitor.charts.streams["v1"].charts == wanted
 
 
 def test_the_monitor_with_groups_goes_through_json(ready: Traffic) -> None:

@@ -19,7 +19,7 @@ _spec.loader.exec_module(run_length)
 
 
 @pytest.mark.parametrize("part", ["ewma", "cusum"])
-@pytest.mark.parametrize(("shift", "runs"), [(0.0, 150), (0.5, 2_500), (1.0, 4_000)])
+@pytest.mark.parametrize(("shift", "runs"), [(0.0, 600), (0.5, 4_000), (1.0, 4_000)])
 def test_the_shipped_step_runs_as_long_as_the_engine_says(
     part, shift: float, runs: int
 ) -> None:
@@ -40,9 +40,9 @@ def test_a_limit_that_is_off_would_be_seen() -> None:
 @pytest.mark.parametrize("windows", [500.0, 1e5, MOST_ARL])
 def test_each_chart_of_a_budget_keeps_its_part_of_it(windows: float) -> None:
     limits = limits_for(windows, 1)
-    assert windows <= limits.arl < 1.26 * windows
+    assert limits.arl == windows
     for spec in (
         Spec(chart="ewma", limit=limits.ewma, two_sided=True),
         Spec(chart="cusum", h=limits.cusum, two_sided=True),
     ):
-        assert law(spec).mean == pytest.approx(limits.arl, rel=1e-4)
+        assert law(spec).mean == pytest.approx(limits.arl, rel=2e-3)

@@ -3,9 +3,12 @@
 from pathlib import Path
 
 import msgspec
+import numpy as np
+import pytest
 
 from mlg.monitors.fold import WindowPlan
 from mlg.monitors.monitor import Monitor, Plan, observe
+from mlg.monitors.usual import expected
 from mlg.monitors.windows import REQUESTS, layout_of
 
 KEPT = Path(__file__).parent / "stored" / "monitor_before_columns.json"
@@ -40,6 +43,12 @@ def test_a_monitor_stored_before_columns_goes_on() -> None:
     quality = [(one.number, one.labelled, one.hits) for one in seen.quality]
     assert quality[:6] == [(number, 20, 10) for number in range(6)]
     after = seen.monitor.charts.streams[REQUESTS].baseline
-    assert before.references.keys() == after.references.keys()
+    # what was learned window by window is sums now: the same statistics, about the same centres
+    usual = after.usual
+    assert usual is not None
+    assert set(usual.metrics) == set(before.values)
+    centre, _ = expected(usual, 0.0)
+    means = [float(np.mean(before.values[metric])) for metric in usual.metrics]
+    assert centre == pytest.approx(np.array(means), abs=0.1)
     text = msgspec.json.encode(seen.monitor)
     assert msgspec.json.decode(text, type=Monitor) == seen.monitor
