@@ -2,7 +2,6 @@
 
 from collections.abc import Iterable
 from dataclasses import dataclass
-from itertools import chain
 from math import sqrt
 from typing import Any, Literal, Self
 
@@ -120,8 +119,8 @@ class Collected:
         """Return all of them: shares first."""
         blocks = [self._of_shares(), *self._blocks, Points.of(self._others)]
         return Points(
-            metrics=tuple(chain.from_iterable(one.metrics for one in blocks)),
-            kinds=tuple(chain.from_iterable(one.kinds for one in blocks)),
+            metrics=tuple(metric for one in blocks for metric in one.metrics),
+            kinds=tuple(kind for one in blocks for kind in one.kinds),
             value=np.concatenate([one.value for one in blocks]),
             shown=np.concatenate([one.shown for one in blocks]),
             n=np.concatenate([one.n for one in blocks]),
