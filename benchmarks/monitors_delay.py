@@ -15,7 +15,7 @@ from monitors_shipped import Charted
 
 from mlg.monitors.baseline import MEMORY, WINDOWS
 from mlg.monitors.budget import ChartLimits, limits_for
-from mlg.monitors.charts import CLIP, LAMBDA, SLACK
+from mlg.monitors.charts import CLIP, LAMBDA, SLACK, SUMMED
 from mlg.monitors.usual import ewma_spread, expected, fitted, long_run
 from mlg.stats import arl as engine
 
@@ -121,7 +121,7 @@ def true_arls(known: Known, limits: ChartLimits) -> Array:
         LAMBDA / (2 - LAMBDA)
     )
     unit = known.unit * known.sigma
-    slack = SLACK * unit + known.doubt
+    slack = SLACK * unit + SUMMED * known.doubt
     return np.array([
         (
             engine.ewma_arl(LAMBDA, limit, shift=-centre, two_sided=True),
@@ -203,7 +203,7 @@ def simulated_arls(
     )
     doubt = known.doubt[:, None] / sigma
     bound = limits.ewma * known.spread[:, None] + doubt
-    slack = SLACK + doubt / unit
+    slack = SLACK + SUMMED * doubt / unit
     shape = (baselines, repeats)
     x = rng.standard_normal(shape)
     ewma, up, down = (np.zeros(shape) for _ in range(3))

@@ -19,6 +19,9 @@ from mlg.monitors.usual import Usual, ewma_spread, expected, long_run
 
 LAMBDA: Final = 0.1
 SLACK: Final = 0.25
+SUMMED: Final = 1.4
+"""Standard errors of the centre that a CUSUM allows for: it adds them up, window by window."""
+
 CLIP: Final = 4.0
 """A window counts as at most so many standard deviations: one wild one is no shift."""
 
@@ -136,7 +139,7 @@ def advanced(
     ewma = np.where(there, (1 - LAMBDA) * array(charts.ewma) + LAMBDA * z, array(charts.ewma))
     # the cumulated sum's own unit: the long-run spread, and a centre that may be off
     unit = np.sqrt(long_run(usual))
-    slack = SLACK + doubt / unit
+    slack = SLACK + SUMMED * doubt / unit
     up = np.where(there, np.maximum(0.0, array(charts.up) + z / unit - slack), array(charts.up))
     down = np.where(
         there, np.maximum(0.0, array(charts.down) - z / unit - slack), array(charts.down)

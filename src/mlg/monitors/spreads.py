@@ -19,12 +19,14 @@ CONFIDENCE: Final = 0.9
 """Probability, over repeated baselines, that a spread is not taken for smaller than it is."""
 
 SURE: Final = 1.0
-"""Standard errors by which windows may resemble each other more than they seem to."""
+UNSURE: Final = 0.5
+"""Standard errors by which windows may resemble each other more than they seem to: and where a
+statistic is alone, and they may not do so at all."""
 
 MAX_AR: Final = 0.8
 """Strongest autocorrelation allowed for: beyond, windows are too short to be charted."""
 
-ALIKE: Final = 5.0
+ALIKE: Final = 10.0
 """So many statistics of one traffic say as much as one that is independent of them."""
 
 FEW: Final = 8
@@ -37,13 +39,13 @@ Bools = NDArray[np.bool_]
 def memories(r: Floats, n: Floats, alive: Bools) -> tuple[Floats, Floats]:
     """Return autocorrelations moved towards their mean as far as they agree, and errors.
 
-    A statistic alone is allowed nothing where it may have none: to cover that too would cost
+    A statistic alone is allowed less where it may have none: to cover that too would cost
     twice the delay of every chart.
     """
     own = (1 - r * r) / n
     if alive.sum() < FEW:
         error = np.sqrt(own)
-        return r, np.where(r > error, SURE * error, 0.0)
+        return r, np.where(r > error, SURE, UNSURE) * error
     mean = float(r[alive].mean())
     chance = (1 - mean * mean) / n
     differ = max(float(r[alive].var(ddof=1)) - float(chance[alive].mean()), 1e-6)
