@@ -19,7 +19,8 @@ from mlg.monitors.baseline import (
     reference_of,
 )
 from mlg.monitors.budget import ChartLimits
-from mlg.monitors.points import Kind, Point, share_point
+from mlg.monitors.group_quality import GAP, figures, group_points
+from mlg.monitors.points import Kind, Point
 from mlg.monitors.windows import Quality, Row, Window
 
 LAMBDA: Final = 0.1
@@ -324,31 +325,18 @@ def feature_of(metric: str) -> str:
     Examples:
         >>> feature_of("viewer:occupation=student.share"), feature_of("hit_rate.share")
         ('viewer:occupation', 'hit_rate')
+        >>> {feature_of(f"viewer:sex{name}") for name in ("=F.hit_rate.share", ".hit_rate_gap.mean")}
+        {'viewer:sex'}
     """
-    return metric.rpartition(".")[0].partition("=")[0]
+    return metric.rpartition(".")[0].partition("=")[0].removesuffix(f".{GAP}")
 
 
 def quality_points(quality: Quality) -> tuple[Point, ...]:
-    """Return hit rate, calibration (hits less those expected) and watch-through of a window."""
-    n = quality.labelled
-    if not n:
-        return ()
-    rate = quality.hits / n
-    noise = max(sqrt(rate * (1 - rate) / n), 0.5 / n)
-    gap = rate - quality.expected / n
-    points = [
-        share_point("hit_rate.share", quality.hits, n),
-        Point(metric="calibration.mean", kind="mean", value=gap, shown=gap, n=n, noise=noise),
-    ]
-    if quality.watch_n >= 5:
-        mean = quality.watch_sum / quality.watch_n
-        points.append(
-            Point(
-                metric="watch_through.mean", kind="mean", value=mean, shown=mean,
-                n=quality.watch_n, noise=0.25 / sqrt(quality.watch_n),
-            )
-        )  # fmt: skip
-    return tuple(points)
+    """Return hit rate, calibration (hits less those expected) and watch-through of a window.
+
+    First those of all answers, then those of each group, and how far groups lie apart.
+    """
+    return (*figures(quality), *group_points(quality.groups))
 
 
 def _quality(
