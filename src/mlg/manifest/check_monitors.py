@@ -1,13 +1,13 @@
 """What types cannot say of a monitor: that its groups are texts which the model logs."""
 
 from collections.abc import Iterator, Mapping
+from difflib import get_close_matches
 from typing import Final
 
 from mlg.manifest.specs import ManifestSpec
 from mlg.manifest.specs_data import DatasetSpec
 from mlg.manifest.specs_pipelines import TrainStep
 from mlg.manifest.specs_watch import MonitorSpec
-from mlg.manifest.tree import close_match
 
 MOST_GROUPS: Final = 3
 """Features by whose levels quality is charted."""
@@ -51,16 +51,17 @@ def _of_model(
             "only two_stage and context_ranker log texts; leave `groups` out.",
         )
         return
-    logged = [f"viewer:{column}" for column in columns]
-    if name not in logged:
-        words = f"known are {', '.join(logged)}." if logged else "its roles name none."
-        near = f"viewer:{name}" if f"viewer:{name}" in logged else ""
-        hint = f"did you mean {near}?" if near else close_match(name, logged) or words
+    bare = name.removeprefix("viewer:")
+    if name == bare or bare not in columns:
+        near = get_close_matches(bare, columns, n=1)
+        words = ", ".join(f"viewer:{column}" for column in columns)
+        known = f"known are {words}." if words else "its roles name none."
+        hint = f"did you mean viewer:{near[0]}?" if near else known
         yield f"expected a feature of viewers that {train.model} logs, got {name!r}", hint
         return
     # of a table that a step makes the types are known when it is made
     declared = datasets[table].columns if table in datasets else {}
-    column = declared.get(name.removeprefix("viewer:"))
+    column = declared.get(bare)
     if column is not None and column.type != "string":
         hint = "add a column of texts, like age bands, to the model's features."
         yield f"expected a text feature, got {name!r} of type {column.type}", hint

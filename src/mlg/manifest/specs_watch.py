@@ -48,7 +48,7 @@ class MonitorSpec(Spec, frozen=True, kw_only=True):
         tuple[ColumnName, ...],
         Meta(extra={"one_or_many": True, "expected": "a feature or a list of features"}),
     ] = ()
-    """Logged text features, at most three, by whose levels the quality of answers is charted."""
+    """Logged text features, at most three: hits are charted for each of their levels, too."""
     limits: LimitsSpec | None = None
     """How often it may be wrong."""
     window: Annotated[WindowSpec, Meta(extra={"unit": "window"})] | None = None

@@ -175,8 +175,8 @@ TABLE: Final[tuple[Rule, ...]] = (
     ),
     Rule(
         cause="loss",
-        when="hit rate or watch-through is below its limit with complete labels, of all answers "
-        "or of a group; groups moved apart; or calibrated confidence is below its limit",
+        when="hit rate or watch-through is below its limit with complete labels, of all or of "
+        "a group; groups moved apart in hit rate; or calibrated confidence is below its limit",
         action="retrain",
         remediation="Retrain on data that includes the changed traffic.",
         reasons=_loss,
