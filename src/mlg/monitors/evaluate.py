@@ -325,8 +325,8 @@ def feature_of(metric: str) -> str:
     Examples:
         >>> feature_of("viewer:occupation=student.share"), feature_of("hit_rate.share")
         ('viewer:occupation', 'hit_rate')
-        >>> {feature_of(f"plan{name}") for name in ("=free.hit_rate.share", ".hit_rate_gap.mean")}
-        {'plan'}
+        >>> feature_of("plan=free.hit_rate.share"), feature_of("plan.hit_rate_gap.mean")
+        ('plan', 'plan')
     """
     return metric.rpartition(".")[0].partition("=")[0].removesuffix(f".{GAP}")
 

@@ -6,11 +6,12 @@ feature. What became of a window's answers is then counted once for all levels.
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import Final
 
 import numpy as np
+from numpy.typing import NDArray
 
-from mlg.monitors.answers import Answers, Ints
+from mlg.monitors.answers import Answers, Ints, Singles
 from mlg.monitors.fold_state import GroupColumn, Remembered
 from mlg.monitors.levels import KEPT
 from mlg.monitors.windows import GroupQuality, Layout
@@ -29,8 +30,8 @@ NO_LEVELS: Final = (OTHERS, UNSEEN, MISSING)
 _MOST_VERSIONS: Final = 16
 """Versions whose levels are remembered, the newest."""
 
-Bools = np.ndarray[Any, np.dtype[np.bool_]]
-Floats = np.ndarray[Any, np.dtype[np.float64]]
+Bools = NDArray[np.bool_]
+Floats = NDArray[np.float64]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -212,7 +213,7 @@ class GroupMemory:
         return dict(list(self._levels.items())[-_MOST_VERSIONS:])
 
 
-def _coded(values: "np.ndarray[Any, Any]", way: _Way) -> Ints:
+def _coded(values: Singles, way: _Way) -> Ints:
     finite = np.isfinite(values)
     others, unseen, missing = (way.levels + place for place in range(len(NO_LEVELS)))
     inside = finite & (values >= 0) & (values < way.levels)

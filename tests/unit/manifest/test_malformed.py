@@ -44,8 +44,11 @@ PEOPLE = """\
 GROUPS = (
     SERVICE.replace("pipelines:\n", PEOPLE + "pipelines:\n")
     .replace("in: [ratings]", "in: [ratings, people]")
-    .replace("viewer: user}}", "viewer: user},\n                "
-             "viewers: {table: people, key: id, features: [gender, age, city]}}")
+    .replace(
+        "viewer: user}}",
+        "viewer: user},\n                "
+        "viewers: {table: people, key: id, features: [gender, age, city]}}",
+    )
     + "monitors: {m: {watch: home, groups: "
 )
 CASES = [
