@@ -392,7 +392,7 @@ def test_half_a_loss_in_a_tenth_of_viewers_is_found_and_named(seed: int) -> None
         f"{GENDER}=F.hit_rate.share" in served.monitor.charts.streams["v1"].quality_references
     )
     part, seen = None, list[Signal]()
-    for _ in range(9):
+    for _ in range(16):
         found = served.one(female=0.25)
         seen += found.signals
         if any("quality_drop" in by_kind(command.incident) for command in found.commands):
