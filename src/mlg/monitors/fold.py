@@ -364,8 +364,8 @@ class _Work:
         remember = max(_REMEMBER, 4 * (self.plan.events or 0))
         over = len(self.memory) - remember
         rest: list[Waiting] = []
-        for place, waiting in enumerate(self.waiting):
-            if self._mature(waiting) or (over > 0 and place == 0):
+        for waiting in self.waiting:
+            if self._mature(waiting) or self.memory.forgets(waiting, over):
                 quality.append(self.memory.quality(waiting, self.plan.service))
             else:
                 rest.append(waiting)

@@ -136,6 +136,14 @@ class Memory:
             groups=self._groups.quality(waiting.version, marks),
         )
 
+    def forgets(self, waiting: Waiting, over: int) -> bool:
+        """Return whether any of a window's answers are among the oldest `over` ones."""
+        if over <= 0:
+            return False
+        code = self._texts.get(waiting.version, -2)
+        own = (self.number[:over] == waiting.number) & (self._version[:over] == code)
+        return bool(own.any())
+
     def kept(self, most: int) -> Remembered:
         """Return the newest ones, to be stored."""
         low = max(0, len(self.ids) - most)
