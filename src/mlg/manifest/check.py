@@ -6,6 +6,7 @@ from typing import Final
 
 from mlg.core.traffic import FULL_BP
 from mlg.manifest.check_experiments import experiment_mistakes
+from mlg.manifest.check_monitors import monitor_mistakes
 from mlg.manifest.check_staging import staging_mistakes
 from mlg.manifest.order import SOURCE_PREFIX, find_cycle, step_inputs, step_kind, step_out
 from mlg.manifest.specs import ManifestSpec
@@ -70,9 +71,8 @@ def check(spec: ManifestSpec) -> list[Found]:
     for name, monitor in spec.monitors.items():
         path = ("monitors", name, "watch")
         found += _known(path, "a service", monitor.watch, spec.services)
-        if "all" in monitor.features and len(monitor.features) > 1:
-            what = "expected `all` or a list of features, got both"
-            found.append(Found(path=("monitors", name, "features"), what=what))
+        for at, what, hint in monitor_mistakes(monitor, spec):
+            found.append(_wrong(("monitors", name, *at), what, hint))
     found += _calendar(spec)
     found += _automations(spec)
     return found

@@ -44,6 +44,11 @@ class MonitorSpec(Spec, frozen=True, kw_only=True):
         Meta(min_length=1, extra={"one_or_many": True, "expected": "`all` or a list"}),
     ] = ("all",)
     """`all`, or the logged features to watch."""
+    groups: Annotated[
+        tuple[ColumnName, ...],
+        Meta(extra={"one_or_many": True, "expected": "a feature or a list of features"}),
+    ] = ()
+    """Logged text features, at most three: hits are charted for each of their levels, too."""
     limits: LimitsSpec | None = None
     """How often it may be wrong."""
     window: Annotated[WindowSpec, Meta(extra={"unit": "window"})] | None = None

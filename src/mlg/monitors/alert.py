@@ -14,6 +14,7 @@ from mlg.core.measure import Alert, Measurement
 from mlg.core.uris import Digest, Uri, make_uri
 from mlg.monitors.diagnose import Cause
 from mlg.monitors.evaluate import QUALITY, Signal
+from mlg.monitors.group_quality import group_of, group_words, measured
 from mlg.monitors.severity import PolicyChange, policy_change
 from mlg.monitors.slices import Slice
 from mlg.monitors.windows import REQUESTS
@@ -298,7 +299,7 @@ def alert_of(
             limits=(-bound, bound),
             verdict="FAIL",
         ),
-        slice=incident.slice.words if incident.slice else "",
+        slice=_words(signal, incident.slice),
         sample=sample,
         suspects=suspects,
         remediation=incident.cause.remediation,
@@ -315,7 +316,9 @@ def sentence(incident: Incident) -> str:
     signal = worst(incident)
     name = signal.metric.removeprefix("viewer:")
     where = ""
-    if incident.slice is not None:
+    if whose := _whose(signal):
+        name = f"{measured(signal.metric)} of {whose}"
+    elif incident.slice is not None:
         one = incident.slice
         where = (
             f"; {one.words}: {one.usual_share:.0%} of viewers before, {one.live_share:.0%} now"
@@ -325,6 +328,18 @@ def sentence(incident: Incident) -> str:
         f"({signal.chart} {signal.statistic:.2f}, limit {signal.limit:.2f}){where}. "
         f"Taken for: {incident.cause.cause}."
     )
+
+
+def _whose(signal: Signal) -> str:
+    """Return the group that a signal is of, in words; empty: it is of no group."""
+    return group_words(signal.metric) if signal.stream.startswith(QUALITY) else ""
+
+
+def _words(signal: Signal, found: Slice | None) -> str:
+    """Return the group that a signal is of, else the slice that was found, in words."""
+    if _whose(signal) and group_of(signal.metric)[1]:
+        return _whose(signal)
+    return found.words if found else ""
 
 
 def _name(signal: Signal) -> str:

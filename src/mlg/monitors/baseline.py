@@ -39,7 +39,7 @@ MEMORY: Final = 5
 """A baseline remembers so many times its first number of windows."""
 
 LEAST: Final = 3
-"""Windows of phase I that must have a statistic, for it to be charted."""
+"""Windows of phase I that must have a statistic, for it to be charted, and a quarter of all."""
 
 LEAST_SHARE: Final = 0.02
 """A level is charted on its own from this share on; the rarer ones are one chart together."""
@@ -193,7 +193,7 @@ def learned(baseline: Baseline, window: Window) -> Baseline:
 
 
 def usual_of(history: Sequence[Points], at_s: Sequence[float], *, memory: float) -> Usual:
-    """Return what is usual from windows' statistics: of those that `LEAST` windows have.
+    """Return what is usual from windows' statistics: of those that a quarter of them have.
 
     Args:
         history: Of each window in time order, at least `LEAST`.
@@ -209,7 +209,7 @@ def usual_of(history: Sequence[Points], at_s: Sequence[float], *, memory: float)
     metrics = tuple(kinds)
     ordered = [one.in_order(metrics) for one in history]
     values = np.stack([one.value for one in ordered])
-    often = (~np.isnan(values)).sum(axis=0) >= LEAST
+    often = (~np.isnan(values)).sum(axis=0) >= max(LEAST, len(values) // 4)
     values = values[:, often]
     shown = np.nanmedian(np.stack([one.shown for one in ordered])[:, often], axis=0)
     noise = np.nanmean(np.stack([one.noise for one in ordered])[:, often], axis=0)

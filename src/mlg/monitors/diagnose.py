@@ -13,7 +13,8 @@ from typing import Final, Literal
 
 from mlg.manifest.specs_watch import CalendarEntry
 from mlg.monitors.baseline import Baseline
-from mlg.monitors.evaluate import Signal
+from mlg.monitors.evaluate import QUALITY, Signal
+from mlg.monitors.group_quality import GAP, HIT_RATE, WATCH_THROUGH, group_words, measured
 from mlg.monitors.windows import REQUESTS, Summary, Window
 
 Action = Literal["quarantine", "exclude", "annotate", "roll_back", "retrain", "record"]
@@ -56,6 +57,10 @@ class Facts:
     """Share of served rows whose features differ from those recomputed by the training code."""
     measured_loss: bool = False
     """Hit rate or watch-through left its lower limit, on windows with mature labels."""
+    lost_groups: tuple[str, ...] = ()
+    """Groups of viewers in which it did so, in words."""
+    parted: tuple[str, ...] = ()
+    """Features whose groups moved apart in hit rate, and not because one is served better."""
     estimated_loss: bool = False
     """Raw confidence left its lower limit."""
     calibrated: bool = True
@@ -117,8 +122,11 @@ def _expected(facts: Facts) -> list[str]:
 
 def _loss(facts: Facts) -> list[str]:
     reasons: list[str] = []
+    fell = "hit rate or watch-through fell below its limit, labels complete"
     if facts.measured_loss:
-        reasons.append("hit rate or watch-through fell below its limit, labels complete")
+        reasons.append(fell)
+    reasons += [f"{group}: {fell}" for group in facts.lost_groups]
+    reasons += [f"the hit rates of {name} moved apart" for name in facts.parted]
     if facts.estimated_loss and facts.calibrated:
         reasons.append("calibrated confidence fell below its limit")
     return reasons
@@ -167,8 +175,8 @@ TABLE: Final[tuple[Rule, ...]] = (
     ),
     Rule(
         cause="loss",
-        when="hit rate or watch-through is below its limit with complete labels, "
-        "or calibrated confidence is below its limit",
+        when="hit rate or watch-through is below its limit with complete labels, of all or of "
+        "a group; groups moved apart in hit rate; or calibrated confidence is below its limit",
         action="retrain",
         remediation="Retrain on data that includes the changed traffic.",
         reasons=_loss,
@@ -282,10 +290,35 @@ def facts_from(
         expected=known.expected,
         skewed_share=known.skewed_share,
         measured_loss=bool(low & {"hit_rate.share", "watch_through.mean"}),
+        lost_groups=_lost_groups(signals),
+        parted=_parted(signals),
         estimated_loss="raw_confidence.mean" in low,
         calibrated=calibrated,
         labels_known=labels_known,
     )
+
+
+def _lost_groups(signals: Sequence[Signal]) -> tuple[str, ...]:
+    found = {
+        group_words(signal.metric)
+        for signal in signals
+        if signal.stream.startswith(QUALITY)
+        and signal.effect < 0
+        and measured(signal.metric) in {HIT_RATE, WATCH_THROUGH}
+    }
+    return tuple(sorted(found - {""}))  # that of all answers
+
+
+def _parted(signals: Sequence[Signal]) -> tuple[str, ...]:
+    of_groups = [
+        (signal.feature, measured(signal.metric), signal.effect > 0)
+        for signal in signals
+        if signal.stream.startswith(QUALITY)
+    ]
+    better = {name for name, what, rose in of_groups if what == HIT_RATE and rose}
+    worse = {name for name, what, rose in of_groups if what == HIT_RATE and not rose}
+    apart = {name for name, what, rose in of_groups if what == GAP and rose}
+    return tuple(sorted(name.removeprefix("viewer:") for name in apart - (better - worse)))
 
 
 def _gone(was: Summary, now: Summary) -> bool:

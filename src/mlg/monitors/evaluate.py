@@ -5,7 +5,6 @@ Of the numbers behind a signal see `charts`; of what they are compared with, `us
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
-from math import sqrt
 from typing import Final
 
 import numpy as np
@@ -24,7 +23,8 @@ from mlg.monitors.baseline import (
 from mlg.monitors.budget import Budget, ChartLimits
 from mlg.monitors.calibrate import Calibration, counted
 from mlg.monitors.charts import CHARTS, Chart, Charts, Step, advanced, begun
-from mlg.monitors.points import Kind, Point, Points, share_point
+from mlg.monitors.group_quality import GAP, figures, group_points
+from mlg.monitors.points import Kind, Point, Points
 from mlg.monitors.usual import Usual
 from mlg.monitors.windows import Quality, Row, Window
 
@@ -262,31 +262,18 @@ def feature_of(metric: str) -> str:
     Examples:
         >>> feature_of("viewer:occupation=student.share"), feature_of("hit_rate.share")
         ('viewer:occupation', 'hit_rate')
+        >>> feature_of("plan=free.hit_rate.share"), feature_of("plan.hit_rate_gap.mean")
+        ('plan', 'plan')
     """
-    return metric.rpartition(".")[0].partition("=")[0]
+    return metric.rpartition(".")[0].partition("=")[0].removesuffix(f".{GAP}")
 
 
 def quality_points(quality: Quality) -> tuple[Point, ...]:
-    """Return hit rate, calibration (hits less those expected) and watch-through of a window."""
-    n = quality.labelled
-    if not n:
-        return ()
-    rate = quality.hits / n
-    noise = max(sqrt(rate * (1 - rate) / n), 0.5 / n)
-    gap = rate - quality.expected / n
-    points = [
-        share_point("hit_rate.share", quality.hits, n),
-        Point(metric="calibration.mean", kind="mean", value=gap, shown=gap, n=n, noise=noise),
-    ]
-    if quality.watch_n >= 5:
-        mean = quality.watch_sum / quality.watch_n
-        points.append(
-            Point(
-                metric="watch_through.mean", kind="mean", value=mean, shown=mean,
-                n=quality.watch_n, noise=0.25 / sqrt(quality.watch_n),
-            )
-        )  # fmt: skip
-    return tuple(points)
+    """Return hit rate, calibration (hits less those expected) and watch-through of a window.
+
+    First those of all answers, then those of each group, and how far groups lie apart.
+    """
+    return (*figures(quality), *group_points(quality.groups))
 
 
 def _quality(

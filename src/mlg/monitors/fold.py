@@ -102,7 +102,7 @@ class _Work:
     ) -> None:
         self.plan, self.layouts = plan, layouts
         self.streams = dict(state.streams)
-        self.memory = Memory(state.remembered, state.answered)
+        self.memory = Memory(state.remembered, state.answered, plan.groups)
         self.pending = dict(state.pending)
         self.waiting = list(state.waiting)
         self.late_run, self.odd = state.late_run, dict(state.odd)
@@ -128,7 +128,8 @@ class _Work:
             return
         answers, unknown = of_known_layout(answers, self.layouts)
         self.counts["unknown_layout"] += unknown
-        self.memory.remember(answers)
+        for what, count in self.memory.remember(answers, self.layouts).items():
+            self._odd(what, count)
         self.counts["read"] += len(answers)
         latest = np.sort(answers.at_us)[-_AGREE:].tolist()
         self.newest_us = sorted((*self.newest_us, *latest))[-_AGREE:]
@@ -363,8 +364,8 @@ class _Work:
         remember = max(_REMEMBER, 4 * (self.plan.events or 0))
         over = len(self.memory) - remember
         rest: list[Waiting] = []
-        for place, waiting in enumerate(self.waiting):
-            if self._mature(waiting) or (over > 0 and place == 0):
+        for waiting in self.waiting:
+            if self._mature(waiting) or self.memory.forgets(waiting, over):
                 quality.append(self.memory.quality(waiting, self.plan.service))
             else:
                 rest.append(waiting)

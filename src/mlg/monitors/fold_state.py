@@ -20,6 +20,8 @@ class WindowPlan:
     """Event time after a window's end until its labels count as complete."""
     label_lag: int = 64
     """Answers that must have been read since, too: event time may jump."""
+    groups: tuple[str, ...] = ()
+    """Text features by whose levels quality is told apart."""
 
     def __post_init__(self) -> None:
         given = [size for size in (self.events, self.seconds) if size is not None]
@@ -82,6 +84,16 @@ class Answered:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class GroupColumn:
+    """The level of one feature that each remembered answer has."""
+
+    feature: str
+    texts: tuple[str, ...] = ()
+    codes: bytes = b""
+    """Place in `texts`, int32; -1: not known. One a remembered answer."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Remembered:
     """Answers whose labels may still come, as little-endian columns; oldest first."""
 
@@ -100,6 +112,11 @@ class Remembered:
     hit: bytes = b""
     watch: bytes = b""
     """Greatest watch-through, float64; NaN: none."""
+    groups: tuple[GroupColumn, ...] = ()
+    levels: dict[str, dict[str, tuple[str, ...]]] = field(
+        default_factory=dict[str, dict[str, tuple[str, ...]]]
+    )
+    """Levels that are charted, by version and feature, in the order in which they came."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

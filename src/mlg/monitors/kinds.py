@@ -4,7 +4,8 @@ from dataclasses import replace
 from typing import Final
 
 from mlg.monitors.alert import Incident
-from mlg.monitors.evaluate import Signal
+from mlg.monitors.evaluate import QUALITY, Signal
+from mlg.monitors.group_quality import measured
 from mlg.monitors.windows import REQUESTS
 
 INPUT_DRIFT: Final = "input_drift"
@@ -12,6 +13,7 @@ _OF_FEATURE: Final[dict[str, tuple[str, str]]] = {
     "raw_confidence": ("confidence_drop", "confidence_rise"),
     "hit_rate": ("quality_drop", "quality_rise"),
     "watch_through": ("quality_drop", "quality_rise"),
+    "hit_rate_gap": ("quality_gap_drop", "quality_gap_rise"),
     "calibration": ("miscalibration", "miscalibration"),
     "served_by": ("answer_shift", "answer_shift"),
 }
@@ -28,11 +30,12 @@ KINDS: Final = tuple(
 def kind_of(signal: Signal) -> str:
     """Return the kind of one signal.
 
-    `confidence_drop`, `quality_drop` and their rises, `miscalibration`, `answer_shift` (who
-    answers), `input_drift` for what came in the request, `feature_drift` for what the model
-    made of it.
+    `confidence_drop`, `quality_drop` and their rises, `miscalibration`, of all answers or of a
+    group; `quality_gap_rise` when groups move apart; `answer_shift` (who answers),
+    `input_drift` for what came in the request, `feature_drift` for what the model made of it.
     """
-    found = _OF_FEATURE.get(signal.feature)
+    of_group = signal.stream.startswith(QUALITY)
+    found = _OF_FEATURE.get(measured(signal.metric) if of_group else signal.feature)
     if found is not None:
         return found[0] if signal.effect < 0 else found[1]
     return INPUT_DRIFT if signal.stream == REQUESTS else "feature_drift"

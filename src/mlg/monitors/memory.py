@@ -8,7 +8,8 @@ import numpy as np
 
 from mlg.monitors.answers import Answers, Ints
 from mlg.monitors.fold_state import Answered, Remembered, Waiting
-from mlg.monitors.windows import Quality
+from mlg.monitors.group_memory import GroupMemory, Marks
+from mlg.monitors.windows import Layout, Quality
 
 _ENGAGED: Final = frozenset(("play", "complete"))
 
@@ -22,9 +23,12 @@ class Memory:
     Args:
         kept: As it was stored.
         former: As it was stored before there were columns.
+        groups: Text features by whose levels quality is told apart.
     """
 
-    def __init__(self, kept: Remembered, former: Mapping[str, Answered]) -> None:
+    def __init__(
+        self, kept: Remembered, former: Mapping[str, Answered], groups: Sequence[str] = ()
+    ) -> None:
         self.ids = list(kept.ids)
         self._items = list(kept.items)
         self._texts = {text: code for code, text in enumerate(kept.versions)}
@@ -37,6 +41,7 @@ class Memory:
         self._watch = np.frombuffer(kept.watch, "<f8").astype(np.float64)
         if former:
             self._take_former(former)
+        self._groups = GroupMemory(kept, groups, len(self.ids))
         self._known = set(self.ids)
         self._places: dict[str, int] | None = None
 
@@ -65,8 +70,12 @@ class Memory:
                 rows.append(row)
         return np.array(rows, dtype=np.int64)
 
-    def remember(self, answers: Answers) -> None:
-        """Keep what labels need of answers whose ids are new, in the same order."""
+    def remember(self, answers: Answers, layouts: Mapping[str, Layout]) -> dict[str, int]:
+        """Keep what labels need of answers whose ids are new, in the same order.
+
+        Returns:
+            Why answers are in no group of a feature that is asked for, and how many are.
+        """
         size = len(answers)
         by = np.array([text == "model" for text in answers.served_by.texts] + [False])
         own = np.array(
@@ -84,6 +93,7 @@ class Memory:
         self._labelled = np.concatenate((self._labelled, np.zeros(size, np.bool_)))
         self._hit = np.concatenate((self._hit, np.zeros(size, np.bool_)))
         self._watch = np.concatenate((self._watch, np.full(size, np.nan)))
+        return self._groups.add(answers, layouts)
 
     def count(self, identifier: str, reaction: Reaction) -> None:
         """Count one feedback on a remembered answer; the same again changes nothing."""
@@ -107,6 +117,10 @@ class Memory:
         own = self._by_model & (self.number == waiting.number) & (self._version == code)
         known = own & self._labelled & np.isfinite(self._raw)
         watched = known & np.isfinite(self._watch)
+        marks = Marks(
+            own=own, known=known, hit=self._hit, watched=watched, raw=self._raw,
+            watch=self._watch,
+        )  # fmt: skip
         return Quality(
             service=service,
             version=waiting.version,
@@ -119,7 +133,16 @@ class Memory:
             expected=float(self._raw[known].sum()),
             watch_n=int(watched.sum()),
             watch_sum=float(self._watch[watched].sum()),
+            groups=self._groups.quality(waiting.version, marks),
         )
+
+    def forgets(self, waiting: Waiting, over: int) -> bool:
+        """Return whether any of a window's answers are among the oldest `over` ones."""
+        if over <= 0:
+            return False
+        code = self._texts.get(waiting.version, -2)
+        own = (self.number[:over] == waiting.number) & (self._version[:over] == code)
+        return bool(own.any())
 
     def kept(self, most: int) -> Remembered:
         """Return the newest ones, to be stored."""
@@ -137,6 +160,8 @@ class Memory:
             labelled=self._labelled[low:].tobytes(),
             hit=self._hit[low:].tobytes(),
             watch=self._watch[low:].astype("<f8").tobytes(),
+            groups=self._groups.kept(low),
+            levels=self._groups.levels,
         )
 
     def _take_former(self, former: Mapping[str, Answered]) -> None:

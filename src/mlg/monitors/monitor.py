@@ -69,6 +69,7 @@ def plan_of(spec: MonitorSpec, *, events_per_s: float = 1.0) -> Plan:
         service=spec.watch,
         events=events or (None if seconds else 1_000),
         seconds=seconds,
+        groups=spec.groups,
     )
     every = 2_592_000.0 if spec.limits is None else spec.limits.false_alarm_every_s
     return Plan(
@@ -169,7 +170,9 @@ def _one(
         frozen=monitor.alerts.incident is not None or bool(known.maintenance),
     )
     if "all" not in plan.features:
-        found = tuple(signal for signal in found if signal.feature in plan.features)
+        groups = plan.window.groups if isinstance(window, Quality) else ()
+        wanted = {*plan.features, *groups}
+        found = tuple(signal for signal in found if signal.feature in wanted)
     stream = window.version if isinstance(window, Quality) else window.stream
     place = f"{QUALITY}{stream}" if isinstance(window, Quality) else stream
     monitor = replace(monitor, charts=charts, signals={**monitor.signals, place: found})

@@ -179,6 +179,22 @@ class Window:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class GroupQuality:
+    """What became of the answers to one group of viewers; two add up to that of both."""
+
+    feature: str
+    level: str
+    """Level of the text feature; `(others)`, `(unseen)` and `(missing)` are no levels."""
+    n: int = 0
+    """As those of `Quality`, and so the others."""
+    labelled: int = 0
+    hits: int = 0
+    expected: float = 0.0
+    watch_n: int = 0
+    watch_sum: float = 0.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Quality:
     """What became of a window's answers, once their labels had time to come."""
 
@@ -197,6 +213,8 @@ class Quality:
     """Sum of raw confidence over the labelled ones: hits to expect if it is calibrated."""
     watch_n: int = 0
     watch_sum: float = 0.0
+    groups: tuple[GroupQuality, ...] = ()
+    """Each group that any of the answers are of, by the monitor's `groups:`."""
 
     @property
     def label_completeness(self) -> float:

@@ -35,6 +35,22 @@ SERVICE = f"""\
   home:
     model: ranker
 """
+PEOPLE = """\
+  people:
+    source: {uri: people.csv}
+    columns: {id: {type: int64}, gender: {type: string}, age: {type: int64}, city: {type: string}}
+"""
+# the monitor stands at line 21
+GROUPS = (
+    SERVICE.replace("pipelines:\n", PEOPLE + "pipelines:\n")
+    .replace("in: [ratings]", "in: [ratings, people]")
+    .replace(
+        "viewer: user}}",
+        "viewer: user},\n                "
+        "viewers: {table: people, key: id, features: [gender, age, city]}}",
+    )
+    + "monitors: {m: {watch: home, groups: "
+)
 CASES = [
     # --- the text
     ("", "1:1", "expected a mapping, got an empty file", "mlg init"),
@@ -195,6 +211,22 @@ CASES = [
      "expected a count per duration, like 1/30d, got '30d'", ""),
     (SERVICE + "monitors: {m: {watch: home, features: [all, age]}}\n", "17:29",
      "expected `all` or a list of features, got both", ""),
+    (GROUPS + "viewer:plan}}\n", "21:37", "groups[0]: expected a feature of viewers that two_stage "
+     "logs, got 'viewer:plan'", "known are viewer:gender, viewer:age, viewer:city."),
+    (GROUPS + "gender}}\n", "21:37", "got 'gender'", "did you mean viewer:gender?"),
+    (GROUPS + "[viewer:gendr]}}\n", "21:38", "got 'viewer:gendr'", "did you mean viewer:gender?"),
+    (GROUPS + "[viewer:gender, viewer:age]}}\n", "21:53",
+     "groups[1]: expected a text feature, got 'viewer:age' of type int64", "like age bands"),
+    (GROUPS + "[viewer:gender, viewer:gender]}}\n", "21:53",
+     "groups[1]: expected each feature once, got 'viewer:gender' again", ""),
+    (SERVICE + "monitors: {m: {watch: home, groups: [a, b, c, d]}}\n", "17:29",
+     "monitors.m.groups: expected at most 3 features, got 4", "all share `false_alarms`"),
+    (SERVICE + "monitors: {m: {watch: home, groups: viewer:gender}}\n", "17:37",
+     "got 'viewer:gender'", "its roles name none."),
+    (SERVICE.replace("two_stage", "popularity") + "monitors: {m: {watch: home, groups: history_length}}\n",
+     "17:37", "a feature that popularity logs as text", "only two_stage and context_ranker log"),
+    (SERVICE + "monitors: {m: {watch: home, groups: 5}}\n", "17:37",
+     "expected a feature or a list of features, got 5", ""),
     (SERVICE + "calendar: [{promotion: a, from: 2026-07-08, to: 2026-07-01}]\n", "17:49",
      "calendar[0].to: expected a day from 2026-07-08 on, got 2026-07-01", ""),
     (SERVICE + "calendar: [{promotion: a, from: 2026-07-08}]\n", "17:12", "both from and to", ""),

@@ -82,6 +82,22 @@ def test_quality_waits_for_labels_and_says_how_complete_they_are() -> None:
     assert (quality.watch_n, quality.watch_sum) == (1, 0.5)
 
 
+def test_a_backlog_in_one_call_is_judged_before_it_is_forgotten() -> None:
+    plan = WindowPlan(service="home", events=500)
+    rows = [answer(n, n % 60 + n / 1e6) for n in range(8_000)]
+    liked = [
+        {"prediction_id": f"p{n}", "item_id": 1, "event": "play" if n % 500 < 100 else "skip"}
+        for n in range(8_000)
+    ]
+    step = fold(FoldState(), rows, liked, plan=plan, layouts=LAYOUTS)
+    # of 5,000 answers that are remembered none is of these windows; the others' labels may come
+    assert [(q.number, q.labelled, q.hits) for q in step.quality] == [
+        (number, 500, 100) for number in range(6)
+    ]
+    assert len(step.state.remembered.ids) == 5_000
+    assert [one.number for one in step.state.waiting] == list(range(6, 16))
+
+
 def test_one_viewer_is_one_observation_of_his_attributes() -> None:
     plan = WindowPlan(service="home", events=4)
     rows = [answer(n, viewer="same" if n < 3 else "other") for n in range(4)]
