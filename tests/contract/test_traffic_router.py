@@ -81,7 +81,7 @@ def place(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Place]:
 
     def healthy() -> Endpoint:
         server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Healthy)
-        thread = threading.Thread(target=server.serve_forever)
+        thread = threading.Thread(target=server.serve_forever, args=(0.01,))
         thread.start()
         servers.append(server)
         threads.append(thread)
