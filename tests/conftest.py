@@ -75,6 +75,10 @@ class Cli:
     def json(self, *args: str, code: int | None = 0) -> Any:
         return json.loads(self(*args, "--json", code=code))
 
+    def control(self) -> dict[str, Any]:
+        """Return what the control plane wrote of itself: port, gateway_port, pid, ready."""
+        return json.loads((self.home / "control.json").read_bytes())
+
     def pids(self) -> dict[str, int]:
         return self.json("status")["pids"]
 

@@ -83,7 +83,7 @@ def told() -> Iterator[tuple[list[dict[str, str]], int]]:
             pass
 
     server = ThreadingHTTPServer(("127.0.0.1", 0), Receiver)
-    thread = threading.Thread(target=server.serve_forever)
+    thread = threading.Thread(target=server.serve_forever, args=(0.01,))
     thread.start()
     yield taken, server.server_address[1]
     server.shutdown()
@@ -204,7 +204,7 @@ def signed(body: bytes, secret: str) -> str:
 
 
 def send(cli: Cli, body: bytes, signature: str) -> tuple[int, dict[str, Any]]:
-    port = cli.json("status")["ports"]["control"]
+    port = cli.control()["port"]
     request = urllib.request.Request(
         f"http://127.0.0.1:{port}/api/v1/hooks/commit",
         data=body,
