@@ -1,5 +1,6 @@
 """What every test may use: a runner of the command line, and a tiny project to run."""
 
+import atexit
 import gc
 import json
 import os
@@ -8,11 +9,15 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
+from functools import cache
 from pathlib import Path
+from subprocess import CompletedProcess
 from typing import Any
 
 import pytest
 from hypothesis import settings
+
+from tests.cli_process import CliProcesses
 
 # `make test` looks at fewer made-up cases than `make e2e` and `make chaos`
 settings.register_profile("short", max_examples=25)
@@ -28,6 +33,17 @@ def pytest_collection_finish() -> None:
     gc.freeze()
 
 
+FULL = os.environ.get("MLG_FULL") == "1"
+
+
+@cache
+def cli_processes() -> CliProcesses:
+    """Return what forks commands for all tests of this process."""
+    processes = CliProcesses()
+    atexit.register(processes.close)
+    return processes
+
+
 class Cli:
     """Runs `mlg` as a user would, in a process of its own, on one home."""
 
@@ -36,7 +52,17 @@ class Cli:
         self.env = {**os.environ, "MLG_HOME": str(self.home), "COLUMNS": "200"}
 
     def __call__(self, *args: str, code: int | None = 0, timeout: float = 240) -> str:
-        done = subprocess.run(
+        done = (
+            self._started(args, timeout)
+            if FULL
+            else cli_processes().run(list(args), cwd=self.folder, env=self.env, timeout=timeout)
+        )
+        if code is not None:
+            assert done.returncode == code, (args, done.returncode, done.stdout, done.stderr)
+        return done.stdout + ("" if code == 0 else done.stderr)
+
+    def _started(self, args: tuple[str, ...], timeout: float) -> "CompletedProcess[str]":
+        return subprocess.run(
             [sys.executable, "-m", "mlg", *args],
             cwd=self.folder,
             env=self.env,
@@ -45,12 +71,13 @@ class Cli:
             timeout=timeout,
             check=False,
         )
-        if code is not None:
-            assert done.returncode == code, (args, done.returncode, done.stdout, done.stderr)
-        return done.stdout + ("" if code == 0 else done.stderr)
 
     def json(self, *args: str, code: int | None = 0) -> Any:
         return json.loads(self(*args, "--json", code=code))
+
+    def control(self) -> dict[str, Any]:
+        """Return what the control plane wrote of itself: port, gateway_port, pid, ready."""
+        return json.loads((self.home / "control.json").read_bytes())
 
     def pids(self) -> dict[str, int]:
         return self.json("status")["pids"]

@@ -5,7 +5,7 @@ import json
 import socket
 import threading
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -24,6 +24,10 @@ class Foreign:
     asked: list[tuple[str, Any]] = field(default_factory=list[tuple[str, Any]])
     headers: list[tuple[bytes, bytes]] = field(default_factory=list[tuple[bytes, bytes]])
     """Of the newest request."""
+    ends: asyncio.Event = field(default_factory=asyncio.Event)
+    """Set when nobody is to wait any longer."""
+    loop: asyncio.AbstractEventLoop | None = None
+    """Where requests wait."""
 
     async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
         """Answer `/recommend` and `/v2/models/r/infer`: items from the viewer's number on."""
@@ -36,7 +40,11 @@ class Foreign:
             body, more = body + message.get("body", b""), message.get("more_body", False)
         asked = json.loads(body or b"{}")
         self.asked.append((scope["path"], asked))
-        await asyncio.sleep(self.wait_s)
+        if self.wait_s:
+            self.loop = asyncio.get_running_loop()
+            with suppress(TimeoutError):
+                async with asyncio.timeout(self.wait_s):
+                    await self.ends.wait()
         infer = scope["path"].endswith("/infer")
         given = {t["name"]: t["data"][0] for t in asked["inputs"]} if infer else asked
         first, k = int(given.get("user_id", 0)), int(given["k"])
@@ -74,4 +82,6 @@ def foreign() -> Iterator[Foreign]:
             yield app
         finally:
             server.should_exit = True
+            if app.loop is not None:
+                app.loop.call_soon_threadsafe(app.ends.set)
             thread.join(10)

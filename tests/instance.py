@@ -20,7 +20,7 @@ class Graph:
     """Questions to the API of a running instance."""
 
     def __init__(self, cli: Cli) -> None:
-        self._port = cli.json("status")["ports"]["control"]
+        self._port = cli.control()["port"]
 
     def get(self, path: str, **query: Any) -> Any:
         url = f"http://127.0.0.1:{self._port}/api/v1/{path}?{urlencode(query, doseq=True)}"

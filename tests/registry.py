@@ -140,7 +140,7 @@ def with_tokens(folder: Path) -> Iterator[tuple[dict[str, Any], list[str]]]:
             """Print nothing."""
 
     server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-    Thread(target=server.serve_forever, daemon=True).start()
+    Thread(target=server.serve_forever, args=(0.01,), daemon=True).start()
     try:
         realm = f"http://127.0.0.1:{server.server_port}/token"
         token = {

@@ -15,14 +15,13 @@ SHORT = ("train",)
 
 
 def events(cli: Cli) -> list[dict[str, Any]]:
-    port = cli.json("status")["ports"]["control"]
-    url = f"http://127.0.0.1:{port}/api/v1/events?limit=1000"
+    url = f"http://127.0.0.1:{cli.control()['port']}/api/v1/events?limit=1000"
     with urllib.request.urlopen(url, timeout=10) as answer:
         return json.loads(answer.read())["events"]
 
 
 def control_pid(cli: Cli) -> int:
-    return int(json.loads((cli.home / "control.json").read_bytes())["pid"])
+    return int(cli.control()["pid"])
 
 
 @pytest.mark.parametrize("phase", PHASES if os.environ.get("MLG_FULL") else SHORT)
@@ -42,8 +41,7 @@ def test_a_killed_control_plane_ends_where_it_would_have(cli: Cli, phase: str) -
     cli("up", "--wait", "--port", "0")
 
     def ended() -> Any:
-        client = cli.json("status")["ports"]["control"]
-        url = f"http://127.0.0.1:{client}/api/v1/runs/{run_id}"
+        url = f"http://127.0.0.1:{cli.control()['port']}/api/v1/runs/{run_id}"
         with urllib.request.urlopen(url, timeout=10) as answer:
             run = json.loads(answer.read())
         return run if run["state"] != "running" else None

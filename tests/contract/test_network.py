@@ -53,7 +53,7 @@ def handle(request: Request) -> Reply:
 
 
 def serving(server: socketserver.BaseServer) -> Callable[[], None]:
-    thread = threading.Thread(target=server.serve_forever)
+    thread = threading.Thread(target=server.serve_forever, args=(0.01,))
     thread.start()
 
     def end() -> None:

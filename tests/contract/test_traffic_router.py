@@ -34,6 +34,8 @@ class Place:
     router: TrafficRouter
     healthy: Callable[[], Endpoint]
     dead: Callable[[], Endpoint]
+    hurry: Callable[[], None] = lambda: None
+    """Wait less for what is not healthy from now on."""
 
 
 class Healthy(http.server.BaseHTTPRequestHandler):
@@ -81,13 +83,16 @@ def place(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Place]:
 
     def healthy() -> Endpoint:
         server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Healthy)
-        thread = threading.Thread(target=server.serve_forever)
+        thread = threading.Thread(target=server.serve_forever, args=(0.01,))
         thread.start()
         servers.append(server)
         threads.append(thread)
         return Endpoint(host="127.0.0.1", port=server.server_port)
 
-    yield Place(router, healthy, lambda: Endpoint(host="127.0.0.1", port=free_port()))
+    def hurry() -> None:
+        router._admin.patience_s = 1.5
+
+    yield Place(router, healthy, lambda: Endpoint(host="127.0.0.1", port=free_port()), hurry)
     launcher.stop("gateway-1")
     if xds is not None:
         xds.close()
@@ -137,6 +142,7 @@ def test_endpoints_that_stay_unhealthy_are_refused_and_the_former_stay(place: Pl
     v1 = place.healthy()
     place.router.place(endpoints("v1", v1=v1))
     place.router.apply(split(v1=10_000))
+    place.hurry()
     with pytest.raises(BackendError, match="healthy"):
         place.router.place(endpoints("v1", v1=v1, v2=place.dead()))
     with pytest.raises(NotFoundError):

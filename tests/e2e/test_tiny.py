@@ -21,7 +21,7 @@ from mlg.adapters.keys_local import anchor_public_key
 
 
 def ask(cli: Cli, path: str, body: dict[str, Any]) -> dict[str, Any]:
-    port = cli.json("status")["ports"]["gateway"]
+    port = cli.control()["gateway_port"]
     request = urllib.request.Request(
         f"http://127.0.0.1:{port}{path}",
         data=json.dumps(body).encode(),
@@ -33,8 +33,7 @@ def ask(cli: Cli, path: str, body: dict[str, Any]) -> dict[str, Any]:
 
 def events(cli: Cli) -> list[dict[str, Any]]:
     """Return the newest events of the running instance."""
-    port = cli.json("status")["ports"]["control"]
-    url = f"http://127.0.0.1:{port}/api/v1/events?newest=50"
+    url = f"http://127.0.0.1:{cli.control()['port']}/api/v1/events?newest=50"
     with urllib.request.urlopen(url, timeout=10) as answer:
         return json.loads(answer.read())["events"]
 

@@ -90,7 +90,7 @@ def front(tmp_path: Path) -> Iterator[Callable[..., Front]]:
 
     yield start
     for process in started:
-        process.terminate()
+        process.kill()  # what SIGTERM does is told in test_replica.py
         process.wait(20)
 
 

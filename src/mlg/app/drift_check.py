@@ -2,20 +2,17 @@
 
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any, Final, Protocol
+from typing import Any, Protocol
 
 from mlg.adapters.frame_file import is_baseline, read_baseline, write_baseline
 from mlg.adapters.table_batches import Table, open_table
 from mlg.adapters.table_frame import Reading, frame_of, kind_of, reading_of
 from mlg.adapters.table_ibis import counted_there, frame_there, open_ibis, stays
 from mlg.core.errors import ManifestError
-from mlg.monitors.check import ALPHA, CheckReport, check_frames
+from mlg.monitors.check import CheckReport, check_frames
+from mlg.monitors.check_defaults import ALPHA, LEAST_ROWS, WINDOWS
 from mlg.monitors.check_level import LEAST
 from mlg.monitors.frame import Frame
-
-WINDOWS: Final = 200
-LEAST_ROWS: Final = 200
-"""Rows of a window at least: fewer make fewer windows."""
 
 
 def _untold(name: str, rows: int, total: int) -> None: ...

@@ -5,7 +5,6 @@ from typing import Any
 
 import typer
 
-from mlg.adapters.audit_bundle import verified
 from mlg.cli.instance import (
     HomeOption,
     JsonOption,
@@ -16,7 +15,6 @@ from mlg.cli.instance import (
     reported,
     show,
 )
-from mlg.cli.offline import verify
 from mlg.core.errors import ManifestError
 
 
@@ -84,9 +82,13 @@ def verify_log(
     """
     with reported(as_json):
         if bundle is not None:
+            from mlg.adapters.audit_bundle import verified
+
             document = verified(bundle, _key(key))
             show(document, as_json, _print_bundle)
         else:
+            from mlg.cli.offline import verify
+
             document = verify(home_of(home))
             show(document, as_json, _print_verdict)
         if not document["ok"]:

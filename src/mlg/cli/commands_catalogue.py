@@ -5,8 +5,8 @@ from typing import Any
 
 import typer
 
+from mlg.cli.asking import answers
 from mlg.cli.instance import HomeOption, JsonOption, home_of, out, reported, show, table
-from mlg.cli.offline import answers
 
 
 def unused(

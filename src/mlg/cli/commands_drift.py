@@ -8,11 +8,9 @@ from typing import Any
 import typer
 from rich.progress import BarColumn, Progress, TextColumn
 
-from mlg.adapters.drift_page import drift_page
-from mlg.app.drift_check import LEAST_ROWS, WINDOWS, check, document, keep_baseline
 from mlg.cli.instance import JsonOption, err, out, reported, show, table
 from mlg.core.errors import BackendError
-from mlg.monitors.check import ALPHA
+from mlg.monitors.check_defaults import ALPHA, LEAST_ROWS, WINDOWS
 
 
 def check_tables(
@@ -53,10 +51,14 @@ def check_tables(
 
     Example: mlg drift check --baseline a.parquet --live b.parquet --html report.html
     """
+    from mlg.app.drift_check import check, document  # scipy and Ibis: seconds to import
+
     with reported(as_json):
         with _progress() as told:
             found = check(baseline, live, time=time, windows=windows, alpha=alpha, told=told)
         if html is not None:
+            from mlg.adapters.drift_page import drift_page
+
             _write(html, drift_page(found, f"Drift of {live.name} from {baseline.name}"))
         answer = document(found)
         show(answer, as_json, _print)
@@ -83,6 +85,8 @@ def keep(
 
     Example: mlg drift check --baseline usual.mlgb --live yesterday.parquet
     """
+    from mlg.app.drift_check import keep_baseline
+
     with reported(as_json):
         with _progress() as told:
             frame = keep_baseline(source, to, time=time, windows=windows, told=told)

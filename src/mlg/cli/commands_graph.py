@@ -5,6 +5,7 @@ from typing import Any
 
 import typer
 
+from mlg.cli.asking import answers
 from mlg.cli.instance import (
     HomeOption,
     JsonOption,
@@ -15,7 +16,6 @@ from mlg.cli.instance import (
     show,
     table,
 )
-from mlg.cli.offline import answers
 from mlg.graph.questions import MAX_DEPTH, MAX_LIMIT, attr_of
 
 DepthOption = typer.Option(None, help="Hops at most.", min=0, max=MAX_DEPTH)

@@ -166,7 +166,7 @@ def end_all(folder: Path) -> int:
         with contextlib.suppress(LifecycleError):  # dead or hung: ended by its pid below
             ended += len(connect(folder, timeout_s=30).down()["stopped"])
         ended += _end_pid(control)
-    from mlg.cli.offline import launcher_of
+    from mlg.cli.processes import launcher_of
 
     # what a game day started lies in homes of its own
     for place in (folder, *sorted((folder / "gameday").glob("*/"))):
@@ -211,7 +211,7 @@ def status(
     """
     folder = home_of(home, file)
     with reported(as_json):
-        from mlg.cli.offline import status_of
+        from mlg.cli.processes import status_of
 
         document = status_of(folder)
         if not document["pids"]:

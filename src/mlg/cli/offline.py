@@ -2,20 +2,17 @@
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, Protocol, Unpack
+from typing import Any, Unpack
 
 import msgspec
 
 from mlg.adapters.clock_system import SystemClock
 from mlg.adapters.files_local import LocalFiles
-from mlg.adapters.ids_uuid7 import Uuid7Ids
 from mlg.adapters.keys_local import anchor_public_key, load_anchors
-from mlg.adapters.launcher_process import ProcessLauncher
 from mlg.app.graphs import beside, open_reader
 from mlg.app.manifests import checked_manifest, plan_document
-from mlg.cli.instance import connect, control_of
 from mlg.client.client import WalkHow
-from mlg.core.errors import LifecycleError, NotFoundError
+from mlg.core.errors import NotFoundError
 from mlg.core.events import Revision, StoredEvent
 from mlg.core.ports import GraphReader
 from mlg.core.reading import Direction, NodeQuery
@@ -41,65 +38,6 @@ from mlg.graph.unused import unused as find_unused
 from mlg.graph.why_not import why_of
 from mlg.manifest.load import manifest_from_source
 from mlg.workflows.state import read_applied
-
-
-class Answers(Protocol):
-    """Questions that a running control plane or the files of a stopped one answer."""
-
-    def trace(self, uri: str, **how: Unpack[WalkHow]) -> dict[str, Any]:
-        """Return everything above."""
-        ...
-
-    def impact(self, uri: str, **how: Unpack[WalkHow]) -> dict[str, Any]:
-        """Return everything below."""
-        ...
-
-    def why(self, uri: str, *, did_not: str | None = None) -> dict[str, Any]:
-        """Return why a thing is as it is, or why something did not happen."""
-        ...
-
-    def diff(
-        self, a: str, b: str, *, as_of: str | None = None, known_at: str | None = None
-    ) -> dict[str, Any]:
-        """Return what differs between two versions."""
-        ...
-
-    def unused(self, *, kinds: list[str], since: str, limit: int) -> dict[str, Any]:
-        """Return what could be deprecated."""
-        ...
-
-    def quality(self, uri: str | None, *, kinds: list[str], limit: int) -> dict[str, Any]:
-        """Return how well things are described."""
-        ...
-
-    def production(
-        self, service: str, at: str | None = None, *, known_at: str | None = None
-    ) -> dict[str, Any]:
-        """Return what served."""
-        ...
-
-    def search(self, text: str, *, kinds: Sequence[str], limit: int) -> dict[str, Any]:
-        """Return what matches."""
-        ...
-
-    def nodes(
-        self,
-        kinds: Sequence[str] = (),
-        *,
-        attr: tuple[str, str] | None = None,
-        as_of: str | None = None,
-        known_at: str | None = None,
-        limit: int = 100,
-        cursor: str | None = None,
-    ) -> dict[str, Any]:
-        """Return a page of nodes."""
-        ...
-
-    def events(
-        self, after: int = 0, limit: int = 1_000, *, subject: str | None = None
-    ) -> dict[str, Any]:
-        """Return a page of events."""
-        ...
 
 
 class FileAnswers:
@@ -240,18 +178,6 @@ def _stored(uri: str) -> Uri:
     return Uri(uri)
 
 
-def answers(home: Path) -> Answers:
-    """Return the running control plane's answers, or those of the files."""
-    if control_of(home) is not None:
-        client = connect(home)
-        try:
-            client.status()
-        except LifecycleError:
-            return FileAnswers(home)
-        return client
-    return FileAnswers(home)
-
-
 def verify(home: Path) -> dict[str, Any]:
     """Check the event log in the files, whether or not a control plane runs."""
     files = LocalFiles(home)
@@ -266,41 +192,3 @@ def plan_of(file: Path, home: Path) -> dict[str, Any]:
     applied = read_applied(LocalFiles(home)) if home.exists() else None
     current = manifest_from_source(applied.source, applied.path) if applied else None
     return plan_document(manifest, current)
-
-
-def launcher_of(home: Path) -> ProcessLauncher:
-    """Return a launcher over the instance's process records."""
-    return ProcessLauncher(LocalFiles(home), SystemClock(), Uuid7Ids(SystemClock()), home)
-
-
-def status_of(home: Path) -> dict[str, Any]:
-    """Return the control plane's status, or what the process records say without one."""
-    control = control_of(home)
-    if control is not None:
-        try:
-            return connect(home).status()
-        except LifecycleError:
-            pass
-    if not home.exists():
-        return {"services": [], "ports": {}, "pids": {}}
-    states = [state for state in launcher_of(home).state() if state.alive]
-    services = sorted({state.service for state in states if state.service})
-    gateway = next((state.port for state in states if state.kind == "gateway"), 0)
-    return {
-        "services": [
-            {
-                "service": name,
-                "live": False,
-                "versions": [
-                    {"version": version, "share_bp": 0}
-                    for version in sorted(
-                        {s.version for s in states if s.service == name and s.version}
-                    )
-                ],
-                "health": "unsupervised",
-            }
-            for name in services
-        ],
-        "ports": {"gateway": gateway, "control": 0},
-        "pids": {state.id: state.pid for state in states},
-    }

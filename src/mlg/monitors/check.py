@@ -6,14 +6,12 @@ from typing import Final, Literal
 
 import numpy as np
 
+from mlg.monitors.check_defaults import ALPHA
 from mlg.monitors.check_level import Levels, levels
 from mlg.monitors.check_slices import Part, parts_of
 from mlg.monitors.frame import Floats, Frame
 from mlg.monitors.frame_series import Kind, Series, by_kind, series_of, variation
 from mlg.stats.long_run import line_frequency
-
-ALPHA: Final = 0.001
-"""Chance that a check of clean tables names any column at all."""
 
 FLOOR: Final[Mapping[Kind, float]] = {
     "location": 0.05,

@@ -2,7 +2,6 @@
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.stats import rankdata
 
 Floats = NDArray[np.float64]
 
@@ -144,7 +143,7 @@ def auc(score: Floats, y: Floats) -> float:
         y: Outcomes 0 or 1, shape ``(n,)``.
 
     Returns:
-        0..1, or NaN when one class is missing.
+        0..1, or NaN when one class or a score is missing.
 
     Source:
         H. B. Mann, D. R. Whitney (1947), Annals of Mathematical Statistics 18(1):50-60.
@@ -155,9 +154,10 @@ def auc(score: Floats, y: Floats) -> float:
     """
     positives = float(y.sum())
     negatives = y.size - positives
-    if not positives or not negatives:
+    if not positives or not negatives or np.isnan(score).any():
         return float("nan")
-    ranks = np.asarray(rankdata(score), dtype=np.float64)
+    _, group, size = np.unique(score, return_inverse=True, return_counts=True)
+    ranks = (np.cumsum(size) - (size - 1) / 2)[group]  # of equal scores: their mean
     return float(
         (ranks[y > 0].sum() - positives * (positives + 1) / 2) / (positives * negatives)
     )

@@ -1,9 +1,10 @@
 """LightGBM, made deterministic and quiet, behind two small functions."""
 
+import importlib
 import logging
+from functools import cache
 from typing import Any
 
-import lightgbm as lgb
 import numpy as np
 
 from mlg.recsys.columns import Codes, Floats, Floats32
@@ -30,7 +31,12 @@ class _Log:
         self._logger.debug(msg)
 
 
-lgb.register_logger(_Log())
+@cache
+def _lightgbm() -> Any:
+    """Return the package, imported with pandas only where a model has trees: 0.6 s, 60 MB."""
+    package = importlib.import_module("lightgbm")
+    package.register_logger(_Log())
+    return package
 
 
 class Ranker:
@@ -39,7 +45,7 @@ class Ranker:
     def __init__(self, text: str, *, blend: float) -> None:
         self.text = text
         self.blend = blend
-        self._booster: Any = lgb.Booster(model_str=text)
+        self._booster: Any = _lightgbm().Booster(model_str=text)
         self.rounds = int(self._booster.current_iteration())
 
     def score(
@@ -127,6 +133,7 @@ def train_ranker(
     }
     rounds = int(options.pop("rounds", 200))
     safe = [name.replace(":", "_").replace(" ", "_") for name in names]
+    lgb = _lightgbm()
     data = lgb.Dataset(rows, labels, group=groups, feature_name=safe, params=options)
     booster = lgb.train(options, data, rounds)
     return Ranker(booster.model_to_string(), blend=0.0)

@@ -71,6 +71,10 @@ def test_auc_equals_the_area_under_the_curve_by_trapezoids() -> None:
     assert metrics.auc(score, y) == pytest.approx(trapezoid(tpr, fpr))
 
 
+def test_a_score_that_is_missing_makes_no_auc() -> None:
+    assert np.isnan(metrics.auc(np.array([0.1, np.nan, 0.2]), np.array([1.0, 0.0, 0.0])))
+
+
 def test_one_class_has_no_auc() -> None:
     assert np.isnan(metrics.auc(np.array([0.1, 0.2]), np.array([1.0, 1.0])))
 
