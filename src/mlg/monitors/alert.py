@@ -22,6 +22,10 @@ from mlg.monitors.windows import REQUESTS
 QUIET: Final = 5
 """Windows without a signal, one after the other, after which an incident closes."""
 
+AWAY: Final = 500
+"""Windows of all requests without one of the streams that signalled, after which an incident
+closes: the version that it is of answers no more. A canary's windows may be 200 apart."""
+
 COOL_DOWN: Final = 20
 """Windows after an incident closed in which its statistics alone open no other at once."""
 
@@ -53,6 +57,8 @@ class Incident:
     slice: Slice | None = None
     quiet: int = 0
     """Windows since the newest signal."""
+    away: int = 0
+    """Windows of all requests since the newest window of a stream that signalled."""
     policy: PolicyChange
     revision: int = 0
     """Counts growths; part of each command's key."""
@@ -138,7 +144,9 @@ def step(state: AlertState, facts: AlertFacts) -> tuple[AlertState, tuple[Comman
         return _opened(state, facts, facts.cause, worth)
     mine = facts.stream in {signal.stream for signal in incident.signals.values()}
     quiet = incident.quiet + (mine and not facts.signals)
-    if facts.handled or quiet >= QUIET:
+    away = 0 if mine or facts.signals else incident.away + (facts.stream == REQUESTS)
+    incident = replace(incident, away=away)
+    if facts.handled or quiet >= QUIET or away >= AWAY:
         closed = replace(incident, quiet=quiet)
         command = Command(kind="close", key=f"{incident.key}:close:0", incident=closed)
         over = (*state.closed, _over(closed, facts))[-MOST_CLOSED:]

@@ -33,6 +33,7 @@ LASTS: Final = 256.0
 
 QUIET: Final = 5
 COOL_DOWN: Final = 20
+AWAY: Final = 500
 """As of real incidents (`alert`): windows until one closes, and until it may open again."""
 
 
@@ -48,6 +49,8 @@ class Calibration:
     names: tuple[str, ...] = ()
     """Statistics of the one that is open, or closed last, as `stream/metric`; at most 200."""
     cooling: int = 0
+    away: int = 0
+    """Windows of other streams since one of its own: a version may answer no more."""
 
     @property
     def rate(self) -> float:
@@ -86,10 +89,11 @@ def counted(
     if calibration.open:
         mine = any(name.startswith(f"{stream}/") for name in calibration.names)
         quiet = 0 if names else calibration.quiet + mine
-        if quiet >= QUIET:
-            return replace(calibration, open=False, quiet=0, cooling=COOL_DOWN)
+        away = 0 if mine or names else calibration.away + 1
+        if quiet >= QUIET or away >= AWAY:
+            return replace(calibration, open=False, quiet=0, away=0, cooling=COOL_DOWN)
         joined = tuple(sorted({*calibration.names, *names}))[:200]
-        return replace(calibration, quiet=quiet, names=joined)
+        return replace(calibration, quiet=quiet, away=away, names=joined)
     again = bool(calibration.cooling) and names <= set(calibration.names)
     after = replace(
         calibration,

@@ -11,6 +11,7 @@ from mlg.core.clock import rfc3339
 from mlg.core.errors import ConflictError, ManifestError, NotFoundError
 from mlg.manifest.specs_watch import CalendarEntry
 from mlg.monitors.alert import (
+    AWAY,
     COOL_DOWN,
     LASTING,
     QUIET,
@@ -102,6 +103,29 @@ def test_a_statistic_that_goes_in_and_out_is_one_incident(gap: int) -> None:
     # once the cool-down is over it may open again: 12 rounds hold this many cool-downs
     assert len(opened) <= 1 + 12 * (gap + 1) // (QUIET + COOL_DOWN)
     assert opened[0] == "home:1:open:0"
+
+
+def test_an_incident_of_a_version_that_answers_no_more_ends() -> None:
+    own = replace(signal("margin.location"), stream="v1")
+    facts = AlertFacts(at=rfc3339(NOW), stream="v1", signals=(own,), cause=classify(Facts()))
+    state, _ = step(AlertState(service="home"), facts)
+    for number in range(AWAY):
+        assert state.incident is not None
+        at = rfc3339(NOW + timedelta(minutes=number))
+        state, commands = step(state, AlertFacts(at=at, stream="requests", signals=()))
+    assert [one.kind for one in commands] == ["close"]
+
+
+def test_a_canary_with_few_windows_keeps_its_incident() -> None:
+    own = replace(signal("margin.location"), stream="v1")
+    facts = AlertFacts(at=rfc3339(NOW), stream="v1", signals=(own,), cause=classify(Facts()))
+    state, _ = step(AlertState(service="home"), facts)
+    for _ in range(3):
+        for _ in range(200):  # half a percent of the traffic
+            state, _ = step(state, replace(facts, stream="requests", signals=()))
+        state, _ = step(state, facts)
+    assert state.number == 1
+    assert state.incident is not None
 
 
 def test_without_a_cool_down_each_return_would_have_been_an_incident(over: Run) -> None:

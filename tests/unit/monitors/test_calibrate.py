@@ -5,6 +5,7 @@ import pytest
 
 from mlg.monitors.budget import Budget
 from mlg.monitors.calibrate import (
+    AWAY,
     COOL_DOWN,
     LASTS,
     LEAST,
@@ -39,9 +40,11 @@ def test_the_same_again_soon_is_no_other_one_and_another_is() -> None:
 
 def test_windows_of_another_stream_do_not_close_it() -> None:
     found = run([["a"]])
-    for _ in range(3 * QUIET):
+    for _ in range(AWAY - 1):
         found = counted(found, "v2", [], 0.1)
     assert found.open
+    # until it is clear that its own stream has ended
+    assert not counted(found, "v2", [], 0.1).open
 
 
 def test_the_rate_is_what_was_counted_in_units_of_the_design() -> None:
