@@ -6,6 +6,7 @@ How to run, from a checkout whose environment `make test` made:
     mlg bench monitors -- --only detection --seeds 20     found and false, a million rows
     mlg bench monitors -- --only check --rounds 3         time and memory beside the peers
     mlg bench monitors -- --only arl --only delay --only streaming --only pages
+    mlg bench monitors -- --only alert                    from a shift to the page, a real instance
 
 Ends with 1 where a bar of the issue was missed. Data come from `monitors_data.py`; peers are no
 dependencies: the first run installs each into a virtual environment of its own below the user's
@@ -23,7 +24,7 @@ from pathlib import Path
 from monitors_plan import ENVIRONMENTS
 from monitors_rows import Report, say
 
-PARTS = ("detection", "check", "arl", "delay", "streaming", "pages")
+PARTS = ("detection", "check", "arl", "delay", "streaming", "pages", "alert")
 
 
 def main() -> int:
@@ -55,6 +56,8 @@ def main() -> int:
     parser.add_argument("--phase-days", type=int, default=1, help="of pages: of phase I")
     parser.add_argument("--features", type=int, default=300, help="of pages")
     parser.add_argument("--events", type=int, default=500_000, help="of streaming")
+    parser.add_argument("--services", type=int, default=5, help="of alert: one repetition each")
+    parser.add_argument("--rate-hz", type=float, default=40.0, help="of alert: each service")
     parser.add_argument("--json", action="store_true")
     asked = parser.parse_args()
     asked.dir = os.environ.get("MLG_BENCH_DIR")
@@ -83,4 +86,7 @@ def main() -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    try:
+        sys.exit(main())
+    except KeyboardInterrupt:  # each part has ended what it began
+        sys.exit(130)

@@ -5,12 +5,13 @@ from pathlib import Path
 
 import ibis
 import numpy as np
+import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 from tests.integration.test_table_ibis import same, table
 
 from mlg.adapters.table_batches import open_table
-from mlg.adapters.table_frame import frame_of, reading_of
+from mlg.adapters.table_frame import SAMPLE, frame_of, reading_of
 from mlg.adapters.table_ibis import counted_there, frame_there, open_ibis, stays
 from mlg.app.drift_check import check
 from mlg.core.errors import ManifestError
@@ -48,5 +49,13 @@ def test_windows_on_spark_are_equal_and_need_a_time(tmp_path: Path) -> None:
         same(found, frame_of(open_table(rows), readings[1], windows=73, learn=True))
         with pytest.raises(ManifestError, match="no order"):
             check(there, there)
+        many = SAMPLE + 20_000
+        at = np.arange(float(many))
+        pq.write_table(pa.table({"x": at % 97, "at": at}), tmp_path / "many.parquet")
+        large = open_ibis(lake.read_parquet(str(tmp_path / "many.parquet")), "many")
+        drawn = frame_there(large, reading_of(large, "at"), windows=4, learn=True)
+        assert drawn.windows["x"].n.tolist() == [many // 4] * 4
+        apart = 6 * (SAMPLE * 20_000 / many) ** 0.5  # binomial
+        assert drawn.sample.rows == pytest.approx(SAMPLE, abs=apart)
     finally:
         session.stop()

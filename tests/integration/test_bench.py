@@ -2,12 +2,15 @@
 
 import importlib.util
 import json
+import os
+import signal
 import subprocess
 import sys
 from pathlib import Path
 from types import ModuleType
 
 import pytest
+from tests.conftest import until
 
 from mlg.cli.commands_bench import script_of
 from mlg.core.errors import NotFoundError
@@ -46,6 +49,28 @@ def test_a_benchmark_that_does_not_exist_is_named(tmp_path: Path) -> None:
         script_of("speed", CHECKOUT)
     with pytest.raises(NotFoundError, match="not part of an installed mlg"):
         script_of("graph", tmp_path)
+
+
+def test_ctrl_c_waits_for_what_a_benchmark_has_to_end(tmp_path: Path) -> None:
+    tidy = (
+        "import pathlib, sys, time\n"
+        "try:\n    pathlib.Path(sys.argv[1]).touch(); time.sleep(60)\n"
+        "finally:\n    time.sleep(1.0); pathlib.Path(sys.argv[2]).touch()\n"
+    )
+    began, done = tmp_path / "began", tmp_path / "done"
+    parent = (
+        "import sys\nfrom mlg.cli.commands_bench import ended\n"
+        "ended([sys.executable, '-c', *sys.argv[1:]])\n"
+    )
+    process = subprocess.Popen(
+        [sys.executable, "-c", parent, tidy, str(began), str(done)],
+        start_new_session=True,
+        stderr=subprocess.DEVNULL,
+    )
+    until(began.exists)
+    os.killpg(process.pid, signal.SIGINT)  # as a terminal does
+    assert process.wait(20) == -signal.SIGINT
+    assert done.exists()
 
 
 def test_bench_graph_prints_one_document() -> None:

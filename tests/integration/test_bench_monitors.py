@@ -5,6 +5,7 @@ import json
 import subprocess
 import sys
 from collections.abc import Iterator
+from datetime import UTC, datetime
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -12,6 +13,13 @@ from typing import Any
 import numpy as np
 import pyarrow.parquet as pq
 import pytest
+
+from mlg.core.clock import parse_time, rfc3339
+from mlg.manifest.load import parse_manifest
+from mlg.manifest.specs_watch import MonitorSpec, WindowSpec
+from mlg.monitors.fold import fold
+from mlg.monitors.fold_state import FoldState
+from mlg.monitors.monitor import plan_of
 
 BENCHMARKS = Path(__file__).resolve().parents[2] / "benchmarks"
 ROWS = 60_000
@@ -247,3 +255,65 @@ def test_simulated_run_lengths_of_estimated_baselines_agree_with_the_engine(
     assert short.sum() >= 2
     # run lengths are near geometric: the mean of 400 is within 5 % at one sd
     assert found[short] == pytest.approx(wanted[short], rel=0.2)
+
+
+def test_a_window_closes_with_the_third_answer_after_its_wait(data: ModuleType) -> None:
+    """The bench reads from the log what the monitor believes: beside the shipped fold."""
+    del data
+    alert = importlib.import_module("monitors_alert")
+    began_s = parse_time("2026-03-01T00:00:00Z").timestamp()
+    times_s = [began_s + 0.3 * n for n in range(60)]
+    plan = plan_of(MonitorSpec(watch="home", window=WindowSpec(seconds=alert.WINDOW_S)))
+    state, closes = FoldState(), dict[str, float]()
+    for at_s in times_s:
+        at = rfc3339(datetime.fromtimestamp(at_s, UTC))
+        row = {"prediction_id": at, "service": "home", "model_version": "v", "at": at}
+        row |= {"items": [], "features": [], "served_by": "model", "raw_confidence": 0.5}
+        done = fold(state, [row], [], plan=plan.window, layouts={})
+        state = done.state
+        closes |= {one.end: at_s for one in done.windows if one.stream == "requests"}
+    assert len(closes) == 7  # the third newest is at 17.1 s: ends up to 14.1 s
+    for newest, seen_s in closes.items():
+        end_s = alert.window_end_s(parse_time(newest).timestamp())
+        assert alert.closed_s(times_s[::-1], end_s) == pytest.approx(seen_s, abs=1e-6)
+    with pytest.raises(ValueError, match="still open"):
+        alert.closed_s(times_s, times_s[-1])
+
+
+@pytest.mark.parametrize(
+    ("delays", "met"),
+    [([0.4] * 4 + [5.0], True), ([0.4] * 4 + [5.1], False), ([0.4] * 4, None)],
+)
+def test_the_slowest_alert_is_judged_and_few_are_not(
+    data: ModuleType, delays: list[float], met: bool | None
+) -> None:
+    del data
+    alert = importlib.import_module("monitors_alert")
+    report = alert.reported(
+        [
+            alert.Shift(began_s=90.0, end_s=95.0, closed_s=100.0, api_s=100.0 + one,
+                        webhook_s=101.0 + one)
+            for one in delays
+        ]
+    )  # fmt: skip
+    on_the_api, at_a_webhook = report.bars
+    assert on_the_api["met"] is met
+    assert at_a_webhook["met"] is (None if met is None else False) or max(delays) <= 4.0
+    values = {row["work"]: row["value"] for row in report.rows}
+    assert values["alert on the API after its window closed, median"] == pytest.approx(0.4)
+    assert values["alert at a webhook after the first shifted request, max"] == pytest.approx(
+        11.0 + max(delays)
+    )
+
+
+def test_the_instance_of_the_alert_bench_is_one_that_mlg_takes(data: ModuleType) -> None:
+    del data
+    alert, parts = (importlib.import_module(f"monitors{n}") for n in ("_alert", ""))
+    assert "alert" in parts.PARTS
+    spec = parse_manifest(alert.manifest(("s1", "s2"), 8123), "mlg.yaml").spec
+    assert sorted(spec.services) == ["s1", "s2"]
+    windows = [one.window.seconds for one in spec.monitors.values() if one.window]
+    assert windows == [alert.WINDOW_S] * 2
+    assert {one.do[0].webhook.url for one in spec.automations.values()} == {
+        "http://127.0.0.1:8123/s1", "http://127.0.0.1:8123/s2",
+    }  # fmt: skip

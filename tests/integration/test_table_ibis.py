@@ -11,6 +11,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from mlg.adapters import table_ibis
 from mlg.adapters.table_batches import open_table
 from mlg.adapters.table_frame import frame_of, reading_of
 from mlg.adapters.table_ibis import counted_there, frame_there, open_ibis, stays, thresholds
@@ -168,4 +169,18 @@ def test_an_engine_without_an_order_of_rows_asks_for_the_time(tmp_path: Path) ->
     with pytest.raises(ManifestError, match="no order") as caught:
         check(made, made)
     assert "--time" in caught.value.hint
+    connection.disconnect()
+
+
+def test_an_engine_that_takes_no_seed_gives_a_sample_all_the_same(tmp_path: Path) -> None:
+    rows, wanted = 12_000, 9_000
+    with sqlite3.connect(tmp_path / "t.sqlite3") as made_by:
+        made_by.execute("create table t (x real)")
+        made_by.executemany("insert into t values (?)", ((n,) for n in range(rows)))
+    made_by.close()
+    connection = ibis.sqlite.connect(tmp_path / "t.sqlite3")
+    found = table_ibis._sampled(connection.table("t"), rows, wanted, seed=7).to_pyarrow()
+    apart = 6 * (rows * 0.75 * 0.25) ** 0.5  # binomial
+    assert found.num_rows == pytest.approx(wanted, abs=apart)
+    assert len(found["x"].unique()) == found.num_rows
     connection.disconnect()

@@ -32,6 +32,8 @@ _MOST_TIMES: Final = 5_000_000
 """Times that are fetched to place cuts inside of cells; of more, cuts fall between cells."""
 _ORDERED: Final = frozenset({"duckdb"})
 """Engines that give rows in the table's own order."""
+_SEEDED: Final = frozenset({"duckdb"})
+"""Engines that draw the same rows of any expression again, given a seed."""
 _MISSING, _INFINITE = -1, -2
 _GREATEST: Final = float(np.finfo(np.float64).max)
 
@@ -115,7 +117,7 @@ def frame_there(
         reading: How; columns that the table lacks are left out.
         windows: Wanted, at most its rows.
         learn: Whether texts of its first half become known: for the baseline.
-        seed: Of the sample.
+        seed: Of the sample, where the engine takes one.
         told: Told about how many rows' worth is done.
 
     Raises:
@@ -352,8 +354,12 @@ def _texts(placed: Any, column: Column, known: Known, windows: int) -> Windows:
 
 
 def _sampled(source: Any, total: int, wanted: int, seed: int | None = None) -> Any:
-    """Return about so many rows, each with the same chance."""
-    return source if total <= wanted else source.sample(wanted / total, method="row", seed=seed)
+    """Return about so many rows, each with the same chance; others each time without a seed."""
+    if total <= wanted:
+        return source
+    if source.get_backend().name not in _SEEDED:
+        seed = None
+    return source.sample(wanted / total, method="row", seed=seed)
 
 
 def _sample(

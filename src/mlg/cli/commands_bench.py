@@ -2,6 +2,7 @@
 
 import subprocess
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Final
 
@@ -49,13 +50,35 @@ def bench(
         script = script_of(name, Path(__file__).resolve().parents[3])
         command = [sys.executable, str(script), *context.args]
         command += ["--json"] if as_json else []
-        done = subprocess.run(command, check=False)
-        if done.returncode:
+        code = ended(command)
+        if code:
             raise BackendError(
-                f"the benchmark ended with {done.returncode}",
+                f"the benchmark ended with {code}",
                 where=f"benchmarks/{script.name}",
                 hint="what it printed above tells why.",
             )
+
+
+def ended(command: Sequence[str]) -> int:
+    """Run a command to its end and return its exit code.
+
+    A terminal tells Ctrl-C to the command as well, and the command may have an instance to
+    end: it is waited for, where `subprocess.run` would kill it after a quarter of a second.
+
+    Raises:
+        KeyboardInterrupt: Somebody interrupted, and the command has ended.
+    """
+    interrupted = False
+    with subprocess.Popen(command) as process:
+        while True:
+            try:
+                code = process.wait()
+                break
+            except KeyboardInterrupt:
+                interrupted = True
+    if interrupted:
+        raise KeyboardInterrupt
+    return code
 
 
 def script_of(name: str, checkout: Path) -> Path:

@@ -14,7 +14,7 @@ class WindowPlan:
     events: int | None = 1_000
     seconds: float | None = None
     """Length in event time."""
-    late_s: float = 5.0
+    late_s: float = 3.0
     """Event time for which a window of seconds stays open after its end."""
     label_wait_s: float = 600.0
     """Event time after a window's end until its labels count as complete."""
