@@ -243,7 +243,11 @@ def test_simulated_run_lengths_of_estimated_baselines_agree_with_the_engine(
 ) -> None:
     del data
     delay = importlib.import_module("monitors_delay")
-    limits, windows, baselines, repeats = delay._designed(), 100, 6, 400
+    windows, baselines, repeats = 100, 6, 400
+    limits = delay.ChartLimits(
+        ewma=delay.engine.design("ewma", 100.0, lam=delay.LAMBDA, two_sided=True),
+        cusum=delay.engine.design("cusum", 100.0, k=delay.SLACK, two_sided=True), arl=100.0,
+    )  # fmt: skip
     found = delay.simulated_arls(
         np.random.default_rng(3), 0.0, windows, baselines, repeats, limits
     )
