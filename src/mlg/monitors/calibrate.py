@@ -12,7 +12,7 @@ from collections.abc import Collection
 from dataclasses import dataclass, replace
 from typing import Final
 
-PRIOR: Final = 0.1
+PRIOR: Final = 0.2
 """Incidents in units of those designed for, where nothing was counted."""
 
 WEIGHT: Final = 1.0
@@ -58,7 +58,7 @@ class Calibration:
 
         Examples:
             >>> Calibration().rate, Calibration(opened=19.0, designed=30.0).rate
-            (0.1, 0.5)
+            (0.2, 0.57143)
         """
         found = (WEIGHT + self.opened) / (WEIGHT / PRIOR + self.designed)
         return min(max(round(found, 5), LEAST), MOST)

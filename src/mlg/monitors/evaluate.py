@@ -90,7 +90,7 @@ class StreamState:
 
     @property
     def charts(self) -> int:
-        """How many charts it has: two a statistic, one a vector."""
+        """How many charts it has of what moves: two a statistic, one a vector."""
         return _charts(self.baseline.usual) + _charts(self.quality_base.usual)
 
 
@@ -170,7 +170,8 @@ def charts_of(state: MonitorState) -> int:
 def _charts(usual: Usual | None) -> int:
     if usual is None:
         return 0
-    return 2 * len(usual.metrics) - sum(2 * len(v.parts) + 1 for v in usual.vectors)
+    together = sum(2 * len(one.parts) + 1 for one in usual.vectors)
+    return max(2 * usual.moving - together, 1)
 
 
 def _window(

@@ -28,6 +28,9 @@ MAX_AR: Final = 0.8
 ALIKE: Final = 10.0
 """So many statistics of one traffic say as much as one that is independent of them."""
 
+STILL: Final = 0.05
+"""Part of chance's variance below which a statistic does not vary at all."""
+
 FEW: Final = 8
 """Fewer statistics than that learn nothing from each other."""
 
@@ -72,7 +75,7 @@ def sigmas(variance: Floats, noise: Floats, df: Floats, kinds: Sequence[Kind]) -
     sds = np.empty_like(ratio)
     for kind in dict.fromkeys(kinds):
         mine = of == kind
-        varied = mine & (ratio > 0.05)
+        varied = mine & (ratio > STILL)
         prior, common = 0.0, 0.0
         if varied.sum() >= FEW:
             prior, common = prior_of(ratio[varied], df[varied])

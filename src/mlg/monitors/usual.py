@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from mlg.monitors.packed import array, packed
 from mlg.monitors.points import Kind
-from mlg.monitors.spreads import MAX_AR, held, memories, sigmas
+from mlg.monitors.spreads import MAX_AR, STILL, held, memories, sigmas
 from mlg.monitors.vectors import Vector, vectors_of
 from mlg.stats.season import LEVEL, columns_for, waves
 
@@ -84,6 +84,8 @@ class Usual:
     """Lag-1 autocorrelation, upper bound of one standard error, 0..MAX_AR; (m,)."""
     fade: bytes = b""
     """How it falls from lag to lag: the lag-k one is ar * fade**(k - 1); (m,)."""
+    moving: int = 0
+    """Statistics that ever moved: the others (nothing is ever missing) give no false alarm."""
 
     @property
     def sds(self) -> Floats:
@@ -305,6 +307,7 @@ def _derived(usual: Usual) -> Usual:
         sigma=packed(sigmas(variance, noise, df, usual.kinds)),
         ar=packed(upper),
         fade=packed(np.clip(upper / kept_part, 0.0, 0.95)),
+        moving=int((variance > STILL * noise**2).sum()),
     )
 
 
@@ -321,6 +324,6 @@ def known(
         moments=packed(np.zeros(m)),
         total=packed(one * 1e12), squares=packed(np.outer([1e12, 1e12, 0, 0], one)),
         before=packed(np.full((2, m), np.nan)), derived_at=10**12, level=packed(np.zeros(m)),
-        cover=packed(np.full(1, 1e-12)), sigma=packed(one * sigma), ar=packed(np.zeros(m)),
+        cover=packed(np.full(1, 1e-12)), moving=m, sigma=packed(one * sigma), ar=packed(np.zeros(m)),
         fade=packed(np.zeros(m)),
     )  # fmt: skip
