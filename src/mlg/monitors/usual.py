@@ -324,6 +324,6 @@ def known(
         moments=packed(np.zeros(m)),
         total=packed(one * 1e12), squares=packed(np.outer([1e12, 1e12, 0, 0], one)),
         before=packed(np.full((2, m), np.nan)), derived_at=10**12, level=packed(np.zeros(m)),
-        cover=packed(np.full(1, 1e-12)), moving=m, sigma=packed(one * sigma), ar=packed(np.zeros(m)),
-        fade=packed(np.zeros(m)),
+        cover=packed(np.full(1, 1e-12)), sigma=packed(one * sigma), ar=packed(np.zeros(m)),
+        fade=packed(np.zeros(m)), moving=m,
     )  # fmt: skip
