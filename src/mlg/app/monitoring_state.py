@@ -43,6 +43,8 @@ class Stored(msgspec.Struct, kw_only=True, frozen=True):
     """End of the newest window, or newest answer before the first: event time, RFC 3339."""
     damaged: int = 0
     """Records that could not be read."""
+    baselines: dict[str, Digest] = {}
+    """What is usual, as it was kept last as a version of its own, by stream."""
 
 
 def drifted(policy: ServingPolicy, change: PolicyChange) -> ServingPolicy:
