@@ -71,6 +71,11 @@ def season_of(usual: Usual) -> Season:
     return "day" if usual.columns <= DAILY else "week"
 
 
+def first_at(usual: Usual) -> str | None:
+    """Return the event time of the first window learned from; None where it was not kept."""
+    return _time(usual.first_s)
+
+
 def edges_of(fold: FoldState, stream: str) -> dict[str, tuple[float, ...]]:
     """Return the inner bin edges of a stream's numbers by feature, rising.
 
@@ -122,7 +127,7 @@ def document(
         "stream": stream,
         "windows_learned": usual.learned,
         "memory_windows": float(usual.memory),
-        "first_at": _time(usual.first_s),
+        "first_at": first_at(usual),
         "last_at": _time(usual.last_s),
         "window_step_s": float(usual.step_s),
         "season": season_of(usual),
