@@ -15,8 +15,8 @@ from mlg.cli.instance import (
     out,
     reported,
     show,
-    table,
 )
+from mlg.cli.instance import table as printed
 from mlg.core.errors import ManifestError
 from mlg.monitors.baseline_document import encoded
 
@@ -25,8 +25,8 @@ _ROWS: Final = 40
 
 
 def baseline(
-    source: Path | None = typer.Argument(
-        None, metavar="TABLE", help="What is usual: Parquet or CSV. Without: live monitors."
+    table: Path | None = typer.Argument(
+        None, help="What is usual: Parquet or CSV. Without: live monitors."
     ),
     to: Path | None = typer.Option(
         None, "--out", help="File to write; one that is there is replaced."
@@ -67,11 +67,11 @@ def baseline(
     Example: mlg drift baseline --monitor home-features --version 3f2a9c01d4e5 --out then.json
     """
     with reported(as_json):
-        if source is not None:
+        if table is not None:
             _refuse("a table", monitor=monitor, stream=stream, version=version)
             if to is None:
                 raise ManifestError("expected a file to write", where="--out")
-            _keep(source, to, time, windows or WINDOWS, as_json=as_json)
+            _keep(table, to, time, windows or WINDOWS, as_json=as_json)
             return
         _refuse("live monitors", time=time, windows=windows)
         client = connect(home_of(home))
@@ -146,7 +146,7 @@ def _print_one(found: dict[str, Any]) -> None:
     for line in lines:
         out.print(line, markup=False, soft_wrap=True)
     rows = usual["statistics"]
-    table(
+    printed(
         f"statistics: {len(rows)}",
         ["statistic", "kind", "usual", "sd", "autocorrelation", "sd of EWMA"],
         [
@@ -163,7 +163,7 @@ def _print_one(found: dict[str, Any]) -> None:
     )
     if len(rows) > _ROWS:
         out.print(f"{len(rows) - _ROWS} more: --json or --out")
-    table(
+    printed(
         "versions",
         ["version", "why", "windows", "season", "kept"],
         [

@@ -63,10 +63,7 @@ def baseline_kept(
         "stream": stream,
         "reason": reason,
     }
-    nodes = [
-        node(owner, {}, name=service),
-        node(subject, attrs, name=f"{monitor}/{stream}", digest=digest),
-    ]
+    nodes = [node(subject, attrs, name=f"{monitor}/{stream}", digest=digest)]
     edges = [edge(owner, "version_of", subject)]
     if model_version is not None:
         edges.append(edge(model_version, "derived_from", subject, provenance="observed"))
