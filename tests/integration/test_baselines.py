@@ -4,6 +4,7 @@ import hashlib
 import json
 import shutil
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -18,12 +19,19 @@ from mlg.api.app import create_app
 from mlg.api.operations import ApiServices
 from mlg.api.security import LOOPBACK_HOSTS, loopback_principal
 from mlg.app.baseline_operations import BaselineOperations
+from mlg.app.baselines import Baselines
+from mlg.app.monitoring_state import Stored
 from mlg.app.serve_api import start_api
 from mlg.cli.main import app as command_line
 from mlg.core.events import Event
+from mlg.core.ports import Cursor
 from mlg.core.reading import NodeQuery, WalkOptions
 from mlg.core.uris import Digest, Uri
 from mlg.manifest.load import parse_manifest
+from mlg.monitors.baseline import Baseline
+from mlg.monitors.baseline_versions import BaselineVersion
+from mlg.monitors.monitor import Observed, new_monitor, plan_of
+from mlg.monitors.usual import known
 
 PHASE_I, QUIET = 20, 36
 """Windows of phase I, and quiet ones in all: sixteen more, of which six or so taught."""
@@ -154,7 +162,8 @@ def test_what_is_read_again_after_a_crash_is_told_once(alerted: World) -> None:
     drained(alerted.monitoring()).stop()
     assert [event.key for event in kept(alerted)] == told
     stored = json.loads(alerted.files.read("monitors/home-features.json") or b"")
-    assert set(stored["baselines"].values()) == {digest(event) for event in kept(alerted)[2:]}
+    newest = {one["digest"] for one in stored["baselines"].values()}
+    assert newest == {digest(event) for event in kept(alerted)[2:]}
 
 
 def test_a_home_of_before_keeps_its_first_version_when_an_incident_opens(
@@ -182,6 +191,43 @@ def test_another_window_begins_anew_and_supersedes_what_was_kept(alerted: World)
     new = [one for one in kept(alerted)[4:] if facts(one)["stream"] == "requests"]
     assert [facts(one)["reason"] for one in new] == ["learned"]
     assert ("supersedes", last.subject) in {(e.role, e.src) for e in new[0].edges}
+
+
+def test_quality_is_kept_under_its_version_and_an_incident_names_what_it_began_with(
+    tmp_path: Path,
+) -> None:
+    """Two incidents within one look: each has its own versions."""
+    world = World(tmp_path)
+    spec = world.manifest.monitors["home-features"]
+    plan = plan_of(spec)
+    stored = Stored(
+        born="ab12", spec=spec, monitor=new_monitor(plan), cursor=Cursor(consumer="m")
+    )
+    usual = known(["hit_rate.share"], ["share"], centre=0.6)
+    later = replace(usual, learned=usual.learned + 1)
+    seen = Observed(
+        monitor=stored.monitor,
+        baselines=tuple(
+            BaselineVersion(
+                stream="quality:v1", reason="incident", baseline=Baseline(usual=one),
+                incident=incident,
+            )
+            for one, incident in ((usual, "home:1"), (later, "home:2"), (later, "home:3"))
+        ),
+    )  # fmt: skip
+    against = Baselines(world.artifacts, world.store, world.recorder).keep(
+        "home-features", stored, "ranker", seen
+    )
+    first, second = kept(world)
+    assert {key: one["quality:v1"].digest for key, one in against.opened.items()} == {
+        "home:1": digest(first), "home:2": digest(second), "home:3": digest(second),
+    }  # fmt: skip
+    assert against.newest["quality:v1"].digest == digest(second)
+    arrows = {(e.src, e.role) for e in second.edges}
+    assert ("mlg://model_version/mlg/p/ranker@v1", "derived_from") in arrows
+    assert (first.subject, "supersedes") in arrows
+    world.stream.close()
+    world.store.close()
 
 
 class Shown:

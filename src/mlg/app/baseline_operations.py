@@ -172,7 +172,7 @@ def _row(name: str, stored: Stored, one: Learning) -> dict[str, Any]:
     return found | {
         "season": season_of(usual),
         "statistics": len(usual.metrics),
-        "version": kept[:_SHORT] if kept else None,
+        "version": kept.digest[:_SHORT] if kept else None,
         "since": first_at(usual),
     }
 

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from mlg.app.monitoring_state import Stored
+from mlg.app.monitoring_state import KeptBaseline, Stored
 from mlg.core.nodes import Attr
 from mlg.core.ports import ArtifactStore, GraphStore
 from mlg.core.uris import Digest, Uri
@@ -24,17 +24,17 @@ from mlg.workflows.record import append_once
 class Against:
     """Which versions a monitor's alerts are found against."""
 
-    newest: Mapping[str, Digest]
+    newest: Mapping[str, KeptBaseline]
     """Kept last, by stream; they stand as long as an incident is open."""
-    opened: Mapping[str, Mapping[str, Digest]]
-    """Of each incident that opened at this look, by the key of its command."""
+    opened: Mapping[str, Mapping[str, KeptBaseline]]
+    """Of each incident that opened at this look, by its key."""
 
     def uris(self, recorder: Recorder, monitor: str, command: Command) -> dict[str, Uri]:
         """Return the versions that an incident's signals are compared with, by stream."""
-        own = self.opened.get(f"{command.incident.key}:open:0", self.newest)
+        own = self.opened.get(command.incident.key, self.newest)
         return {
-            stream: baseline_uri(recorder, monitor, stream, digest)
-            for stream, digest in own.items()
+            stream: baseline_uri(recorder, monitor, stream, one.digest)
+            for stream, one in own.items()
         }
 
 
@@ -66,36 +66,41 @@ class Baselines:
         Raises:
             BackendError: A document or an event could not be written; what was, stands.
         """
-        newest, opened = dict(stored.baselines), dict[str, dict[str, Digest]]()
-        service, birth = stored.spec.watch, f"{name}@{stored.born}"
+        newest, opened = dict(stored.baselines), dict[str, dict[str, KeptBaseline]]()
         for version in seen.baselines:
-            stream = version.stream
-            found = document(
-                version.baseline,
-                monitor=name,
-                service=service,
-                stream=stream,
-                edges=edges_of(seen.monitor.fold, stream),
-            )
-            digest = _put(found, self._artifacts)
-            if newest.get(stream) != digest:
+            stream, usual = version.stream, version.baseline.usual
+            before = newest.get(stream)
+            if usual is not None and (before is None or not before.is_of(usual)):
+                found = document(
+                    version.baseline,
+                    monitor=name,
+                    service=stored.spec.watch,
+                    stream=stream,
+                    edges=edges_of(seen.monitor.fold, stream),
+                )
+                digest = _put(found, self._artifacts)
                 recorder = self._recorder()
                 event = baseline_kept(
                     recorder,
-                    key=f"monitor:{birth}:baseline:{stream}:{digest[:12]}",
+                    key=f"monitor:{name}@{stored.born}:baseline:{stream}:{digest[:12]}",
                     monitor=name,
-                    service=service,
+                    service=stored.spec.watch,
                     stream=stream,
                     digest=digest,
                     reason=version.reason,
                     model_version=_model_version(recorder, model, stream),
-                    previous=newest.get(stream),
+                    previous=before.digest if before else None,
                     facts=_facts(found),
                 )
                 append_once(self._store, (event,))
-                newest[stream] = digest
-            if version.incident:
-                opened.setdefault(version.incident, {})[stream] = digest
+                newest[stream] = KeptBaseline(
+                    digest=digest,
+                    first_s=usual.first_s,
+                    learned=usual.learned,
+                    columns=usual.columns,
+                )
+            if version.incident and stream in newest:
+                opened.setdefault(version.incident, {})[stream] = newest[stream]
         return Against(newest=newest, opened=opened)
 
 

@@ -21,7 +21,7 @@ class BaselineVersion:
     """Phase I ended, the season's columns in use changed, or an incident opened."""
     baseline: Baseline
     incident: str = ""
-    """Key of the command that opened it; empty: none did."""
+    """Key of the one that opened; empty: none did."""
 
 
 def known_baselines(state: MonitorState) -> dict[str, Baseline]:
@@ -56,7 +56,10 @@ def versions_to_keep(
     ]
     found += [
         BaselineVersion(
-            stream=stream, reason="incident", baseline=baseline, incident=command.key
+            stream=stream,
+            reason="incident",
+            baseline=baseline,
+            incident=command.incident.key,
         )
         for command in commands
         if command.kind == "open"
