@@ -122,7 +122,7 @@ def _print_list(found: dict[str, Any]) -> None:
             words += [
                 f"{one['windows']} windows",
                 f"season {one['season']}",
-                f"{one['statistics']} statistics",
+                f"{one['statistics']} statistic{'s' if one['statistics'] != 1 else ''}",
                 f"version {one['version']}" if one["version"] else "no version kept yet",
                 *([f"since {_time(one['since'])}"] if one["since"] else []),
             ]
@@ -148,7 +148,7 @@ def _print_one(found: dict[str, Any]) -> None:
     rows = usual["statistics"]
     printed(
         f"statistics: {len(rows)}",
-        ["statistic", "kind", "usual", "sd", "autocorrelation", "sd of EWMA"],
+        ["statistic", "kind", "usual", "sd (charted)", "autocorrelation", "of its EWMA"],
         [
             [
                 one["metric"],
