@@ -5,7 +5,6 @@ from typing import Any, Final
 
 import typer
 
-from mlg.app.drift_check import WINDOWS, keep_baseline
 from mlg.cli.commands_drift import progress, write_beside
 from mlg.cli.instance import (
     HomeOption,
@@ -18,7 +17,6 @@ from mlg.cli.instance import (
 )
 from mlg.cli.instance import table as printed
 from mlg.core.errors import ManifestError
-from mlg.monitors.baseline_document import encoded
 
 _ROWS: Final = 40
 """Statistics that are printed; --json and --out have all."""
@@ -35,7 +33,7 @@ def baseline(
         None, "--time", help="Column that orders the rows, here and in checks against it."
     ),
     windows: int | None = typer.Option(
-        None, "--windows", min=1, max=10_000, help=f"Windows of the table; {WINDOWS}."
+        None, "--windows", min=1, max=10_000, help="Windows of the table; default 200."
     ),
     monitor: str | None = typer.Option(
         None, "--monitor", help="Show what this monitor learned; without: a list of all."
@@ -71,7 +69,7 @@ def baseline(
             _refuse("a table", monitor=monitor, stream=stream, version=version)
             if to is None:
                 raise ManifestError("expected a file to write", where="--out")
-            _keep(table, to, time, windows or WINDOWS, as_json=as_json)
+            _keep(table, to, time, windows, as_json=as_json)
             return
         _refuse("live monitors", time=time, windows=windows)
         client = connect(home_of(home))
@@ -81,6 +79,8 @@ def baseline(
             return
         found = client.baseline(monitor, stream=stream, version=version)
         if to is not None:
+            from mlg.monitors.baseline_document import encoded
+
             write_beside(to, encoded(found["baseline"]))
             found["written"] = str(to)
         show(found, as_json, _print_one)
@@ -93,9 +93,13 @@ def _refuse(what: str, **given: object) -> None:
         raise ManifestError(f"{', '.join(names)} does not go with {what}", where=names[0])
 
 
-def _keep(source: Path, to: Path, time: str | None, windows: int, *, as_json: bool) -> None:
+def _keep(
+    source: Path, to: Path, time: str | None, windows: int | None, *, as_json: bool
+) -> None:
+    from mlg.app.drift_check import WINDOWS, keep_baseline  # scipy and Ibis: seconds to import
+
     with progress() as told:
-        frame = keep_baseline(source, to, time=time, windows=windows, told=told)
+        frame = keep_baseline(source, to, time=time, windows=windows or WINDOWS, told=told)
     answer = {
         "baseline": str(to),
         "rows": frame.rows,
