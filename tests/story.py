@@ -23,6 +23,7 @@ from mlg.graph import (
     record_alert_acts,
     record_alerts,
     record_automations,
+    record_baselines,
     record_columns,
     record_experiments,
     record_gamedays,
@@ -126,6 +127,11 @@ class Story:
 
     def alert(self) -> Uri:
         return record_alerts.alert_uri(self.by, "home-features:1@ab12", "confidence_drop")
+
+    def baseline(self, letter: str) -> Uri:
+        return record_baselines.baseline_uri(
+            self.by, "home-features", "a" * 12, Digest(letter * 64)
+        )
 
     def segment(self) -> Uri:
         return self.by.uri("prediction_segment", "home", "9" * 12)
@@ -273,6 +279,15 @@ def shares(story: Story, key: str, **parts: int) -> None:
                )  # fmt: skip
 
 
+def baseline(story: Story, letter: str, reason: str, previous: str | None) -> None:
+    """Tell that a version of what is usual of the answers of a was kept."""
+    story.tell(record_baselines.baseline_kept, key=f"baseline:{letter}",
+               monitor="home-features", service="home", stream="a" * 12,
+               digest=Digest(letter * 64), reason=reason, model_version=story.version("a"),
+               previous=Digest(previous * 64) if previous else None,
+               facts={"windows_learned": 40, "season": "level"})  # fmt: skip
+
+
 def alert_event(story: Story, word: str) -> None:
     """Tell what the alert of the story came to."""
     now = story.clock.now()
@@ -293,6 +308,7 @@ def alert_event(story: Story, word: str) -> None:
         incident=story.incident(), feature="raw_confidence", severity=0.8,
         cause_named="measured loss", model="ranker",
         signals={"aaaaaaaaaaaa/raw_confidence.mean": signal},
+        baselines=() if word == "closed" else (story.baseline("2"),),
     )  # fmt: skip
 
 
@@ -349,6 +365,7 @@ def opening(story: Story) -> None:
                    facts={"log_e": 20.0, "limit": 16.6})  # fmt: skip
     story.tell(record_alerts.monitor_learned, key="learned", monitor="home-features",
                service="home", stream="request", windows=40)  # fmt: skip
+    baseline(story, "1", "learned", None)
 
 
 def setbacks(story: Story) -> None:
@@ -387,6 +404,7 @@ def setbacks(story: Story) -> None:
 
 def healing(story: Story) -> None:
     """Tell drift, what rules and people did, and the version that healed it."""
+    baseline(story, "2", "incident", "1")
     alert_event(story, "opened")
     incident_event(story, "opened")
     story.tell(record_alert_acts.hold_changed, key="silence", kind="silence", id_="s-1",

@@ -337,6 +337,13 @@ EXPECTED: dict[str, tuple[Uri, dict[str, str]]] = {
         {"freeze": "frozen by ada, because a holiday"},
     ),
     "team": (foreign("team", "owners", "team:data"), {FOREIGN_EVENT.key: "names team:data"}),
+    "baseline": (
+        WHOLE.baseline("2"),
+        {
+            "baseline:2": "monitor home-features holds for usual of aaaaaaaaaaaa was kept "
+            "as 222222222222, from 40 windows, as an incident opened"
+        },
+    ),
     "audit_export": (
         WHOLE.by.uri("audit_export", "7" * 12),
         {"export": "taken by ada: 10 files"},

@@ -22,6 +22,7 @@ from litestar.types import Scope
 from mlg.api import (
     routes_alerts,
     routes_automations,
+    routes_baselines,
     routes_control,
     routes_experiments,
     routes_gamedays,
@@ -134,6 +135,8 @@ ROUTES: Final = documented(
         routes_alerts.silence,
         routes_alerts.maintenance,
         routes_alerts.lift,
+        routes_baselines.baselines,
+        routes_baselines.baseline,
         routes_gamedays.gamedays,
         routes_gamedays.gameday,
         routes_gamedays.gameday_end,

@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 from mlg.api.alerts import Alerts, NoAlerts
+from mlg.api.baselines import Baselines, NoBaselines
 from mlg.api.health import HealthAnswer
 from mlg.api.schemas import (
     ExperimentActRequest,
@@ -419,6 +420,7 @@ class ApiServices:
     hooks: Hooks = field(default_factory=NoHooks)
     providers: Providers = field(default_factory=NoProviders)
     alerts: Alerts = field(default_factory=NoAlerts)
+    baselines: Baselines = field(default_factory=NoBaselines)
     project: Callable[[], str] = lambda: "mlg"
     """Name of the project in force, for what others record without naming one."""
     on_denied: Callable[[Denial], None] = _unrecorded

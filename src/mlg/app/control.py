@@ -25,6 +25,7 @@ from mlg.api.app import create_app
 from mlg.api.operations import ApiServices
 from mlg.api.security import LOOPBACK_HOSTS, loopback_principal
 from mlg.app.alert_operations import alerts_of
+from mlg.app.baseline_operations import baselines_of
 from mlg.app.build import GATEWAYS, build
 from mlg.app.ending import end_all
 from mlg.app.operations import ControlOperations
@@ -109,6 +110,7 @@ def _start(parts: Parts, operations: ControlOperations) -> ApiServer:
                 store=parts.store,
                 operations=operations,
                 alerts=alerts_of(parts),
+                baselines=baselines_of(parts),
                 clock=parts.clock,
                 ids=parts.ids,
                 hooks=parts.hooks,

@@ -16,7 +16,8 @@ from typing import Any, Final
 import msgspec
 
 from mlg.app.alert_desk import AlertDesk
-from mlg.app.alert_holding import Holding, all_held, may_heal
+from mlg.app.alert_holding import Holding, may_heal
+from mlg.app.baselines import Against, Baselines
 from mlg.app.layouts import Layouts
 from mlg.app.log_columns import decoded
 from mlg.app.monitor_group import Alone, MonitorGroup
@@ -27,10 +28,10 @@ from mlg.app.monitoring_events import (
     learned_events,
     stored_sample,
 )
+from mlg.app.monitoring_policies import adjust_policies
 from mlg.app.monitoring_state import (
     FOLDER,
     Stored,
-    drifted,
     path_of,
     read_stored,
     watched,
@@ -41,9 +42,8 @@ from mlg.automations.freeze import FREEZE_FILE
 from mlg.core.clock import Clock, rfc3339
 from mlg.core.errors import BackendError, ConflictError, LifecycleError
 from mlg.core.ports import ArtifactStore, Cursor, Files, GraphStore
-from mlg.core.uris import Digest, Uri
+from mlg.core.uris import Digest
 from mlg.graph.record import Recorder
-from mlg.graph.record_alerts import incident_uri
 from mlg.manifest.specs import ManifestSpec
 from mlg.manifest.specs_watch import MonitorSpec
 from mlg.monitors.alert import Command, Incident
@@ -54,10 +54,8 @@ from mlg.monitors.monitor import (
     new_monitor,
     observe,
     plan_of,
-    policy_now,
     settled,
 )
-from mlg.monitors.severity import PolicyChange
 from mlg.workflows.heal import HealRequest, IncidentView
 from mlg.workflows.policies import Policies
 from mlg.workflows.record import append_once
@@ -111,6 +109,7 @@ class Monitoring:
         self._store, self._policies, self._recorder = store, policies, recorder
         self._spec, self._heal, self._plan = spec, heal, plan
         self._others, self._skew = known, skew
+        self._baselines = Baselines(artifacts, store, recorder)
         self._holding = Holding(desk or AlertDesk(files, clock), spec)
         self._lock, self._stop = threading.RLock(), threading.Event()
         self._thread = threading.Thread(target=self._run, name="mlg-monitoring", daemon=True)
@@ -229,8 +228,10 @@ class Monitoring:
                 del self._of[name]
                 self._group.memory.remove(path_of(name))
                 return
-            cursor = stored.cursor if stored.spec.watch == wanted.watch else None
-            stored = self._new(name, wanted, cursor)
+            same = stored.spec.watch == wanted.watch
+            kept = stored.baselines if same else {}
+            stored = self._new(name, wanted, stored.cursor if same else None)
+            stored = msgspec.structs.replace(stored, baselines=kept)
         elif stored is None and wanted is not None:
             stored = self._new(name, wanted, None)
         if stored is not None and wanted is not None:
@@ -279,22 +280,37 @@ class Monitoring:
             logger.warning("monitor %s: %s", name, what)
         # told before it is kept: what fails here is read and told again
         append_once(self._store, learned_events(self._recorder(), name, stored, after))
-        kinds, held = self._tell(name, stored, seen.commands)
-        self._of[name] = msgspec.structs.replace(after, kinds=kinds, held=held)
+        model = self._told(name, stored).model
+        against = self._baselines.keep(name, stored, model, seen)
+        kinds, held = self._tell(name, stored, seen.commands, against)
+        self._of[name] = msgspec.structs.replace(
+            after, kinds=kinds, held=held, baselines=dict(against.newest)
+        )
         self._dirty.add(name)
         if seen.commands:
             self._keep(name)
         return batch.size
 
     def _tell(
-        self, name: str, stored: Stored, commands: tuple[Command, ...]
+        self,
+        name: str,
+        stored: Stored,
+        commands: tuple[Command, ...],
+        against: Against | None = None,
     ) -> tuple[tuple[str, ...], dict[str, Held]]:
         told, kinds, held = self._told(name, stored), stored.kinds, dict(stored.held)
         for command in commands:
             held = self._holding.after(command, told, kinds, held)
             sample = stored_sample(command, told.service, self._artifacts)
+            recorder = self._recorder()
             events, kinds = events_of(
-                command, told, kinds, recorder=self._recorder(), sample=sample, held=held
+                command,
+                told,
+                kinds,
+                recorder=recorder,
+                sample=sample,
+                held=held,
+                baselines=against.uris(recorder, name, command) if against else None,
             )
             append_once(self._store, events)
             if command.kind != "close":
@@ -360,35 +376,12 @@ class Monitoring:
         spec = self._spec()
         if spec is None or self._files.read(FREEZE_FILE) is not None:
             return
-        for service in sorted(spec.services):
-            policy = self._policies.read(service)
-            change, incident = self._change(service)
-            if policy is None or change.drift_severity == policy.drift_severity:
-                continue
-            self._policies.change(
-                self._recorder(),
-                service,
-                lambda old, change=change: drifted(old, change),
-                reason=change.reason,
-                caused_by=incident,
-            )
-
-    def _change(self, service: str) -> tuple[PolicyChange, Uri | None]:
-        mine = [
-            (name, stored)
-            for name, stored in sorted(self._of.items())
-            if stored.spec.watch == service and stored.spec.on_alert == "heal"
-        ]
-        quiet = PolicyChange(service=service, drift_severity=0.0, diversity=0.0, reason="quiet")
-        found: tuple[PolicyChange, Uri | None] = (quiet, None)
-        for name, stored in mine:
-            incident, change = stored.monitor.alerts.incident, policy_now(stored.monitor)
-            if all_held(stored.kinds, stored.held):
-                continue
-            if incident is not None and change.drift_severity > found[0].drift_severity:
-                one = incident_id(self._told(name, stored), incident)
-                found = (change, incident_uri(self._recorder(), one))
-        return found
+        adjust_policies(
+            self._policies,
+            self._recorder(),
+            spec.services,
+            [(self._told(name, stored), stored) for name, stored in sorted(self._of.items())],
+        )
 
     def _keep(self, name: str) -> None:
         with contextlib.suppress(ConflictError):  # the owner counts what was counted here

@@ -10,7 +10,7 @@ from mlg.app.monitoring_state import Stored
 from mlg.core.events import Event
 from mlg.core.nodes import Attr
 from mlg.core.ports import ArtifactStore
-from mlg.core.uris import Digest
+from mlg.core.uris import Digest, Uri
 from mlg.graph import record_alerts
 from mlg.graph.record import Recorder, model_uri
 from mlg.monitors.alert import Command, Incident, alert_of, sentence, worst
@@ -49,6 +49,7 @@ def events_of(
     recorder: Recorder,
     sample: Digest | None,
     held: Mapping[str, Held] | None = None,
+    baselines: Mapping[str, Uri] | None = None,
 ) -> tuple[list[Event], tuple[str, ...]]:
     """Return the events of one command, and the kinds of alerts that are open after it.
 
@@ -62,6 +63,7 @@ def events_of(
         recorder: Makes events.
         sample: Digest of the stored sample.
         held: What holds the alerts, by kind; of others nothing.
+        baselines: What signals are compared with, by stream; of others it is not drawn.
     """
     incident = command.incident
     name = incident_id(told, incident)
@@ -84,6 +86,7 @@ def events_of(
                 recorder,
                 sample,
                 (held or {}).get(kind),
+                baselines=baselines if command.kind != "close" else None,
             )
         )
     facts = incident_facts(incident, told)
@@ -148,8 +151,11 @@ def _alert_event(
     sample: Digest | None,
     held: Held | None,
     more: Mapping[str, Attr] | None = None,
+    *,
+    baselines: Mapping[str, Uri] | None = None,
 ) -> Event:
     name = incident_id(told, part)
+    streams = sorted({one.stream for one in part.signals.values()})
     signal = worst(part)
     alert = alert_of(part, project=recorder.project, sample=sample)
     version = signal.stream.removeprefix(QUALITY)
@@ -190,6 +196,7 @@ def _alert_event(
         model=told.model,
         signals=_signals(part),
         facts=facts,
+        baselines=[baselines[one] for one in streams if one in baselines] if baselines else (),
     )
 
 

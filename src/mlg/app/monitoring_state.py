@@ -14,10 +14,28 @@ from mlg.manifest.specs_watch import MonitorSpec
 from mlg.monitors.hold import Held
 from mlg.monitors.monitor import Monitor
 from mlg.monitors.severity import PolicyChange
+from mlg.monitors.usual import Usual
 
 FOLDER: Final = "monitors"
 
 logger = logging.getLogger("mlg.monitoring")
+
+
+class KeptBaseline(msgspec.Struct, kw_only=True, frozen=True):
+    """A version of what is usual of one stream; the same numbers are the same content."""
+
+    digest: Digest
+    first_s: float
+    """Event time of the first window learned from, seconds since 1970."""
+    learned: int
+    """Windows learned from."""
+    columns: int
+    """Of the season, in use."""
+
+    def is_of(self, usual: Usual) -> bool:
+        """Return whether this is what is held for usual now."""
+        mine = (self.first_s, self.learned, self.columns)
+        return mine == (usual.first_s, usual.learned, usual.columns)
 
 
 class Stored(msgspec.Struct, kw_only=True, frozen=True):
@@ -43,6 +61,8 @@ class Stored(msgspec.Struct, kw_only=True, frozen=True):
     """End of the newest window, or newest answer before the first: event time, RFC 3339."""
     damaged: int = 0
     """Records that could not be read."""
+    baselines: dict[str, KeptBaseline] = {}
+    """Versions of what is usual that were kept last, by stream."""
 
 
 def drifted(policy: ServingPolicy, change: PolicyChange) -> ServingPolicy:

@@ -1,4 +1,4 @@
-"""`mlg drift check` and `baseline`: did a table drift from another one, or from a kept one."""
+"""`mlg drift check`: did a table drift from another one, or from a kept one."""
 
 from collections.abc import Callable, Generator
 from contextlib import contextmanager
@@ -54,61 +54,22 @@ def check_tables(
     from mlg.app.drift_check import check, document  # scipy and Ibis: seconds to import
 
     with reported(as_json):
-        with _progress() as told:
+        with progress() as told:
             found = check(baseline, live, time=time, windows=windows, alpha=alpha, told=told)
         if html is not None:
             from mlg.adapters.drift_page import drift_page
 
-            _write(html, drift_page(found, f"Drift of {live.name} from {baseline.name}"))
+            page = drift_page(found, f"Drift of {live.name} from {baseline.name}")
+            write_beside(html, page.encode())
         answer = document(found)
         show(answer, as_json, _print)
     if found.verdict == "drift":
         raise typer.Exit(1)
 
 
-def keep(
-    source: Path = typer.Argument(help="What is usual: Parquet or CSV."),
-    to: Path = typer.Option(..., "--out", help="File to write; one that is there is replaced."),
-    time: str | None = typer.Option(
-        None, "--time", help="Column that orders the rows, here and in checks against it."
-    ),
-    windows: int = typer.Option(
-        WINDOWS, "--windows", min=1, max=10_000, help="Windows of the table."
-    ),
-    as_json: bool = JsonOption,
-) -> None:
-    """Keep what checks need of a table, so that it need not be read each time.
-
-    The file holds counts, texts by name and 100,000 drawn rows: as private as the table.
-
-    Example: mlg drift baseline last-month.parquet --out usual.mlgb
-
-    Example: mlg drift check --baseline usual.mlgb --live yesterday.parquet
-    """
-    from mlg.app.drift_check import keep_baseline
-
-    with reported(as_json):
-        with _progress() as told:
-            frame = keep_baseline(source, to, time=time, windows=windows, told=told)
-        answer = {
-            "baseline": str(to),
-            "rows": frame.rows,
-            "windows": max((len(one.n) for one in frame.windows.values()), default=0),
-            "columns": list(frame.columns),
-            "bytes": to.stat().st_size,
-        }
-        show(answer, as_json, _print_kept)
-
-
-def _print_kept(answer: dict[str, Any]) -> None:
-    out.print(
-        f"kept {answer['rows']:,} rows of {len(answer['columns'])} columns in "
-        f"{answer['windows']} windows: {answer['baseline']}, {answer['bytes']:,} bytes"
-    )
-
-
 @contextmanager
-def _progress() -> Generator[Callable[[str, int, int], None]]:
+def progress() -> Generator[Callable[[str, int, int], None]]:
+    """Show how far tables were read, on a terminal; yield whom to tell."""
     with Progress(
         TextColumn("{task.description}"),
         BarColumn(),
@@ -116,26 +77,31 @@ def _progress() -> Generator[Callable[[str, int, int], None]]:
         console=err,
         transient=True,
         disable=not err.is_terminal,
-    ) as progress:
+    ) as shown:
         tasks = {
-            name: progress.add_task(name, total=None, visible=False)
+            name: shown.add_task(name, total=None, visible=False)
             for name in ("baseline", "live")
         }
 
         def told(name: str, rows: int, total: int) -> None:
-            progress.update(tasks[name], completed=rows, total=total, visible=True)
+            shown.update(tasks[name], completed=rows, total=total, visible=True)
 
         yield told
 
 
-def _write(path: Path, page: str) -> None:
+def write_beside(path: Path, content: bytes) -> None:
+    """Write a file whole, or leave what is there.
+
+    Raises:
+        BackendError: It cannot be written.
+    """
     beside = path.with_name(f".{path.name}.part")
     try:
-        beside.write_text(page, encoding="utf-8")
+        beside.write_bytes(content)
         beside.replace(path)
     except OSError as error:
         raise BackendError(
-            f"the page cannot be written: {error.strerror}", where=str(path)
+            f"it cannot be written: {error.strerror}", where=str(path)
         ) from error
 
 

@@ -6,6 +6,7 @@ from mlg.cli import (
     commands_alerts,
     commands_audit,
     commands_automations,
+    commands_baseline,
     commands_bench,
     commands_catalogue,
     commands_chart,
@@ -76,7 +77,7 @@ image.command("verify")(commands_image.verify)
 
 drift = typer.Typer(help="Drift: checks and control charts.", no_args_is_help=True)
 drift.command("check")(commands_drift.check_tables)
-drift.command("baseline")(commands_drift.keep)
+drift.command("baseline")(commands_baseline.baseline)
 drift.command("arl")(commands_chart.arl)
 drift.command("design")(commands_chart.design)
 

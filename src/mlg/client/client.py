@@ -9,6 +9,7 @@ from typing import Any, Final, TypedDict, Unpack
 from urllib.parse import quote
 
 from mlg.client.alerts import AlertCalls
+from mlg.client.baselines import BaselineCalls
 from mlg.client.outbox import HostClock, Outbox
 from mlg.client.recording import Dataset, RecordedRun, Scalar, dataset_of
 from mlg.client.sources import account, code_of
@@ -42,7 +43,7 @@ class WalkHow(TypedDict, total=False):
     """Roles that are not followed."""
 
 
-class Client(AlertCalls):
+class Client(AlertCalls, BaselineCalls):
     """Talks to one control plane; every call is one connection, so threads may share it.
 
     Every method returns the API's document. It raises the LifecycleError that the control

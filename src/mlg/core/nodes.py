@@ -23,7 +23,7 @@ KINDS: Final = frozenset(
         "service", "endpoint", "deployment", "policy", "layout", "rollout", "rollout_step",
         "health_check", "gate_verdict", "swap", "rollback", "drift_signal", "alert", "incident",
         "automation", "automation_run", "approval", "prediction_segment", "experiment",
-        "experiment_cell", "actor", "team", "audit_export",
+        "experiment_cell", "actor", "team", "audit_export", "baseline",
     )
 )  # fmt: skip
 
@@ -82,7 +82,8 @@ _CAUSES: Final = (
 
 ALLOWED: Final[dict[str, frozenset[tuple[str, str]]]] = {
     "derived_from": _pairs(_DATA, _DATA)
-    | _pairs(("prediction_segment", "model_version", "service"), ("audit_export",)),
+    | _pairs(("prediction_segment", "model_version", "service"), ("audit_export",))
+    | {("model_version", "baseline")},
     "used": _pairs((*_DATA, "model_version", "commit"), _WORK),
     "produced": _pairs(_WORK, (*_MADE, "dataset", "experiment_cell")),
     "trained_on": _pairs(
@@ -105,7 +106,8 @@ ALLOWED: Final[dict[str, frozenset[tuple[str, str]]]] = {
     ),
     "detected_on": _pairs(
         ("feature", "service", "deployment", "model_version"), ("drift_signal", "alert")
-    ),
+    )
+    | {("baseline", "alert")},
     "checked_by": _pairs(
         ("deployment", "image", "model_version", "service", "rollout_step"),
         ("health_check", "evaluation"),
@@ -116,12 +118,13 @@ ALLOWED: Final[dict[str, frozenset[tuple[str, str]]]] = {
     "approved_by": _pairs(("actor",), ("approval",)),
     "supersedes": _pairs(
         ("deployment", "model_version", "policy"), ("deployment", "model_version", "policy")
-    ),
+    )
+    | {("baseline", "baseline")},
     "version_of": _pairs(
         ("dataset", "model", "feature", "pipeline", "service", "policy"),
         ("dataset_version", "model_version", "feature_snapshot", "run", "deployment", "policy"),
     )
-    | {("experiment", "experiment_cell")},
+    | {("experiment", "experiment_cell"), ("service", "baseline")},
     "part_of": _pairs(("run",), ("step",)),
     "owned_by": _pairs(("actor", "team"), tuple(sorted(KINDS - {"actor"}))),
 }  # fmt: skip

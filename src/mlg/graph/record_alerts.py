@@ -56,6 +56,7 @@ def alert_changed(
     model: str = "",
     signals: Mapping[str, Mapping[str, Attr]] | None = None,
     facts: Mapping[str, Attr] | None = None,
+    baselines: Sequence[Uri] = (),
     at: datetime | None = None,
     cause: EventId | None = None,
 ) -> Event:
@@ -77,6 +78,7 @@ def alert_changed(
         model: The model that logs the features; empty: no feature is named.
         signals: Facts of each statistic behind it, by `stream/metric`; `feature` among them.
         facts: More attributes of the alert.
+        baselines: The versions of what is usual that it was found against.
         at: When; None is now.
         cause: The event that led to it.
 
@@ -113,6 +115,7 @@ def alert_changed(
         edge(owner, "detected_on", alert.uri, provenance="observed"),
         edge(alert.uri, "caused", incident, provenance="inferred"),
     ]
+    edges += [edge(uri, "detected_on", alert.uri, provenance="observed") for uri in baselines]
     if measured.subject != owner:
         edges.append(edge(measured.subject, "detected_on", alert.uri, provenance="observed"))
     nodes = [node(owner, {}, name=service), node(alert.uri, attrs, ended=word == "closed")]

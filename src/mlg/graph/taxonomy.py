@@ -44,6 +44,7 @@ KIND_MEANING: Final[dict[str, str]] = {
     "actor": "Who acted: a person or a part of the system.",
     "team": "Who owns something.",
     "audit_export": "A bundle of proof that someone took.",
+    "baseline": "A version of what a monitor holds for usual of one stream; an artifact.",
 }
 """One line for each kind of `mlg.core.nodes.KINDS`."""
 

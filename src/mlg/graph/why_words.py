@@ -349,6 +349,15 @@ def _alert(event: Event, facts: Facts, root: Uri) -> str:
     )
 
 
+def _baseline(event: Event, facts: Facts, root: Uri) -> str:
+    del root
+    version, windows = parse_uri(event.subject).version, facts.get("windows_learned", 0)
+    return (
+        f"what monitor {facts['monitor']} holds for usual of {facts['stream']} was kept as "
+        f"{version}, from {windows} windows{_KEPT.get(str(facts.get('reason')), '')}"
+    )
+
+
 def _monitor(event: Event, facts: Facts, root: Uri) -> str:
     if word_of(event) != "learned":
         return _plainly(event, facts, root)
@@ -432,10 +441,18 @@ def _plainly(event: Event, facts: Facts, root: Uri) -> str:
     return f"{what} ({of.kind} {of.name}){because(facts)}"
 
 
+_KEPT: Final = {
+    "learned": ", when it had learned",
+    "season": ", when a season came into use",
+    "incident": ", as an incident opened",
+}
+"""Why a baseline was kept."""
+
 _SAID: Final[dict[str, Callable[[Event, Facts, Uri], str]]] = {
     "alert": _alert,
     "audit_export": _export,
     "automation_run": _rule,
+    "baseline": _baseline,
     "dataset_version": _dataset_version,
     "deployment": _deployment,
     "evaluation": _evaluation,

@@ -13,6 +13,7 @@ from mlg.manifest.specs_watch import MonitorSpec
 from mlg.monitors.alert import AlertFacts, AlertState, Command, step
 from mlg.monitors.answers import Answers
 from mlg.monitors.baseline import WINDOWS
+from mlg.monitors.baseline_versions import BaselineVersion, versions_to_keep
 from mlg.monitors.budget import Budget, windows_between
 from mlg.monitors.charts import begun
 from mlg.monitors.diagnose import Cause, Known, classify, facts_from
@@ -110,6 +111,8 @@ class Observed:
     """All signals of these windows, to draw and to record."""
     commands: tuple[Command, ...] = ()
     """What to do about incidents, in order; each with its idempotency key."""
+    baselines: tuple[BaselineVersion, ...] = ()
+    """What is usual where it is worth keeping, in order."""
 
 
 def new_monitor(plan: Plan) -> Monitor:
@@ -145,16 +148,20 @@ def observe(
     monitor = replace(monitor, fold=folded.state)
     signals: list[Signal] = []
     commands: list[Command] = []
+    baselines: list[BaselineVersion] = []
     for window in (*folded.windows, *folded.quality):
+        before = monitor.charts
         monitor, new, done = _one(monitor, window, plan, known)
         signals += new
         commands += done
+        baselines += versions_to_keep(before, monitor.charts, done)
     return Observed(
         monitor=monitor,
         windows=folded.windows,
         quality=folded.quality,
         signals=tuple(signals),
         commands=tuple(commands),
+        baselines=tuple(baselines),
     )
 
 
