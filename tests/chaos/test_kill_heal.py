@@ -116,10 +116,12 @@ def test_a_loss_is_healed_once_whenever_the_control_plane_dies(cli: Cli, phase: 
     assert viewers.failed == []
     said, seen = Counter(words(cli)), events(cli)
     assert (said["retraining_begun"], said["healed"]) == (1, 1)
-    opened = [e for e in seen if e["type"] == "mlg.incident.opened"]
+    causes = causes_of(seen)
+    # calibration may leave its limit a window before the hit rate does
+    assert "loss" in causes[0]
     # once it is healed, the viewers' return to what was usual may be told: it is no loss
-    causes = [cause_of(event) for event in opened]
-    assert causes in (["loss"], ["loss", "covariate shift without loss"])
+    assert all("loss" not in one for one in causes[1:])
+    assert set().union(*causes) <= {"loss", "covariate shift without loss"}
     assert max(Counter(event["key"] for event in seen).values()) == 1
     assert sum(e["type"] == "mlg.run.started" for e in seen) == 2
     assert sum(e["type"] == "mlg.rollout.swapped" for e in seen) == 2
@@ -146,10 +148,14 @@ def taken_back(cli: Cli, first: str) -> None:
     assert serving["model_version"].endswith(first)
 
 
-def cause_of(event: dict[str, Any]) -> str:
-    """Return what an opened incident was taken for."""
-    (mine,) = [node for node in event["nodes"] if node["uri"] == event["subject"]]
-    return str(dict(mine["attrs"])["cause"])
+def causes_of(seen: list[dict[str, Any]]) -> list[set[str]]:
+    """Return all that each incident was taken for, in the order in which they opened."""
+    found: dict[str, set[str]] = {}
+    for event in seen:
+        if event["type"] in {"mlg.incident.opened", "mlg.incident.grown"}:
+            (mine,) = [node for node in event["nodes"] if node["uri"] == event["subject"]]
+            found.setdefault(event["subject"], set()).add(str(dict(mine["attrs"])["cause"]))
+    return list(found.values())
 
 
 def told_why(cli: Cli, seen: list[dict[str, Any]]) -> None:

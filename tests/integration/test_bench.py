@@ -52,13 +52,15 @@ def test_a_benchmark_that_does_not_exist_is_named(tmp_path: Path) -> None:
 
 
 def test_ctrl_c_waits_for_what_a_benchmark_has_to_end(tmp_path: Path) -> None:
-    tidy = (
+    # a test run in the background of a shell inherits that Ctrl-C is ignored
+    heard = "import signal\nsignal.signal(signal.SIGINT, signal.default_int_handler)\n"
+    tidy = heard + (
         "import pathlib, sys, time\n"
         "try:\n    pathlib.Path(sys.argv[1]).touch(); time.sleep(60)\n"
         "finally:\n    time.sleep(1.0); pathlib.Path(sys.argv[2]).touch()\n"
     )
     began, done = tmp_path / "began", tmp_path / "done"
-    parent = (
+    parent = heard + (
         "import sys\nfrom mlg.cli.commands_bench import ended\n"
         "ended([sys.executable, '-c', *sys.argv[1:]])\n"
     )
@@ -67,9 +69,14 @@ def test_ctrl_c_waits_for_what_a_benchmark_has_to_end(tmp_path: Path) -> None:
         start_new_session=True,
         stderr=subprocess.DEVNULL,
     )
-    until(began.exists)
-    os.killpg(process.pid, signal.SIGINT)  # as a terminal does
-    assert process.wait(20) == -signal.SIGINT
+    try:
+        until(began.exists)
+        os.killpg(process.pid, signal.SIGINT)  # as a terminal does
+        assert process.wait(20) == -signal.SIGINT
+    finally:
+        if process.poll() is None:
+            os.killpg(process.pid, signal.SIGKILL)
+            process.wait()
     assert done.exists()
 
 
