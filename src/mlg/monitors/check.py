@@ -11,7 +11,7 @@ from mlg.monitors.check_level import Levels, levels
 from mlg.monitors.check_slices import Part, parts_of
 from mlg.monitors.frame import Floats, Frame
 from mlg.monitors.frame_series import Kind, Series, by_kind, series_of, variation
-from mlg.stats.long_run import line_frequency
+from mlg.stats.long_run import season_cycles
 
 FLOOR: Final[Mapping[Kind, float]] = {
     "location": 0.05,
@@ -168,10 +168,10 @@ def _seasons(series: Sequence[Series]) -> tuple[float, float]:
         return 0.0, 0.0
     longest = max(len(one.base) for one in group)
     same = [one for one in group if len(one.base) == longest]
-    base = line_frequency(_matrix([one.base for one in same]))
+    base = season_cycles(_matrix([one.base for one in same]))
     if not base:
         return 0.0, 0.0
-    live = line_frequency(_matrix([one.live for one in same]))
+    live = season_cycles(_matrix([one.live for one in same]))
     return base, live
 
 

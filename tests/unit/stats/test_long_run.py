@@ -12,6 +12,7 @@ from mlg.stats.long_run import (
     line_frequency,
     mean_factor,
     pooled_acf,
+    season_cycles,
     without_season,
 )
 from mlg.stats.moderated import moderated
@@ -117,3 +118,19 @@ def test_scores_of_few_bins_and_none() -> None:
     assert components_of(np.array([5, 5])).shape == (2, 1)
     assert components_of(np.array([5, 0])).shape == (2, 0)
     assert normal_scores(np.zeros(3)).tolist() == [0.0, 0.0, 0.0]
+
+
+@pytest.mark.parametrize("cycles", [3.3, 5.5, 7.8])
+def test_a_season_that_comes_round_in_fractions_is_taken_out_whole(cycles: float) -> None:
+    """A day that ends in the middle must not leave its wave, nor move the mean."""
+    rng = np.random.default_rng(4)
+    turn = 2 * np.pi * cycles * np.arange(200) / 200
+    waves = np.array([0.3 * np.sin(turn + phase) for phase in rng.uniform(0, 2 * np.pi, 40)])
+    noise = 0.1 * rng.standard_normal((40, 200))
+    found = season_cycles(waves + noise)
+    assert found == pytest.approx(cycles, abs=0.06)
+    left = without_season(waves + noise, found)
+    assert left.std(axis=1).mean() == pytest.approx(0.1, rel=0.05)
+    # five columns are fitted: the error of a mean of 200 is a little above 0.1 / sqrt(200)
+    assert np.abs(left.mean(axis=1)).max() < 5 * 0.1 / 200**0.5
+    assert season_cycles(noise) == 0.0
