@@ -15,19 +15,10 @@ from mlg.core.uris import Digest, Uri, make_uri
 from mlg.monitors.diagnose import Cause
 from mlg.monitors.evaluate import QUALITY, Signal
 from mlg.monitors.group_quality import group_of, group_words, measured
+from mlg.monitors.lasting import AWAY, COOL_DOWN, QUIET
 from mlg.monitors.severity import PolicyChange, policy_change
 from mlg.monitors.slices import Slice
 from mlg.monitors.windows import REQUESTS
-
-QUIET: Final = 5
-"""Windows without a signal, one after the other, after which an incident closes."""
-
-AWAY: Final = 500
-"""Windows of all requests without one of the streams that signalled, after which an incident
-closes: the version that it is of answers no more. A canary's windows may be 200 apart."""
-
-COOL_DOWN: Final = 20
-"""Windows after an incident closed in which its statistics alone open no other at once."""
 
 LASTING: Final = 5
 """Windows, one after the other, for which they must signal in that time to open one."""

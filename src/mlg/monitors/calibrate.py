@@ -12,6 +12,8 @@ from collections.abc import Collection
 from dataclasses import dataclass, replace
 from typing import Final
 
+from mlg.monitors.lasting import AWAY, COOL_DOWN, QUIET
+
 PRIOR: Final = 0.2
 """Incidents in units of those designed for, where nothing was counted."""
 
@@ -30,11 +32,6 @@ NEARER: Final = 16.0
 
 LASTS: Final = 256.0
 """Incidents after which the oldest counts fade."""
-
-QUIET: Final = 5
-COOL_DOWN: Final = 20
-AWAY: Final = 500
-"""As of real incidents (`alert`): windows until one closes, and until it may open again."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

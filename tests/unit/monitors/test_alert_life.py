@@ -11,10 +11,7 @@ from mlg.core.clock import rfc3339
 from mlg.core.errors import ConflictError, ManifestError, NotFoundError
 from mlg.manifest.specs_watch import CalendarEntry
 from mlg.monitors.alert import (
-    AWAY,
-    COOL_DOWN,
     LASTING,
-    QUIET,
     AlertFacts,
     AlertState,
     Command,
@@ -36,6 +33,7 @@ from mlg.monitors.hold import (
     moment,
     silenced,
 )
+from mlg.monitors.lasting import AWAY, COOL_DOWN, QUIET
 
 NOW = datetime(2026, 7, 1, 12, tzinfo=UTC)
 HOUR = timedelta(hours=1)

@@ -5,17 +5,15 @@ import pytest
 
 from mlg.monitors.budget import Budget
 from mlg.monitors.calibrate import (
-    AWAY,
-    COOL_DOWN,
     LASTS,
     LEAST,
     MOST,
     PRIOR,
-    QUIET,
     Calibration,
     counted,
     near,
 )
+from mlg.monitors.lasting import AWAY, COOL_DOWN, QUIET
 
 
 def run(windows: list[list[str]], *, designed: float = 0.1) -> Calibration:
